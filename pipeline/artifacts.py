@@ -1,0 +1,262 @@
+"""The artifact store: every path and file format of an output folder; nothing else builds a path.
+
+The path is the key, rows carry their GalaxyID, and an artifact is whole or absent: files are written to a
+temporary name in their own folder and renamed, the record that vouches for them is written last.
+"""
+
+import hashlib
+import json
+import os
+import platform
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from pipeline.core.tree import COLUMNS
+from pipeline.errors import UserError
+
+ID = "GalaxyID"
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """Files and the record that vouches for them."""
+
+    record_path: Path
+    files: tuple[Path, ...]
+
+    def record(self) -> dict[str, Any] | None:
+        """The record, or None where the artifact is absent."""
+        try:
+            return json.loads(self.record_path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return None
+        except json.JSONDecodeError as error:
+            raise UserError(f"{self.record_path} is damaged ({error}); delete it and run again") from None
+
+    def digest(self) -> str | None:
+        """Digest of the files' contents, as recorded; None where the artifact is absent."""
+        record = self.record()
+        return None if record is None else record["digest"]
+
+    def damage(self) -> list[str]:
+        """Files that are missing or not of the recorded size, as sentences."""
+        sizes = {name: entry["bytes"] for name, entry in (self.record() or {"files": {}})["files"].items()}
+        found = {p.name: p.stat().st_size if p.is_file() else None for p in self.files}
+        return [
+            f"{name} is missing" if found.get(name) is None else f"{name} has {found[name]} bytes, not {size}"
+            for name, size in sizes.items()
+            if found.get(name) != size
+        ]
+
+    def begin(self) -> None:
+        """Make the folder and withdraw the record, so that what is half made never counts as whole."""
+        self.record_path.parent.mkdir(parents=True, exist_ok=True)
+        self.record_path.unlink(missing_ok=True)
+
+    def finish(self, spec: dict[str, Any], made_from: dict[str, str | None], **facts: Any) -> dict[str, Any]:
+        """Digest the files and write the record; returns it."""
+        entries = {p.name: {"bytes": p.stat().st_size, "sha256": file_digest(p)} for p in self.files}
+        digest = hashlib.sha256(json.dumps(entries, sort_keys=True).encode()).hexdigest()
+        record = {"spec": spec, "made_from": made_from, **facts, "digest": digest, "files": entries}
+        record["made"] = {"at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), **_environment()}
+        save_json(self.record_path, record)
+        return record
+
+
+class Store:
+    """One plan's output folder."""
+
+    def __init__(self, root: Path):
+        self.root = Path(root)
+
+    def sky(self) -> Artifact:
+        """The synthetic galaxies, in the competition's own layout."""
+        names = ("images_training_rev1", "training_solutions_rev1", "images_test_rev1", "all_zeros_benchmark")
+        folder = self.root / "sky"
+        files = (*(folder / f"{name}.zip" for name in names), folder / "sky_test_solutions.csv")
+        return Artifact(folder / "sky.json", files)
+
+    def inputs(self) -> Artifact:
+        """labels.parquet and sample.csv (the ids and header of a submission), checked."""
+        folder = self.root / "inputs"
+        return Artifact(folder / "inputs.json", (folder / "labels.parquet", folder / "sample.csv"))
+
+    def weights_list(self) -> Path:
+        """weights.json: backbone -> the weights file that the user gave (path, bytes, sha256)."""
+        return self.root / "inputs" / "weights.json"
+
+    def folds(self) -> Artifact:
+        """folds.csv: GalaxyID,fold."""
+        return Artifact(self.root / "folds.json", (self.root / "folds.csv",))
+
+    def crops(self, crop: str, split: str) -> Artifact:
+        """<split>.npy uint8 (n, size, size, 3) and <split>.ids.npy int64 (n,) of one crop spec."""
+        folder = self.root / "crops" / crop
+        return Artifact(folder / f"{split}.json", (folder / f"{split}.npy", folder / f"{split}.ids.npy"))
+
+    def trained(self, run: str, fold: int) -> Artifact:
+        """model.weights.h5 and history.csv of one fold."""
+        folder = self.root / "runs" / run / f"fold{fold}"
+        return Artifact(folder / "run.json", (folder / "model.weights.h5", folder / "history.csv"))
+
+    def predicted(self, run: str, fold: int) -> Artifact:
+        """valid.parquet (the fold's held-out galaxies) and test.parquet of one fold."""
+        folder = self.root / "runs" / run / f"fold{fold}"
+        return Artifact(folder / "predictions.json", (folder / "valid.parquet", folder / "test.parquet"))
+
+    def baseline(self, name: str) -> Artifact:
+        """oof.parquet of one baseline."""
+        folder = self.root / "baselines" / name
+        return Artifact(folder / "baseline.json", (folder / "oof.parquet",))
+
+    def ensemble(self, name: str) -> Artifact:
+        """oof.parquet (cross-fitted) and test.parquet of one blend."""
+        folder = self.root / "ensembles" / name
+        return Artifact(folder / "ensemble.json", (folder / "oof.parquet", folder / "test.parquet"))
+
+    def submission(self, name: str) -> Artifact:
+        """<name>.csv for the competition."""
+        folder = self.root / "submissions"
+        return Artifact(folder / f"{name}.json", (folder / f"{name}.csv",))
+
+    def report(self) -> Artifact:
+        """leaderboard.csv, leaderboard.md and report.html."""
+        names = ("leaderboard.csv", "leaderboard.md", "report.html")
+        return Artifact(self.root / "report.json", tuple(self.root / name for name in names))
+
+    def load_labels(self) -> pd.DataFrame:
+        """Vote fractions of the training galaxies: float32 (n, 37), indexed by GalaxyID, ascending."""
+        return load_fractions(self._must(self.inputs(), "inputs").files[0])
+
+    def load_sample(self) -> tuple[list[str], np.ndarray]:
+        """Header of a submission and its ids in order."""
+        frame = pd.read_csv(self._must(self.inputs(), "inputs").files[1])
+        return list(frame.columns), frame.iloc[:, 0].to_numpy()
+
+    def load_folds(self) -> pd.Series:
+        """Fold of every training galaxy, indexed by GalaxyID, ascending."""
+        return pd.read_csv(self._must(self.folds(), "folds").files[0], index_col=ID)["fold"]
+
+    def load_crops(self, crop: str, split: str) -> tuple[np.ndarray, np.ndarray]:
+        """Memory-mapped uint8 (n, size, size, 3) and the GalaxyIDs (n,) of its rows, ascending."""
+        images, ids = self._must(self.crops(crop, split), "crops").files
+        return np.load(images, mmap_mode="r"), np.load(ids)
+
+    def load_weights_list(self) -> dict[str, dict[str, Any]]:
+        """backbone -> {path, bytes, sha256} of the weights files that the user gave; empty if none."""
+        path = self.weights_list()
+        return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+
+    def _must(self, artifact: Artifact, stage: str) -> Artifact:
+        if artifact.record() is None:
+            raise UserError(
+                f"{artifact.record_path} is missing: run `python -m pipeline.{stage} "
+                f"--plan {self.root.name}` first, or the whole plan by ./run.sh"
+            )
+        return artifact
+
+
+@contextmanager
+def atomic(path: Path) -> Iterator[Path]:
+    """Yields a temporary path beside `path`; renames it to `path` when the block ends well, else removes it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{os.getpid()}.{path.name}")  # keeps the suffix that writers go by
+    try:
+        yield temporary
+        with open(temporary, "rb+") as file:
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def save_json(path: Path, content: Any) -> None:
+    """Write JSON, whole or not at all."""
+    with atomic(path) as temporary:
+        temporary.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+
+
+def save_fractions(path: Path, frame: pd.DataFrame) -> None:
+    """Write vote fractions (n, 37), indexed by GalaxyID, as Parquet float32, ascending by id."""
+    _check_fractions(frame, path)
+    with atomic(path) as temporary:
+        frame.sort_index().astype(np.float32).to_parquet(temporary)
+
+
+def load_fractions(path: Path) -> pd.DataFrame:
+    """Vote fractions float32 (n, 37), indexed by GalaxyID, ascending; UserError where they are not that."""
+    frame = pd.read_parquet(path)
+    _check_fractions(frame, path)
+    return frame
+
+
+def _check_fractions(frame: pd.DataFrame, path: Path) -> None:
+    if tuple(frame.columns) != COLUMNS or frame.index.name != ID:
+        raise UserError(f"{path}: expected {ID} and the 37 columns Class1.1 … Class11.6 in order")
+    if frame.index.has_duplicates:
+        raise UserError(f"{path}: GalaxyID {frame.index[frame.index.duplicated()][0]} stands there twice")
+    if not np.isfinite(frame.to_numpy()).all():
+        raise UserError(f"{path}: {int((~np.isfinite(frame.to_numpy())).any(axis=1).sum())} rows are not finite")
+
+
+def fractions(ids: np.ndarray, values: np.ndarray) -> pd.DataFrame:
+    """A frame of vote fractions from ids (n,) and values (n, 37)."""
+    return pd.DataFrame(values, index=pd.Index(ids, name=ID), columns=list(COLUMNS))
+
+
+def same_galaxies(frame: pd.DataFrame, ids: pd.Index | np.ndarray, what: str) -> pd.DataFrame:
+    """Rows of `frame` in the order of `ids`; UserError where either has galaxies that the other lacks."""
+    missing, extra = pd.Index(ids).difference(frame.index), frame.index.difference(pd.Index(ids))
+    if len(missing) or len(extra):
+        raise UserError(
+            f"{what}: {len(missing)} galaxies are missing (such as {list(missing[:3])}), "
+            f"{len(extra)} are not asked for (such as {list(extra[:3])})"
+        )
+    return frame.loc[ids]
+
+
+def file_digest(path: Path) -> str:
+    """sha256 of a file."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@cache
+def _environment() -> dict[str, Any]:
+    """What made an artifact: code, Python, libraries, machine."""
+    names = ("tensorflow", "tensorflow-cpu", "keras", "numpy", "pandas", "scikit-learn")
+    libraries = {n: _version(n) for n in names if _version(n)}
+    return {
+        "code": _commit(),
+        "python": platform.python_version(),
+        "libraries": libraries,
+        "machine": f"{platform.machine()}, {os.cpu_count()} cores",
+        "command": " ".join(Path(a).name if i == 0 else a for i, a in enumerate(sys.argv)),
+    }
+
+
+def _version(name: str) -> str | None:
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _commit() -> str:
+    """Commit of the code, with '+' where it has been changed since; 'unknown' outside a checkout."""
+    command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty=+", "--exclude=*"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"

@@ -1,0 +1,80 @@
+"""The flags that all stages share, logging and exit codes: 0 done, 1 our mistake, 2 the user's, 130 interrupted."""
+
+import argparse
+import errno
+import logging
+import os
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipeline import units
+from pipeline.artifacts import Store
+from pipeline.config import Plan, load_plan
+from pipeline.errors import UserError
+
+OUTPUT = Path(__file__).parent.parent / "output"
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the command line asks of a stage."""
+
+    plan: Plan
+    store: Store
+    options: argparse.Namespace
+
+    def to_do(self, made: Iterator[units.Unit]) -> list[units.Unit]:
+        """The units of `made` that the flags select and that still must be made."""
+        return units.to_do(self._selected(made), self.options.plan, force=self.options.force)
+
+    def _selected(self, made: Iterator[units.Unit]) -> Iterator[units.Unit]:
+        wanted = [(n, getattr(self.options, n, None)) for n in ("run", "fold")]
+        wanted = [(name, value) for name, value in wanted if value is not None]
+        found = [unit for unit in made if all(getattr(unit, name) == value for name, value in wanted)]
+        if wanted and not found:
+            flags = " ".join(f"--{name} {value}" for name, value in wanted)
+            raise UserError(f"{flags}: plan {self.plan.name} has none such; see `./run.sh status {self.plan.name}`")
+        return iter(found)
+
+
+def parser(contract: str) -> argparse.ArgumentParser:
+    """A parser whose --help is the stage's contract (its module docstring)."""
+    made = argparse.ArgumentParser(description=contract, formatter_class=argparse.RawDescriptionHelpFormatter)
+    made.add_argument("--plan", required=True, help="name of a shipped plan, or path of a TOML file")
+    made.add_argument("--output", type=Path, default=OUTPUT, help="where plans keep their artifacts")
+    made.add_argument("--force", action="store_true", help="make anew what is there already")
+    return made
+
+
+def parse(made: argparse.ArgumentParser, argv: list[str] | None, select: tuple[str, ...] = ()) -> Request:
+    """Read the command line; `select` names the flags that choose among the units ('run', 'fold')."""
+    if "run" in select:
+        made.add_argument("--run", help="only the run, baseline or ensemble of this name")
+    if "fold" in select:
+        made.add_argument("--fold", type=int, help="only this fold (from 0)")
+    options = made.parse_args(argv)
+    plan = load_plan(options.plan)
+    return Request(plan, Store(options.output.expanduser().resolve() / plan.name), options)
+
+
+def start(main: Callable[[], None]) -> None:
+    """Run a stage's main as a program: logging to stderr, mistakes as one sentence and an exit code."""
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr, force=True)
+    try:
+        main()
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print("interrupted: what is complete is kept; the same command goes on from there", file=sys.stderr)
+        sys.exit(130)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS):
+            raise
+        print(
+            f"error: {error.strerror}: {error.filename or os.getcwd()}; make room or choose another --output",
+            file=sys.stderr,
+        )
+        sys.exit(2)

@@ -1,0 +1,234 @@
+"""Plans: what to make, as data. One TOML file names the crops, runs and ensembles; nothing else decides.
+
+A plan is frozen and strict: an unknown key or value is an error that says where it stands and what is
+allowed. Keys under [defaults] hold for every run that does not set them itself.
+"""
+
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from pipeline.backbones import BACKBONES
+from pipeline.errors import UserError
+
+PLANS = Path(__file__).parent / "plans"
+VIEW_SETS = ("single", "flips4", "dihedral8", "rotations16", "dihedral8-zoom3")
+BASELINES = ("mean", "central-pixel", "ridge", "random-forest", "svm")
+METHODS = ("best", "mean", "convex", "per-question")
+POLICIES = ("none", "rand-augment", "cutout", "color-jitter")
+
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
+Fraction = Annotated[float, Field(ge=0, lt=1)]
+Rate = Annotated[float, Field(gt=0, le=1)]
+
+
+class Strict(BaseModel):
+    """Frozen, and an unknown key is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Sky(Strict):
+    """How many galaxies to draw when the plan brings its own data."""
+
+    train: int = Field(ge=10)
+    test: int = Field(ge=1)
+
+
+class Crop(Strict):
+    """The central `region` pixels of the 424-pixel image, resized to `size` pixels."""
+
+    region: int = Field(ge=16, le=424)
+    size: int = Field(ge=16, le=424)
+
+
+class Augment(Strict):
+    """Ranges of the one random affine warp that a training image gets, and a KerasCV policy before it."""
+
+    rotation: float = Field(180.0, ge=0, le=180)  # degrees either way
+    zoom: float = Field(1.2, ge=1, le=3)  # factor, log-uniform in [1/zoom, zoom]
+    shift: float = Field(0.04, ge=0, le=0.5)  # of the half side
+    flip: bool = True
+    policy: Literal[POLICIES] = "none"
+
+
+class HeadPhase(Strict):
+    """First phase: the head alone, on the frozen backbone's features of these views, each computed once."""
+
+    epochs: int = Field(0, ge=0)
+    learning_rate: Rate = 1e-3
+    views: Literal[VIEW_SETS] = "single"
+
+
+class FineTune(Strict):
+    """Second phase: the backbone from a chosen layer on, and the head, on randomly warped images."""
+
+    epochs: int = Field(0, ge=0)
+    learning_rate: Rate = 3e-4
+    from_layer: str = "first"  # name of a layer of the backbone; "first": all of it
+    batch_norm: Literal["inference", "train"] = "inference"
+    weight_decay: float = Field(1e-4, ge=0)
+    warmup: Fraction = 0.1  # share of the steps
+    ema: Fraction = 0.99  # momentum of the moving average of the weights; 0 switches it off
+    patience: int = Field(0, ge=0)  # epochs without a better fold RMSE before stopping; 0: never stop early
+
+
+class Run(Strict):
+    """One model: a backbone on a crop, trained once per fold."""
+
+    name: Name
+    backbone: Literal[tuple(BACKBONES)]
+    crop: Name
+    input_size: int | None = Field(None, ge=32, le=424)  # pixels the network sees; None: the whole crop
+    pooling: Literal["avg", "max", "multi"] = "avg"
+    head: Literal["sigmoid", "tree"] = "sigmoid"
+    hidden: int = Field(0, ge=0)  # units of a dense layer before the answers; 0: none
+    dropout: Fraction = 0.2
+    loss: Literal["mse", "bce"] = "mse"
+    batch_size: int = Field(32, ge=1)
+    precision: Literal["auto", "float32", "mixed_float16", "mixed_bfloat16"] = "auto"
+    on_missing_weights: Literal["error", "random"] = "error"
+    head_phase: HeadPhase = HeadPhase()
+    fine_tune: FineTune = FineTune()
+    augment: Augment = Augment()
+    views: Literal[VIEW_SETS] = "dihedral8"
+
+    @model_validator(mode="after")
+    def _trains(self) -> "Run":
+        if not self.head_phase.epochs and not self.fine_tune.epochs:
+            raise ValueError("trains nothing: give head_phase.epochs or fine_tune.epochs")
+        return self
+
+
+class Ensemble(Strict):
+    """A blend of runs."""
+
+    name: Name
+    runs: tuple[Name, ...] = Field(min_length=1)
+    method: Literal[METHODS] = "best"
+
+
+class Plan(Strict):
+    """Everything that one output folder is made from."""
+
+    name: Name
+    seed: int = Field(0, ge=0)
+    folds: int = Field(5, ge=2, le=50)
+    corrupt_images: Literal["stop", "set-aside"] = "stop"
+    sky: Sky | None = None
+    crops: dict[Name, Crop] = Field(min_length=1)
+    runs: tuple[Run, ...] = Field(min_length=1)
+    ensembles: tuple[Ensemble, ...] = Field(min_length=1)
+    baselines: tuple[Literal[BASELINES], ...] = BASELINES
+    baseline_crop: Name | None = None  # the crop that hand-made features are measured on; None: the first
+
+    @field_validator("runs", "ensembles")
+    @classmethod
+    def _distinct(cls, value: tuple[Any, ...]) -> tuple[Any, ...]:
+        names = [item.name for item in value]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise ValueError(f"the name {twice[0]!r} is given twice; names must differ")
+        return value
+
+    @model_validator(mode="after")
+    def _refer(self) -> "Plan":
+        for i, run in enumerate(self.runs):
+            _known(run.crop, self.crops, f"runs[{i}].crop")
+            size = run.input_size or self.crops[run.crop].size
+            smallest = BACKBONES[run.backbone].min_size
+            if not smallest <= size <= self.crops[run.crop].size:
+                raise ValueError(
+                    f"@runs[{i}].input_size: {size} is not between {smallest}, the least for {run.backbone}, "
+                    f"and {self.crops[run.crop].size}, the size of crop {run.crop!r}"
+                )
+        for i, ensemble in enumerate(self.ensembles):
+            for j, name in enumerate(ensemble.runs):
+                _known(name, [run.name for run in self.runs], f"ensembles[{i}].runs[{j}]")
+        if self.baseline_crop is not None:
+            _known(self.baseline_crop, self.crops, "baseline_crop")
+        return self
+
+    def run(self, name: str) -> Run:
+        """The run of that name."""
+        return next(run for run in self.runs if run.name == name)
+
+    def input_size(self, run: Run) -> int:
+        """Side in pixels of what the run's network sees."""
+        return run.input_size or self.crops[run.crop].size
+
+    def crop_of_baselines(self) -> str:
+        """Name of the crop that the hand-made features are measured on."""
+        return self.baseline_crop or next(iter(self.crops))
+
+
+def _known(name: str, allowed: Any, where: str) -> None:
+    if name not in allowed:
+        raise ValueError(f"@{where}: {name!r} is not one of {', '.join(sorted(allowed))}")
+
+
+def load_plan(name: str) -> Plan:
+    """Read a plan: a name under pipeline/plans/ or a path to a TOML file. UserError says what is wrong where."""
+    path = Path(name) if name.endswith(".toml") or "/" in name else PLANS / f"{name}.toml"
+    if not path.is_file():
+        shipped = ", ".join(sorted(p.stem for p in PLANS.glob("*.toml")))
+        raise UserError(f"no plan {name!r}: give one of {shipped}, or the path of a TOML file")
+    try:
+        raw = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: not a TOML file: {error}") from None
+    defaults = raw.pop("defaults", {})
+    runs = raw.get("runs")
+    if isinstance(runs, list) and isinstance(defaults, dict):
+        raw["runs"] = [_with_defaults(run, defaults) for run in runs]
+    raw.setdefault("name", path.stem)
+    try:
+        return Plan.model_validate(raw)
+    except ValidationError as error:
+        raise UserError(f"{_short(path)}: {_sentence(error)}") from None
+
+
+def _with_defaults(run: Any, defaults: dict[str, Any]) -> Any:
+    """The run's own keys over the defaults, table by table."""
+    if not isinstance(run, dict):
+        return run
+    merged = {**defaults, **run}
+    for key, value in defaults.items():
+        if isinstance(value, dict) and isinstance(run.get(key), dict):
+            merged[key] = {**value, **run[key]}
+    return merged
+
+
+def _short(path: Path) -> Path:
+    return path.relative_to(PLANS.parent) if path.is_relative_to(PLANS.parent) else path
+
+
+def _sentence(error: ValidationError) -> str:
+    """The first problem as 'where: what was received is not what was expected'."""
+    problem = error.errors()[0]
+    where = "".join(f"[{p}]" if isinstance(p, int) else f".{p}" for p in problem["loc"]).lstrip(".")
+    more = f" (and {len(error.errors()) - 1} more)" if len(error.errors()) > 1 else ""
+    value = problem["input"]
+    if problem["type"] == "literal_error":
+        allowed = problem["ctx"]["expected"].replace("'", "").replace(" or ", ", ")
+        return f"{where}: {value!r} is not one of {allowed}{more}"
+    if problem["type"] == "extra_forbidden":
+        return f"{where}: unknown key; allowed here: {', '.join(_keys(problem['loc'][:-1]))}{more}"
+    if problem["type"] == "missing":
+        return f"{where}: missing{more}"
+    text = problem["msg"].removeprefix("Value error, ")
+    if text.startswith("@"):  # names its own place
+        return text[1:] + more
+    shown = f"{value!r}: " if not isinstance(value, (dict, list, BaseModel)) else ""
+    return f"{where}: {shown}{text[:1].lower()}{text[1:]}{more}".lstrip(": ")
+
+
+def _keys(location: tuple[int | str, ...]) -> list[str]:
+    """The keys that a table of the plan may have."""
+    tables = {"sky": Sky, "crops": Crop, "ensembles": Ensemble, "runs": Run}
+    inner = {"head_phase": HeadPhase, "fine_tune": FineTune, "augment": Augment}
+    names = [part for part in location if isinstance(part, str)]
+    model = Plan if not names else inner.get(names[-1]) or tables[names[0]]
+    return sorted(model.model_fields)

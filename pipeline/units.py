@@ -1,0 +1,199 @@
+"""The units of work of a plan: every artifact, what it is specified by and what it is made from.
+
+Stages ask here what to do and `status` asks here what is done, so the dependency graph stands once.
+A unit is missing, complete, changed (its own specification differs: refused, since work would be lost) or
+outdated (something it is made from was made anew, by the user's choice: made anew too).
+"""
+
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from pipeline.artifacts import Artifact, Store
+from pipeline.config import Plan
+from pipeline.errors import UserError
+
+log = logging.getLogger(__name__)
+SPLITS = ("train", "test")
+
+
+@dataclass(frozen=True)
+class Unit:
+    """One artifact that the plan wants."""
+
+    stage: str
+    label: str
+    artifact: Artifact
+    spec: dict[str, Any]
+    sources: dict[str, Artifact] = field(default_factory=dict)
+    run: str | None = None
+    fold: int | None = None
+
+    def made_from(self) -> dict[str, str | None]:
+        """Digests of the artifacts it is made from; None where one is missing."""
+        return {name: source.digest() for name, source in self.sources.items()}
+
+    def state(self) -> tuple[str, list[str]]:
+        """('missing' | 'complete' | 'changed' | 'damaged' | 'outdated', the differences)."""
+        record = self.artifact.record()
+        if record is None:
+            waits = [f"waits for {name}" for name, digest in self.made_from().items() if digest is None]
+            return "missing", waits
+        if changed := _differences(record["spec"], self.spec):
+            return "changed", changed
+        if damage := self.artifact.damage():
+            return "damaged", damage
+        made_from = self.made_from()
+        if outdated := [f"{k} was made anew" for k in made_from if made_from[k] != record["made_from"].get(k)]:
+            return "outdated", outdated
+        return "complete", []
+
+    def finish(self, **facts: Any) -> dict[str, Any]:
+        """Write the record of a unit whose files are there."""
+        return self.artifact.finish(self.spec, self.made_from(), **facts)
+
+
+def to_do(units: Iterator[Unit], plan: str, *, force: bool) -> list[Unit]:
+    """The units that must be made; UserError for those that would lose work unless `force`."""
+    wanted = []
+    refused: list[tuple[Unit, list[str]]] = []
+    for unit in units:
+        state, why = unit.state()
+        if state in ("changed", "damaged") and not force:
+            refused.append((unit, why))
+        elif state != "complete" or force:
+            if state == "outdated":
+                log.info("%s is made anew: %s", unit.label, "; ".join(why))
+            wanted.append(unit)
+    if refused:
+        _refuse(refused, plan)
+    return wanted
+
+
+def _refuse(refused: list[tuple[Unit, list[str]]], plan: str) -> None:
+    unit, why = refused[0]
+    more = f" (and {len(refused) - 1} more of this stage)" if len(refused) > 1 else ""
+    select = f" --run {unit.run}" if unit.run else ""
+    raise UserError(
+        f"{unit.label} was not made by this plan: {'; '.join(why[:4])}{more}. Put the plan back, choose another "
+        f"--output, or make it anew by `python -m pipeline.{unit.stage} --plan {plan}{select} --force` "
+        f"(`./run.sh {plan} --force {unit.stage}` for the whole stage)"
+    )
+
+
+def _differences(old: Any, new: Any, where: str = "") -> list[str]:
+    """Leaves in which two specifications differ, as 'epochs: 3 -> 5'."""
+    if isinstance(old, dict) and isinstance(new, dict):
+        keys = [*old, *(k for k in new if k not in old)]
+        return [d for k in keys for d in _differences(old.get(k), new.get(k), f"{where}.{k}".lstrip("."))]
+    return [] if old == new else [f"{where}: {old} -> {new}"]
+
+
+def sky(plan: Plan, store: Store) -> Iterator[Unit]:
+    """The synthetic galaxies, where the plan draws its own."""
+    if plan.sky:
+        yield Unit("inputs", "sky", store.sky(), {**plan.sky.model_dump(), "seed": plan.seed})
+
+
+def inputs(plan: Plan, store: Store, fingerprints: dict[str, Any] | None = None) -> Iterator[Unit]:
+    """Labels and sample, by the fingerprints of the raw files; None: as recorded."""
+    record = store.inputs().record()
+    spec = fingerprints if fingerprints is not None else (record or {"spec": {}})["spec"]
+    yield Unit("inputs", "inputs", store.inputs(), spec, {"sky": store.sky()} if plan.sky else {})
+
+
+def folds(plan: Plan, store: Store) -> Iterator[Unit]:
+    """The assignment of galaxies to folds."""
+    spec = {"folds": plan.folds, "seed": plan.seed}
+    yield Unit("folds", "folds", store.folds(), spec, {"inputs": store.inputs()})
+
+
+def crops(plan: Plan, store: Store) -> Iterator[Unit]:
+    """One array per crop spec and split."""
+    for name, crop in plan.crops.items():
+        for split in SPLITS:
+            spec = {**crop.model_dump(), "split": split, "corrupt_images": plan.corrupt_images}
+            label = f"crops/{name}/{split}"
+            yield Unit("crops", label, store.crops(name, split), spec, {"inputs": store.inputs()})
+
+
+def train(plan: Plan, store: Store) -> Iterator[Unit]:
+    """One trained network per run and fold."""
+    given = store.load_weights_list()
+    for run in plan.runs:
+        sources = {
+            "inputs": store.inputs(),
+            "folds": store.folds(),
+            "crops": store.crops(run.crop, "train"),
+        }
+        for fold in range(plan.folds):
+            spec = run.model_dump(mode="json", exclude={"views"}) | {"seed": plan.seed, "fold": fold}
+            spec["weights"] = given[run.backbone]["sha256"] if run.backbone in given else "imagenet"
+            label = f"runs/{run.name}/fold{fold}"
+            yield Unit("train", label, store.trained(run.name, fold), spec, sources, run.name, fold)
+
+
+def predict(plan: Plan, store: Store) -> Iterator[Unit]:
+    """Predictions of one run and fold, for its held-out galaxies and the test set."""
+    for run in plan.runs:
+        for fold in range(plan.folds):
+            sources = {f"runs/{run.name}/fold{fold}": store.trained(run.name, fold)}
+            sources["crops"] = store.crops(run.crop, "test")
+            label = f"predictions of {run.name}/fold{fold}"
+            artifact = store.predicted(run.name, fold)
+            yield Unit("predict", label, artifact, {"views": run.views}, sources, run.name, fold)
+
+
+def baselines(plan: Plan, store: Store) -> Iterator[Unit]:
+    """Out-of-fold predictions of what a network must beat."""
+    crop = plan.crop_of_baselines()
+    for name in plan.baselines:
+        sources = {"inputs": store.inputs(), "folds": store.folds()}
+        sources["crops"] = store.crops(crop, "train")
+        spec = {"baseline": name, "crop": crop, "seed": plan.seed}
+        yield Unit("baselines", f"baselines/{name}", store.baseline(name), spec, sources, name)
+
+
+def ensemble(plan: Plan, store: Store) -> Iterator[Unit]:
+    """Blends of runs."""
+    for item in plan.ensembles:
+        sources = {f"{run}/fold{fold}": store.predicted(run, fold) for run in item.runs for fold in range(plan.folds)}
+        spec = item.model_dump(mode="json")
+        yield Unit("ensemble", f"ensembles/{item.name}", store.ensemble(item.name), spec, sources, item.name)
+
+
+def submit(plan: Plan, store: Store) -> Iterator[Unit]:
+    """Submissions, one per ensemble."""
+    for item in plan.ensembles:
+        sources = {f"ensembles/{item.name}": store.ensemble(item.name), "inputs": store.inputs()}
+        artifact = store.submission(item.name)
+        yield Unit("submit", f"submissions/{item.name}.csv", artifact, {}, sources, item.name)
+
+
+def report(plan: Plan, store: Store) -> Iterator[Unit]:
+    """The leaderboard and the report."""
+    sources = {f"baselines/{name}": store.baseline(name) for name in plan.baselines}
+    sources |= {f"{u.run}/fold{u.fold}": u.artifact for u in predict(plan, store)}
+    sources |= {f"ensembles/{e.name}": store.ensemble(e.name) for e in plan.ensembles}
+    yield Unit("report", "report.html", store.report(), {}, sources)
+
+
+STAGES = {
+    "inputs": (sky, inputs),
+    "folds": (folds,),
+    "crops": (crops,),
+    "baselines": (baselines,),
+    "train": (train,),
+    "predict": (predict,),
+    "ensemble": (ensemble,),
+    "submit": (submit,),
+    "report": (report,),
+}
+
+
+def every(plan: Plan, store: Store) -> Iterator[Unit]:
+    """All units of a plan in the order in which they are made."""
+    for makers in STAGES.values():
+        for maker in makers:
+            yield from maker(plan, store)
