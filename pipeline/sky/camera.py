@@ -7,9 +7,9 @@ from pipeline.sky import profiles
 from pipeline.sky.galaxy import FRAME, SEEING, Galaxy
 
 JPEG_QUALITY = 75  # the quantisation tables of the competition's files
-SOFTENING = 7.0  # where the stretch turns from linear to logarithmic, in units of the sky's noise
-GREY = 52.0  # grey levels per factor e in the logarithmic part
-SKY = 0.3  # level of the sky that subtraction left
+SOFTENING = 4.0  # where the stretch turns from linear to logarithmic, in units of the sky's noise
+GREY = 43.0  # grey levels per factor e in the logarithmic part
+SKY = 0.15  # level of the sky that subtraction left
 NOISE = np.array([1.15, 0.9, 0.95], np.float32)  # of the sky in i, r, g
 GAIN = 6.0  # how much brighter than the sky's noise light must be to double the noise's variance
 
@@ -23,7 +23,7 @@ def photograph(light: np.ndarray, galaxy: Galaxy, rng: np.random.Generator) -> n
     scene = light.copy()
     _add_field(scene, galaxy.sampling, rng)
     if galaxy.kind == "star":
-        _add_star(scene, (scene.shape[0] / 2, scene.shape[0] / 2), rng.uniform(2e4, 8e4), rng)
+        _add_star_or_trail(scene, rng)
     picture = from_jpeg(to_jpeg(stretch(add_noise(blur(scene), rng))))
     return cv2.resize(picture, (FRAME, FRAME), interpolation=cv2.INTER_CUBIC)
 
@@ -86,6 +86,17 @@ def _add_star(scene: np.ndarray, at: tuple[float, float], flux: float, rng: np.r
     scene[row, column] += np.float32(flux) * shade
     if flux > 15000:
         _add_spikes(scene, row, column, flux, shade, rng.uniform(0, np.pi / 2))
+
+
+def _add_star_or_trail(scene: np.ndarray, rng: np.random.Generator) -> None:
+    """In place of a galaxy: a saturated star, or the trail of a satellite through one band."""
+    middle = scene.shape[0] / 2
+    if rng.uniform() < 0.7:
+        _add_star(scene, (middle, middle), rng.uniform(2e4, 8e4), rng)
+        return
+    axis = np.arange(scene.shape[0], dtype=np.float32) - np.float32(middle)
+    across = profiles.rotate(axis[None, :], axis[:, None], rng.uniform(0, np.pi))[1]
+    scene[..., rng.integers(3)] += np.float32(rng.uniform(20, 200)) * np.exp(-(across**2))
 
 
 def _add_spikes(

@@ -11,10 +11,10 @@ import numpy as np
 
 FRAME = 424  # frame width, pixels
 SEEING = 1.3  # standard deviation of the point-spread function, survey pixels (1.2 arcsec FWHM, SDSS)
-EDGE_ON = 77.0  # inclination in degrees beyond which a disc is drawn (and seen) from the side
+EDGE_ON = 78.0  # inclination in degrees beyond which a disc is drawn (and seen) from the side
 
 ODDITIES = ("ring", "lens or arc", "disturbed", "irregular", "other", "merger", "dust lane")
-ODDITY_RATES = (0.045, 0.012, 0.05, 0.05, 0.05, 0.06, 0.015)  # share of all galaxies
+ODDITY_RATES = (0.05, 0.015, 0.045, 0.03, 0.04, 0.05, 0.01)  # share of all galaxies
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ class Galaxy:
 
 def sample(rng: np.random.Generator) -> Galaxy:
     """Draw one galaxy from a population that resembles Galaxy Zoo 2's."""
-    kind = rng.choice(["elliptical", "disc", "irregular", "star"], p=[0.355, 0.585, 0.04, 0.02])
+    kind = rng.choice(["elliptical", "disc", "irregular", "star"], p=[0.36, 0.585, 0.035, 0.02])
     oddity = _sample_oddity(rng, kind)
     looks = {
         "kind": str(kind),
@@ -123,8 +123,8 @@ def _sample_disc(rng: np.random.Generator, oddity: str) -> dict:
         "boxy": bool(rng.uniform() < 0.3),
         "bar": rng.uniform(0.12, 0.36) if rng.uniform() < 0.38 else 0.0,
         "bar_angle": rng.uniform(0, np.pi),
-        "arms": int(rng.choice([1, 2, 3, 4, 5, 6], p=[0.07, 0.53, 0.17, 0.1, 0.07, 0.06])) if has_arms else 0,
-        "arm_contrast": rng.uniform(0.25, 0.95) if has_arms else 0.0,
-        "pitch": np.clip(rng.normal(12 + 16 * late, 5), 7, 40),
-        "flocculence": rng.beta(1, 3),
+        "arms": int(rng.choice([1, 2, 3, 4, 5, 6], p=[0.06, 0.6, 0.15, 0.08, 0.06, 0.05])) if has_arms else 0,
+        "arm_contrast": rng.uniform(0.35, 1) if has_arms else 0.0,
+        "pitch": np.clip(rng.normal(9 + 15 * late, 5), 6, 40),
+        "flocculence": rng.beta(1, 3.5),
     }

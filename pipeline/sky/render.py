@@ -56,6 +56,11 @@ def _grid(side: int, reach: float) -> tuple[np.ndarray, np.ndarray, slice]:
     return x, y, box
 
 
+def _soften(radius: np.ndarray, galaxy: Galaxy) -> np.ndarray:
+    """Radius that stays off the cusp of a Sersic law, which a pixel averages over and a sample would miss."""
+    return np.hypot(radius, np.float32(0.4 * galaxy.sampling))
+
+
 def _tint(flux: np.ndarray, redness: float) -> np.ndarray:
     """Light (h, w) of one population -> (h, w, 3)."""
     return flux[..., None] * colour(redness)
@@ -66,7 +71,7 @@ def _tint(flux: np.ndarray, redness: float) -> np.ndarray:
 
 def _elliptical(grid: Grid, galaxy: Galaxy, rng: np.random.Generator) -> np.ndarray:
     q = galaxy.axis_ratio
-    radius = profiles.elliptical_radius(*grid, q)
+    radius = _soften(profiles.elliptical_radius(*grid, q), galaxy)
     return _tint(profiles.sersic(radius, galaxy.half_light, galaxy.sersic, q), galaxy.redness)
 
 
@@ -80,7 +85,7 @@ def _bulge(grid: Grid, galaxy: Galaxy) -> np.ndarray:
     size = galaxy.half_light * (0.18 + 0.35 * galaxy.bulge)
     boxy = galaxy.edge_on and galaxy.boxy
     q = 0.65 if boxy else 0.85 if galaxy.edge_on else 0.5 + 0.5 * galaxy.apparent_axis_ratio
-    radius = profiles.elliptical_radius(*grid, q, boxiness=4.0 if boxy else 2.0)
+    radius = _soften(profiles.elliptical_radius(*grid, q, boxiness=4.0 if boxy else 2.0), galaxy)
     index = 1.0 if boxy else galaxy.sersic
     return _tint(profiles.sersic(radius, size * (1.5 if boxy else 1), index, q), 0.75 + 0.25 * galaxy.redness)
 

@@ -57,7 +57,7 @@ def draw(
 
 
 def observe(seed: int, index: int) -> tuple[Galaxy, np.ndarray, np.random.Generator]:
-    """Galaxy `index` of a survey: its parameters, (37,) vote fractions, and the generator to render it with."""
+    """Galaxy `index` of a survey, its (37,) vote fractions, and the generator that draws its picture."""
     rng = _generator(seed, index + 1)
     galaxy = sample(rng)
     return galaxy, vote(galaxy, rng), rng
@@ -85,7 +85,6 @@ def _generator(seed: int, stream: int) -> np.random.Generator:
 
 def _draw_chunk(seed: int, indices: range) -> list[tuple[bytes, np.ndarray]]:
     """(JPEG, vote fractions) of some galaxies: the work of one worker at a time."""
-    cv2.setNumThreads(1)  # the processes are the parallelism
     drawn = []
     for index in indices:
         galaxy, fractions, rng = observe(seed, index)
@@ -97,13 +96,16 @@ def _draw_chunk(seed: int, indices: range) -> list[tuple[bytes, np.ndarray]]:
 def _pool(workers: int | None, galaxies: int) -> Iterator:
     """A `map` that keeps order: in this process where one worker is enough, otherwise in several.
 
-    Fresh processes (spawn), because a fork of a process that runs TensorFlow's threads may hang.
+    Fresh processes (spawn), because a fork of a process that runs TensorFlow's threads may hang; in each
+    OpenCV gets one thread, because the processes are the parallelism.
     """
     workers = min(workers or os.cpu_count() or 1, -(-galaxies // CHUNK))
     if workers <= 1:
         yield map
         return
-    pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"))
+    pool = ProcessPoolExecutor(
+        workers, mp_context=get_context("spawn"), initializer=cv2.setNumThreads, initargs=(1,)
+    )
     try:
         yield pool.map
     finally:

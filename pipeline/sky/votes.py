@@ -57,7 +57,7 @@ def _seen(galaxy: Galaxy) -> dict[str, float]:
     eye = clarity(galaxy)
     face = _logistic((68 - galaxy.inclination) / 5) if galaxy.kind == "disc" else 0.0
     return {
-        "edge": _logistic((galaxy.inclination - EDGE_ON + 1) / 2) if galaxy.kind == "disc" else 0.0,
+        "edge": _logistic((galaxy.inclination - EDGE_ON) / 1.5) if galaxy.kind == "disc" else 0.0,
         "arms": eye * face * galaxy.arm_contrast * (1 - 0.3 * galaxy.flocculence),
         "bar": eye * face * galaxy.bar / 0.36,
         "oddity": (0.35 + 0.65 * eye) * galaxy.oddity_strength,
@@ -92,11 +92,11 @@ def _spiral(galaxy: Galaxy) -> np.ndarray:
 
 
 def _bulge(galaxy: Galaxy) -> np.ndarray:
-    return _ordered(galaxy.bulge**0.5, (0.14, 0.44, 0.76), 0.07)
+    return _ordered(galaxy.bulge**0.5, (0.08, 0.44, 0.74), 0.06)
 
 
 def _odd(galaxy: Galaxy) -> np.ndarray:
-    yes = 0.9 if galaxy.kind == "star" else _logistic(-2.3 + 5.5 * _seen(galaxy)["oddity"])
+    yes = 0.9 if galaxy.kind == "star" else _logistic(-2.6 + 5.8 * _seen(galaxy)["oddity"])
     return np.array([yes, 1 - yes])
 
 
@@ -104,7 +104,7 @@ def _roundness(galaxy: Galaxy) -> np.ndarray:
     """Seeing rounds what it blurs: axes add its width in quadrature."""
     blur = 0.5 / galaxy.detail
     ratio = np.hypot(galaxy.apparent_axis_ratio, blur) / np.hypot(1, blur)
-    return _ordered(-ratio, (-0.80, -0.38), 0.05)
+    return _ordered(-ratio, (-0.76, -0.36), 0.05)
 
 
 def _odd_feature(galaxy: Galaxy) -> np.ndarray:
@@ -134,7 +134,7 @@ def _bulge_from_the_side(galaxy: Galaxy) -> np.ndarray:
 
 
 def _wound(galaxy: Galaxy) -> np.ndarray:
-    return _ordered(galaxy.pitch, (15, 25), 2.5)
+    return _ordered(galaxy.pitch, (15, 23), 2)
 
 
 def _arm_count(galaxy: Galaxy) -> np.ndarray:
