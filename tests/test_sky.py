@@ -108,9 +108,7 @@ def test_volunteers_know_a_barred_spiral_with_two_arms():
 
 
 def test_volunteers_know_an_edge_on_disc_and_its_bulge():
-    rounded, boxy, none = (
-        polls(replace(EDGE_ON, **change)) for change in ({}, {"boxy": True}, {"bulge": 0.0})
-    )
+    rounded, boxy, none = (polls(replace(EDGE_ON, **change)) for change in ({}, {"boxy": True}, {"bulge": 0.0}))
     for seen, column in ((rounded, "Class9.1"), (boxy, "Class9.2"), (none, "Class9.3")):
         assert seen["Class2.1"] > 0.8
         assert seen[column] > 0.55 * seen["Class2.1"]

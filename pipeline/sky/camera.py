@@ -9,9 +9,8 @@ from pipeline.sky.galaxy import FRAME, SEEING, Galaxy
 JPEG_QUALITY = 75  # the quantisation tables of the competition's files
 SOFTENING = 4.0  # where the stretch turns from linear to logarithmic, in units of the sky's noise
 GREY = 43.0  # grey levels per factor e in the logarithmic part
-SKY = 0.15  # level of the sky that subtraction left
-NOISE = np.array([1.15, 0.9, 0.95], np.float32)  # of the sky in i, r, g
-GAIN = 6.0  # how much brighter than the sky's noise light must be to double the noise's variance
+SKY = 0.05  # level of the sky that subtraction left
+GAIN = 60.0  # light, in units of the sky's noise, that doubles the variance of the noise
 
 
 def photograph(light: np.ndarray, galaxy: Galaxy, rng: np.random.Generator) -> np.ndarray:
@@ -38,7 +37,7 @@ def blur(scene: np.ndarray) -> np.ndarray:
 def add_noise(scene: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Photon noise of sky and source: variance 1 + light / GAIN, in units of the sky's."""
     grain = rng.standard_normal(scene.shape, dtype=np.float32)
-    return scene + grain * NOISE * np.sqrt(1 + np.maximum(scene, 0) / np.float32(GAIN * 10))
+    return scene + grain * np.sqrt(1 + np.maximum(scene, 0) / np.float32(GAIN))
 
 
 def stretch(scene: np.ndarray) -> np.ndarray:
@@ -47,17 +46,19 @@ def stretch(scene: np.ndarray) -> np.ndarray:
     All bands are scaled by f(I) / I with I their mean, so that colours survive in bright cores; a pixel
     that would overflow is scaled down as a whole.
     """
-    red, green, blue = np.moveaxis(np.maximum(scene + np.float32(SKY), 0), 2, 0)
+    red, green, blue = cv2.split(np.maximum(scene + np.float32(SKY), 0))
     mean = np.maximum((red + green + blue) / 3, np.float32(1e-3))
     peak = np.maximum(np.maximum(red, green), blue)
     gain = np.float32(GREY) * np.arcsinh(mean / np.float32(SOFTENING)) / mean
     gain *= 255 / np.maximum(gain * peak, 255)
-    return np.rint(np.stack([red * gain, green * gain, blue * gain], axis=2)).astype(np.uint8)
+    return np.rint(cv2.merge([red * gain, green * gain, blue * gain])).astype(np.uint8)
 
 
 def to_jpeg(image: np.ndarray) -> bytes:
     """(h, w, 3) uint8 RGB -> the bytes of a JPEG file."""
-    done, buffer = cv2.imencode(".jpg", image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
+    done, buffer = cv2.imencode(
+        ".jpg", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY]
+    )
     if not done:
         raise ValueError(f"OpenCV could not encode an image of shape {image.shape} and type {image.dtype}")
     return buffer.tobytes()
@@ -65,14 +66,14 @@ def to_jpeg(image: np.ndarray) -> bytes:
 
 def from_jpeg(data: bytes) -> np.ndarray:
     """The bytes of a JPEG file -> (h, w, 3) uint8 RGB."""
-    return cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)[..., ::-1]
+    return cv2.cvtColor(cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
 
 
 def _add_field(scene: np.ndarray, sampling: float, rng: np.random.Generator) -> None:
     """Stars in front and galaxies behind, more of them where the frame spans more sky (small `sampling`)."""
     side = scene.shape[0]
     sky = (side / 150) ** 2
-    for flux in 60 * (1 + rng.pareto(0.8, rng.poisson(4 * sky))):
+    for flux in 60 * (1 + rng.pareto(0.9, rng.poisson(4 * sky))):
         _add_star(scene, rng.uniform(2, side - 2, 2), min(flux, 6e4), rng)
     for flux in 50 * (1 + rng.pareto(1.2, rng.poisson(5 * sky))):
         _add_background_galaxy(scene, rng.uniform(2, side - 2, 2), min(flux, 3000), rng)
@@ -82,7 +83,7 @@ def _add_star(scene: np.ndarray, at: tuple[float, float], flux: float, rng: np.r
     """A point that the seeing will spread; bright ones get the four spikes of the mirror's supports."""
     row, column = (int(v) for v in at)
     hot = rng.beta(0.9, 0.9)
-    shade = (np.array([1.5, 0.85, 0.5]) * (1 - hot) + np.array([0.8, 0.9, 1.3]) * hot).astype(np.float32)
+    shade = (np.array([1.45, 0.95, 0.5]) * (1 - hot) + np.array([0.8, 0.95, 1.25]) * hot).astype(np.float32)
     scene[row, column] += np.float32(flux) * shade
     if flux > 15000:
         _add_spikes(scene, row, column, flux, shade, rng.uniform(0, np.pi / 2))
@@ -96,12 +97,10 @@ def _add_star_or_trail(scene: np.ndarray, rng: np.random.Generator) -> None:
         return
     axis = np.arange(scene.shape[0], dtype=np.float32) - np.float32(middle)
     across = profiles.rotate(axis[None, :], axis[:, None], rng.uniform(0, np.pi))[1]
-    scene[..., rng.integers(3)] += np.float32(rng.uniform(20, 200)) * np.exp(-(across**2))
+    scene[..., rng.integers(3)] += np.float32(rng.uniform(5, 50)) * np.exp(-(across**2))
 
 
-def _add_spikes(
-    scene: np.ndarray, row: int, column: int, flux: float, shade: np.ndarray, angle: float
-) -> None:
+def _add_spikes(scene: np.ndarray, row: int, column: int, flux: float, shade: np.ndarray, angle: float) -> None:
     """Diffraction spikes and the halo of scattered light around a saturated star."""
     y, x = np.ogrid[-row : scene.shape[0] - row, -column : scene.shape[1] - column]
     u, v = profiles.rotate(x.astype(np.float32), y.astype(np.float32), angle)
@@ -111,9 +110,7 @@ def _add_spikes(
     scene += ((spikes + 0.5 * halo) * np.float32(flux * 0.003))[..., None] * shade
 
 
-def _add_background_galaxy(
-    scene: np.ndarray, at: tuple[float, float], flux: float, rng: np.random.Generator
-) -> None:
+def _add_background_galaxy(scene: np.ndarray, at: tuple[float, float], flux: float, rng: np.random.Generator) -> None:
     """A small exponential disc, red to blue, drawn in a box around it."""
     row, column = (int(v) for v in at)
     size, q, hot = rng.uniform(0.8, 2.5), rng.uniform(0.3, 1), rng.uniform(0, 1)

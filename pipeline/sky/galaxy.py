@@ -67,7 +67,7 @@ def sample(rng: np.random.Generator) -> Galaxy:
     looks = {
         "kind": str(kind),
         "sampling": float(np.clip(rng.lognormal(np.log(3.1), 0.28), 1.8, 5.5)),
-        "brightness": float(np.clip(rng.lognormal(np.log(20), 0.45), 5, 60)),
+        "brightness": float(np.clip(rng.lognormal(np.log(22), 0.45), 5, 60)),
         "angle": rng.uniform(0, np.pi),
         "oddity": oddity,
         "oddity_strength": rng.uniform(0.35, 1) if oddity else 0.0,
@@ -110,13 +110,14 @@ def _sample_disc(rng: np.random.Generator, oddity: str) -> dict:
     """Discs seen from a random direction; early types have larger bulges, weaker and tighter arms."""
     late = rng.beta(1.6, 1.6)  # 0 an S0 or Sa, 1 an Sd
     inclination = float(np.degrees(np.arccos(rng.uniform(0, 1))))
-    if oddity == "dust lane":  # seen only from the side
-        inclination = rng.uniform(84, 90)
+    dusty = oddity == "dust lane"
+    if dusty:  # seen only from the side, and only in front of something thick
+        inclination, late = rng.uniform(84, 90), 0.4 * late
     has_arms = rng.uniform() < 0.85 and late > 0.12
     return {
         "half_light": rng.uniform(33, 52),
         "redness": np.clip(rng.normal(0.75 - 0.65 * late, 0.13), 0, 1),
-        "axis_ratio": rng.uniform(0.12, 0.24),
+        "axis_ratio": rng.uniform(0.26, 0.36) if dusty else rng.uniform(0.12, 0.24),
         "inclination": inclination,
         "sersic": rng.uniform(1.5, 4 - 2 * late),
         "bulge": np.clip(0.6 * (1 - late) ** 1.5 + rng.normal(0, 0.06), 0, 0.75),

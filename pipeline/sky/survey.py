@@ -4,7 +4,6 @@ Galaxy i of a survey depends on the seed and on i alone, so the files are the sa
 draw them.
 """
 
-import io
 import os
 import zipfile
 from collections.abc import Iterable, Iterator
@@ -17,7 +16,6 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-import pandas as pd
 from tqdm import tqdm
 
 from pipeline.core import tree
@@ -103,9 +101,7 @@ def _pool(workers: int | None, galaxies: int) -> Iterator:
     if workers <= 1:
         yield map
         return
-    pool = ProcessPoolExecutor(
-        workers, mp_context=get_context("spawn"), initializer=cv2.setNumThreads, initargs=(1,)
-    )
+    pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=cv2.setNumThreads, initargs=(1,))
     try:
         yield pool.map
     finally:
@@ -117,9 +113,7 @@ def _observed(mapped, seed: int, indices: range) -> Iterable[tuple[bytes, np.nda
     return chain.from_iterable(mapped(partial(_draw_chunk, seed), chunks))
 
 
-def _write_images(
-    path: Path, ids: np.ndarray, galaxies: Iterable[tuple[bytes, np.ndarray]], bar: tqdm
-) -> np.ndarray:
+def _write_images(path: Path, ids: np.ndarray, galaxies: Iterable[tuple[bytes, np.ndarray]], bar: tqdm) -> np.ndarray:
     """Write <stem>/<GalaxyID>.jpg into a zip file and return the labels, (n, 37)."""
     labels = np.empty((len(ids), len(tree.COLUMNS)))
     with _whole(path) as part, zipfile.ZipFile(part, "w") as archive:
@@ -131,17 +125,15 @@ def _write_images(
 
 
 def _write_csv(path: Path, ids: np.ndarray, values: np.ndarray) -> None:
-    """Write GalaxyID and the 37 columns, as <stem>.csv inside a zip file where `path` ends so."""
-    table = pd.DataFrame(values, columns=list(tree.COLUMNS), index=pd.Index(ids, name="GalaxyID"))
-    text = io.StringIO()
-    table.to_csv(text, lineterminator="\n")
+    """Write GalaxyID and the 37 columns with all their digits, as <stem>.csv inside a zip where `path` ends so."""
+    rows = [("GalaxyID", *tree.COLUMNS), *((i, *row) for i, row in zip(ids.tolist(), values.tolist(), strict=True))]
+    text = "".join(",".join(map(str, row)) + "\n" for row in rows)
     with _whole(path) as part:
-        if path.suffix != ".zip":
-            part.write_text(text.getvalue())
-            return
-        with zipfile.ZipFile(part, "w") as archive:
-            member = zipfile.ZipInfo(f"{path.stem}.csv", LONG_AGO)
-            archive.writestr(member, text.getvalue(), zipfile.ZIP_DEFLATED)
+        if path.suffix == ".zip":
+            with zipfile.ZipFile(part, "w") as archive:
+                archive.writestr(zipfile.ZipInfo(f"{path.stem}.csv", LONG_AGO), text, zipfile.ZIP_DEFLATED)
+        else:
+            part.write_text(text)
 
 
 @contextmanager
