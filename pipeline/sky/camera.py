@@ -9,7 +9,7 @@ from pipeline.sky.galaxy import FRAME, SEEING, Galaxy
 JPEG_QUALITY = 75  # the quantisation tables of the competition's files
 SOFTENING = 4.0  # where the stretch turns from linear to logarithmic, in units of the sky's noise
 GREY = 43.0  # grey levels per factor e in the logarithmic part
-SKY = 0.05  # level of the sky that subtraction left
+LEFT_OVER_SKY = 0.12  # spread of what sky subtraction left in each band, in units of the sky's noise
 GAIN = 60.0  # light, in units of the sky's noise, that doubles the variance of the noise
 
 
@@ -23,7 +23,8 @@ def photograph(light: np.ndarray, galaxy: Galaxy, rng: np.random.Generator) -> n
     _add_field(scene, galaxy.sampling, rng)
     if galaxy.kind == "star":
         _add_star_or_trail(scene, rng)
-    picture = from_jpeg(to_jpeg(stretch(add_noise(blur(scene), rng))))
+    scene = blur(scene) + rng.normal(0.05, LEFT_OVER_SKY, 3).astype(np.float32)
+    picture = from_jpeg(to_jpeg(stretch(add_noise(scene, rng))))
     return cv2.resize(picture, (FRAME, FRAME), interpolation=cv2.INTER_CUBIC)
 
 
@@ -46,7 +47,7 @@ def stretch(scene: np.ndarray) -> np.ndarray:
     All bands are scaled by f(I) / I with I their mean, so that colours survive in bright cores; a pixel
     that would overflow is scaled down as a whole.
     """
-    red, green, blue = cv2.split(np.maximum(scene + np.float32(SKY), 0))
+    red, green, blue = cv2.split(np.maximum(scene, 0))
     mean = np.maximum((red + green + blue) / 3, np.float32(1e-3))
     peak = np.maximum(np.maximum(red, green), blue)
     gain = np.float32(GREY) * np.arcsinh(mean / np.float32(SOFTENING)) / mean

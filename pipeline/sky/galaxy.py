@@ -32,7 +32,7 @@ class Galaxy:
     sersic: float  # index of ellipticals and bulges: 1 exponential, 4 de Vaucouleurs
     bulge: float  # bulge-to-total light
     boxy: bool  # shape of an edge-on bulge
-    bar: float  # share of the disc's light: 0 none, 0.35 strong
+    bar: float  # share of the disc's light: 0 none, 0.4 strong
     bar_angle: float  # in the disc's plane, radians
     arms: int  # number of spiral arms, 0 none
     arm_contrast: float  # 0 none, 1 all of the disc's light in its arms
@@ -66,8 +66,8 @@ def sample(rng: np.random.Generator) -> Galaxy:
     oddity = _sample_oddity(rng, kind)
     looks = {
         "kind": str(kind),
-        "sampling": float(np.clip(rng.lognormal(np.log(3.1), 0.28), 1.8, 5.5)),
-        "brightness": float(np.clip(rng.lognormal(np.log(22), 0.45), 5, 60)),
+        "sampling": _clip(rng.lognormal(np.log(3.1), 0.28), 1.8, 5.5),
+        "brightness": _clip(rng.lognormal(np.log(22), 0.45), 5, 60),
         "angle": rng.uniform(0, np.pi),
         "oddity": oddity,
         "oddity_strength": rng.uniform(0.35, 1) if oddity else 0.0,
@@ -91,8 +91,8 @@ def _sample_spheroid(rng: np.random.Generator, kind: str) -> dict:
     blue = kind == "irregular"
     return {
         "half_light": rng.uniform(28, 46),
-        "redness": rng.beta(2, 6) if blue else rng.beta(7, 1.5),
-        "axis_ratio": rng.uniform(0.4, 0.9) if blue else np.clip(1 - abs(rng.normal(0, 0.38)), 0.22, 1),
+        "redness": rng.beta(2, 6) if blue else rng.beta(4, 1.5),
+        "axis_ratio": rng.uniform(0.4, 0.9) if blue else _clip(1 - abs(rng.normal(0, 0.38)), 0.22, 1),
         "inclination": 0.0,
         "sersic": 1.0 if blue else rng.uniform(1.6, 3.8),
         "bulge": 0.0,
@@ -116,16 +116,21 @@ def _sample_disc(rng: np.random.Generator, oddity: str) -> dict:
     has_arms = rng.uniform() < 0.85 and late > 0.12
     return {
         "half_light": rng.uniform(33, 52),
-        "redness": np.clip(rng.normal(0.75 - 0.65 * late, 0.13), 0, 1),
+        "redness": _clip(rng.normal(0.75 - 0.65 * late, 0.13), 0, 1),
         "axis_ratio": rng.uniform(0.26, 0.36) if dusty else rng.uniform(0.12, 0.24),
         "inclination": inclination,
         "sersic": rng.uniform(1.5, 4 - 2 * late),
-        "bulge": np.clip(0.6 * (1 - late) ** 1.5 + rng.normal(0, 0.06), 0, 0.75),
+        "bulge": _clip(0.6 * (1 - late) ** 1.5 + rng.normal(0, 0.06), 0, 0.75),
         "boxy": bool(rng.uniform() < 0.3),
-        "bar": rng.uniform(0.12, 0.36) if rng.uniform() < 0.38 else 0.0,
+        "bar": rng.uniform(0.15, 0.4) if rng.uniform() < 0.38 else 0.0,
         "bar_angle": rng.uniform(0, np.pi),
         "arms": int(rng.choice([1, 2, 3, 4, 5, 6], p=[0.06, 0.6, 0.15, 0.08, 0.06, 0.05])) if has_arms else 0,
         "arm_contrast": rng.uniform(0.35, 1) if has_arms else 0.0,
-        "pitch": np.clip(rng.normal(9 + 15 * late, 5), 6, 40),
+        "pitch": _clip(rng.normal(9 + 15 * late, 5), 6, 40),
         "flocculence": rng.beta(1, 3.5),
     }
+
+
+def _clip(value: float, low: float, high: float) -> float:
+    """A plain float: NumPy's would turn every float32 array that it meets into float64."""
+    return float(min(max(value, low), high))

@@ -59,7 +59,7 @@ def _seen(galaxy: Galaxy) -> dict[str, float]:
     return {
         "edge": _logistic((galaxy.inclination - EDGE_ON) / 1.5) if galaxy.kind == "disc" else 0.0,
         "arms": eye * face * galaxy.arm_contrast * (1 - 0.3 * galaxy.flocculence),
-        "bar": eye * face * galaxy.bar / 0.36,
+        "bar": eye * face * galaxy.bar / 0.4,
         "oddity": (0.35 + 0.65 * eye) * galaxy.oddity_strength,
     }
 
