@@ -88,9 +88,11 @@ class Store:
         return Artifact(folder / "sky.json", files)
 
     def inputs(self) -> Artifact:
-        """labels.parquet and sample.csv (the ids and header of a submission), checked."""
+        """labels.parquet, sample.csv (ids and header of a submission), images.json (fingerprints of the images)."""
         folder = self.root / "inputs"
-        return Artifact(folder / "inputs.json", (folder / "labels.parquet", folder / "sample.csv"))
+        return Artifact(
+            folder / "inputs.json", tuple(folder / n for n in ("labels.parquet", "sample.csv", "images.json"))
+        )
 
     def weights_list(self) -> Path:
         """weights.json: backbone -> the weights file that the user gave (path, bytes, sha256)."""

@@ -3,3 +3,7 @@
 
 class UserError(Exception):
     """Something only the user can mend: the message says what was expected, what was received, what mends it."""
+
+
+class DamagedImage(Exception):
+    """One image cannot be used; the message goes on after its name: 'is cut short'."""

@@ -113,7 +113,7 @@ def crops(plan: Plan, store: Store) -> Iterator[Unit]:
     """One array per crop spec and split."""
     for name, crop in plan.crops.items():
         for split in SPLITS:
-            spec = {**crop.model_dump(), "split": split, "corrupt_images": plan.corrupt_images}
+            spec = {**crop.model_dump(), "split": split}
             label = f"crops/{name}/{split}"
             yield Unit("crops", label, store.crops(name, split), spec, {"inputs": store.inputs()})
 
