@@ -27,7 +27,19 @@ class Request:
 
     def to_do(self, made: Iterator[units.Unit]) -> list[units.Unit]:
         """The units of `made` that the flags select and that still must be made."""
-        return units.to_do(self._selected(made), self.options.plan, force=self.options.force)
+        todo = units.to_do(self._selected(made), self.options.plan, force=self.options.force)
+        self._require(todo)
+        return todo
+
+    def _require(self, todo: list[units.Unit]) -> None:
+        """UserError where something that these units are made from is missing."""
+        for unit in todo:
+            for name, source in unit.sources.items():
+                if source.record() is None:
+                    raise UserError(
+                        f"{unit.label} waits for {name}, which is missing: `./run.sh {self.options.plan}` makes what "
+                        f"is missing, `./run.sh status {self.options.plan}` lists it"
+                    )
 
     def _selected(self, made: Iterator[units.Unit]) -> Iterator[units.Unit]:
         wanted = [(n, getattr(self.options, n, None)) for n in ("run", "fold")]

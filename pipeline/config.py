@@ -69,7 +69,6 @@ class FineTune(Strict):
     learning_rate: Rate = 3e-4
     from_layer: str = "first"  # name of a layer of the backbone; "first": all of it
     batch_norm: Literal["inference", "train"] = "inference"
-    weight_decay: float = Field(1e-4, ge=0)
     warmup: Fraction = 0.1  # share of the steps
     ema: Fraction = 0.99  # momentum of the moving average of the weights; 0 switches it off
     patience: int = Field(0, ge=0)  # epochs without a better fold RMSE before stopping; 0: never stop early
@@ -87,6 +86,7 @@ class Run(Strict):
     hidden: int = Field(0, ge=0)  # units of a dense layer before the answers; 0: none
     dropout: Fraction = 0.2
     loss: Literal["mse", "bce"] = "mse"
+    weight_decay: float = Field(1e-4, ge=0)
     batch_size: int = Field(32, ge=1)
     precision: Literal["auto", "float32", "mixed_float16", "mixed_bfloat16"] = "auto"
     on_missing_weights: Literal["error", "random"] = "error"

@@ -1,0 +1,83 @@
+"""Crop arrays -> batches. The arrays stay uint8 and in place; a batch is a gather, pixels change in the network."""
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+
+from pipeline.config import Augment
+from pipeline.core import views
+
+Batch = tuple[dict[str, np.ndarray], np.ndarray]
+
+
+def training_batches(
+    images: np.ndarray,
+    labels: np.ndarray,
+    *,
+    rows: np.ndarray,
+    batch_size: int,
+    augment: Augment,
+    seed: tuple[int, ...],
+    epochs: range,
+) -> Iterator[Batch]:
+    """The stream of `epochs`: shuffled full batches of ({"image", "view"}, labels).
+
+    images uint8 (n, s, s, 3), labels (n, 37); only `rows` are used. Order and views of an epoch depend on seed
+    and epoch alone, so a resumed run continues the same stream.
+    """
+    policy = keras_cv_policy(augment.policy)
+    for epoch in epochs:
+        rng = np.random.default_rng((*seed, epoch))
+        order = rng.permutation(rows)
+        for start in range(0, steps(len(rows), batch_size) * batch_size, batch_size):
+            chosen = np.take(order, range(start, start + batch_size), mode="wrap")
+            seen = views.random(
+                rng,
+                batch_size,
+                rotation=augment.rotation,
+                zoom=augment.zoom,
+                shift=augment.shift,
+                flip=augment.flip,
+            )
+            yield {"image": policy(images[chosen]), "view": seen}, labels[chosen]
+
+
+def steps(n: int, batch_size: int) -> int:
+    """Full batches an epoch; one, filled by repeating rows, where there are fewer rows than that."""
+    return max(1, n // batch_size)
+
+
+def viewed_batches(images: np.ndarray, seen: np.ndarray, batch_size: int) -> Iterator[dict[str, np.ndarray]]:
+    """Batches of fixed size with every view of every image folded in: views vary fastest; the last one is padded.
+
+    images uint8 (n, s, s, 3), seen (v, 2, 3); each batch holds max(1, batch_size // v) images.
+    """
+    per_batch = max(1, batch_size // len(seen))
+    matrices = np.tile(seen, (per_batch, 1, 1))
+    for start in range(0, len(images), per_batch):
+        block = np.asarray(images[start : start + per_batch])
+        if len(block) < per_batch:
+            block = np.concatenate([block, np.repeat(block[-1:], per_batch - len(block), axis=0)])
+        yield {"image": np.repeat(block, len(seen), axis=0), "view": matrices}
+
+
+def keras_cv_policy(name: str) -> Callable[[np.ndarray], np.ndarray]:
+    """A KerasCV augmentation of uint8 batches by name ("none": as they are). TensorFlow backend only."""
+    if name == "none":
+        return lambda images: images
+    import keras_cv
+    import tensorflow as tf
+
+    layer = {
+        "rand-augment": lambda: keras_cv.layers.RandAugment(
+            (0, 255), augmentations_per_image=2, magnitude=0.2, geometric=False
+        ),
+        "cutout": lambda: keras_cv.layers.RandomCutout(0.3, 0.3),
+        "color-jitter": lambda: keras_cv.layers.RandomColorJitter((0, 255), 0.1, 0.1, 0.1, 0.02),
+    }[name]()
+
+    def augment(images: np.ndarray) -> np.ndarray:
+        changed = layer(tf.cast(images, tf.float32), training=True)
+        return tf.cast(tf.clip_by_value(changed, 0, 255), tf.uint8).numpy()
+
+    return augment

@@ -1,0 +1,267 @@
+"""Two-phase fit of one network, fold after fold: head on frozen features, then fine-tuning with a moving average.
+
+The network is built and traced once; a fold starts by putting back its first weights and optimiser state.
+"""
+
+import logging
+import math
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+from tqdm import tqdm
+
+from pipeline.config import Run
+from pipeline.core import views
+from pipeline.core.metrics import rmse
+from pipeline.nn import data, runtime
+from pipeline.nn.history import History
+from pipeline.nn.network import Network
+from pipeline.nn.predict import predict_features, predict_views
+
+log = logging.getLogger(__name__)
+
+
+class Diverged(RuntimeError):
+    """The loss of a fold became NaN or infinite."""
+
+
+class Trainer:
+    """Trains one run's network once per fold."""
+
+    def __init__(self, network: Network, run: Run, seed: int, images: np.ndarray, labels: np.ndarray):
+        """images uint8 (n, s, s, 3) and labels float32 (n, 37) of all training galaxies, rows alike."""
+        self.network, self.run, self.seed = network, run, seed
+        self.images, self.labels = images, labels
+        self.model = keras.Model(network.model.inputs, network.model.outputs)  # compiled; network.model stays bare
+        self._first = network.model.get_weights()
+        self._features: np.ndarray | None = None  # (v, n, d), computed once for all folds
+        self._compiled: dict[str, list[np.ndarray]] = {}  # phase -> first values of its optimiser's variables
+
+    def fit(self, train: np.ndarray, valid: np.ndarray, fold: int, folder: Path) -> dict[str, Any]:
+        """Train on rows `train`, score on rows `valid`, leave the network with the fold's weights; returns facts.
+
+        history.csv and the checkpoint go to `folder`: an interrupted fold goes on after its last whole epoch.
+        Raises Diverged where the loss is not finite.
+        """
+        started = time.monotonic()
+        checkpoint = folder / "checkpoint.weights.h5"
+        history = History(folder / "history.csv", resume=checkpoint.is_file())
+        self.network.model.set_weights(self._first)
+        if self.run.head_phase.epochs and not history.rows:
+            self._fit_head(train, valid, fold, history)
+        if self.run.fine_tune.epochs:
+            self._fine_tune(train, valid, fold, checkpoint, history)
+        checkpoint.unlink(missing_ok=True)
+        seconds = sum(row["seconds"] for row in history.rows)
+        facts = {"train_seconds": seconds, "wall_seconds": time.monotonic() - started, "epochs": len(history.rows)}
+        return facts | {"val_rmse": history.rows[-1]["val_rmse"]}
+
+    def _fit_head(self, train: np.ndarray, valid: np.ndarray, fold: int, history: History) -> None:
+        """First phase: the head on the frozen backbone's features, each view of each galaxy a row."""
+        phase, batch_size = self.run.head_phase, max(self.run.batch_size, 64)
+        features, labels = self._frozen_features()[:, train], self.labels[train]
+        rows = features.reshape(-1, features.shape[-1])
+        targets = np.tile(labels, (len(features), 1))
+        self.network.head.get_layer("standardise").set(rows)
+        steps = data.steps(len(rows), batch_size)
+        self._prepare("head", self.network.head, phase.learning_rate, steps * phase.epochs, warmup=0.0, ema=0.0)
+
+        def score() -> float:
+            seen = self._frozen_features()[0, valid]
+            return rmse(self.labels[valid], self.network.head.predict(seen, verbose=0, batch_size=1024))
+
+        bar = tqdm(total=phase.epochs, desc=f"{self.run.name} fold {fold} head", unit="epoch", leave=False)
+        keras.utils.set_random_seed(_seed(self.seed, fold))  # the order of rows
+        self.network.head.fit(
+            rows,
+            targets,
+            batch_size=batch_size,
+            epochs=phase.epochs,
+            verbose=0,
+            callbacks=[_Epoch(history, "head", score, bar, per_batch=False)],
+        )
+        bar.close()
+
+    def _frozen_features(self) -> np.ndarray:
+        """Features (v, n, d) of all training galaxies in the views of the first phase, the identity first."""
+        if self._features is None:
+            seen = views.named(self.run.head_phase.views)
+            log.info("train      %s: features of %d galaxies in %d views", self.run.name, len(self.images), len(seen))
+            self._features = predict_features(self.network.features, self.images, seen, 2 * self.run.batch_size)
+        return self._features
+
+    def _fine_tune(self, train: np.ndarray, valid: np.ndarray, fold: int, checkpoint: Path, history: History) -> None:
+        """Second phase: the backbone from the chosen layer on, on randomly warped images."""
+        run, phase = self.run, self.run.fine_tune
+        steps = data.steps(len(train), run.batch_size)
+        total = steps * phase.epochs
+        self._prepare("fine-tune", self.model, phase.learning_rate, total, warmup=phase.warmup, ema=phase.ema)
+        if checkpoint.is_file():
+            self.model.load_weights(checkpoint)
+        done = int(_plain(self.model.optimizer).iterations) // steps
+        history.keep("fine-tune", done)
+        stream = data.training_batches(
+            self.images,
+            self.labels,
+            rows=train,
+            batch_size=run.batch_size,
+            augment=run.augment,
+            seed=(self.seed, fold),
+            epochs=range(done, phase.epochs),
+        )
+        seen = views.named("single")
+
+        def score() -> float:
+            with averaged(self.model):
+                return rmse(self.labels[valid], predict_views(self.model, self.images[valid], seen, 2 * run.batch_size))
+
+        bar = tqdm(total=total, initial=done * steps, desc=f"{run.name} fold {fold}", unit="step", leave=False)
+        best = checkpoint.with_name("best.weights.h5")
+        keep = [_Best(self.network.model, self.model, history, best, phase.patience)] if phase.patience else []
+        epoch = _Epoch(history, "fine-tune", score, bar, per_batch=True)
+        self.model.fit(
+            stream,
+            steps_per_epoch=steps,
+            epochs=phase.epochs,
+            initial_epoch=done,
+            verbose=0,
+            callbacks=[epoch, *keep, _Checkpoint(checkpoint)],
+        )
+        bar.close()
+        if best.is_file():
+            self.network.model.load_weights(best)
+            best.unlink()
+
+    def _prepare(self, phase: str, model: keras.Model, rate: float, total: int, *, warmup: float, ema: float) -> None:
+        """Compile once per phase; for each fold put the optimiser's variables back to their first values."""
+        if phase not in self._compiled:
+            optimizer = keras.optimizers.AdamW(
+                _cosine(rate, total, warmup),
+                weight_decay=self.run.weight_decay,
+                use_ema=ema > 0,
+                ema_momentum=ema or 0.99,
+            )
+            model.compile(
+                optimizer,
+                {"mse": "mean_squared_error", "bce": "binary_crossentropy"}[self.run.loss],
+                metrics=[keras.metrics.RootMeanSquaredError(name="rmse")],
+                jit_compile=runtime.compile_by_xla() and phase == "fine-tune",
+            )
+            model.optimizer.build(model.trainable_variables)
+            self._compiled[phase] = [np.array(v) for v in model.optimizer.variables]
+        for variable, value in zip(model.optimizer.variables, self._compiled[phase], strict=True):
+            variable.assign(value)
+        for variable, average in _averages(model):
+            average.assign(variable)
+
+
+def _cosine(rate: float, total: int, warmup: float) -> keras.optimizers.schedules.LearningRateSchedule:
+    """Linear warm-up over a share of the steps, then a cosine to nearly nothing."""
+    first = round(total * warmup)
+    if not first:
+        return keras.optimizers.schedules.CosineDecay(rate, total, alpha=0.01)
+    return keras.optimizers.schedules.CosineDecay(
+        rate / 100,
+        max(1, total - first),
+        alpha=0.01,
+        warmup_target=rate,
+        warmup_steps=first,
+    )
+
+
+def _seed(seed: int, fold: int) -> int:
+    """One 31-bit number from plan seed and fold."""
+    return int(np.random.SeedSequence((seed, fold)).generate_state(1)[0] >> 1)
+
+
+def _plain(optimizer: keras.optimizers.Optimizer) -> keras.optimizers.Optimizer:
+    """The optimiser itself, without the loss scaling that float16 puts around it."""
+    return getattr(optimizer, "inner_optimizer", optimizer)
+
+
+def _averages(model: keras.Model) -> Iterator[tuple[keras.Variable, keras.Variable]]:
+    """(weight, its moving average) pairs; none where the optimiser keeps no average."""
+    optimizer = _plain(model.optimizer)
+    if optimizer.use_ema:
+        yield from zip(optimizer._trainable_variables, optimizer._model_variables_moving_average, strict=True)
+
+
+@contextmanager
+def averaged(model: keras.Model) -> Iterator[None]:
+    """Within the block the model holds the moving averages of its weights."""
+    pairs = list(_averages(model))
+    raw = [np.array(variable) for variable, _ in pairs]
+    for variable, average in pairs:
+        variable.assign(average)
+    try:
+        yield
+    finally:
+        for (variable, _), value in zip(pairs, raw, strict=True):
+            variable.assign(value)
+
+
+class _Epoch(keras.callbacks.Callback):
+    """Scores each epoch, writes its row of the history, moves the bar; stops the fold where the loss is not finite."""
+
+    def __init__(self, history: History, phase: str, score, bar: tqdm, *, per_batch: bool):
+        super().__init__()
+        self.history, self.phase, self.score, self.bar, self.per_batch = history, phase, score, bar, per_batch
+
+    def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
+        self.started = time.monotonic()
+
+    def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
+        if self.per_batch:
+            self.bar.update(1)
+
+    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
+        if not math.isfinite(logs["loss"]):
+            raise Diverged(f"{self.bar.desc}: the loss is {logs['loss']} in epoch {epoch + 1}; lower the learning rate")
+        value = self.score()
+        self.history.append(
+            phase=self.phase,
+            epoch=epoch + 1,
+            loss=logs["loss"],
+            rmse=logs["rmse"],
+            val_rmse=value,
+            learning_rate=float(self.model.optimizer.learning_rate),
+            seconds=time.monotonic() - self.started,
+        )
+        self.bar.set_postfix_str(f"RMSE {value:.4f}", refresh=False)
+        if not self.per_batch:
+            self.bar.update(1)
+
+
+class _Best(keras.callbacks.Callback):
+    """Keeps the averaged weights of the best epoch and stops after `patience` epochs without a better one."""
+
+    def __init__(self, bare: keras.Model, model: keras.Model, history: History, path: Path, patience: int):
+        super().__init__()
+        self.bare, self.trained, self.history, self.path, self.patience = bare, model, history, path, patience
+
+    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
+        scores = [row["val_rmse"] for row in self.history.of("fine-tune")]
+        best = int(np.argmin(scores))
+        if best == len(scores) - 1:
+            with averaged(self.trained):
+                self.bare.save_weights(self.path)
+        self.model.stop_training = len(scores) - 1 - best >= self.patience
+
+
+class _Checkpoint(keras.callbacks.Callback):
+    """After each epoch: weights, averages and optimiser state, so that an interrupted fold goes on."""
+
+    def __init__(self, path: Path):
+        super().__init__()
+        self.path = path
+
+    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
+        temporary = self.path.with_name("." + self.path.name)
+        self.model.save_weights(temporary)
+        os.replace(temporary, self.path)

@@ -1,0 +1,153 @@
+"""A run's network: (stored crop, view) -> warp -> the backbone's own scaling -> backbone -> pooling -> head."""
+
+import gc
+import logging
+from typing import Any, NamedTuple
+
+import keras
+import numpy as np
+from keras import ops
+
+from pipeline.backbones import BACKBONES
+from pipeline.config import Run
+from pipeline.core import views
+from pipeline.errors import UserError
+from pipeline.nn import runtime
+from pipeline.nn.augment import Warp
+from pipeline.nn.head import build_head
+from pipeline.nn.weights import build_backbone, construct
+
+log = logging.getLogger(__name__)
+
+
+class Network(NamedTuple):
+    """The model and its two halves, which share its weights."""
+
+    model: keras.Model  # {"image": uint8 (n, s, s, 3), "view": (n, 2, 3)} -> vote fractions (n, 37)
+    features: keras.Model  # the same inputs -> pooled features (n, d)
+    head: keras.Model  # pooled features -> vote fractions
+    backbone: keras.Model
+    facts: dict[str, Any]  # where the weights came from, parameters, precision and its reason
+
+
+@keras.saving.register_keras_serializable("galaxy")
+class Scale(keras.layers.Layer):
+    """Pixels 0-255 -> what the backbone was trained on (Keras's "caffe", "tf" and "torch" modes, or as they are)."""
+
+    def __init__(self, mode: str, **kwargs):
+        super().__init__(**kwargs)
+        self.mode = mode
+
+    def call(self, pixels: keras.KerasTensor) -> keras.KerasTensor:
+        """See the class."""
+        if self.mode == "builtin":
+            return pixels
+        return keras.applications.imagenet_utils.preprocess_input(pixels, "channels_last", mode=self.mode)
+
+    def get_config(self) -> dict:
+        """Arguments that make this layer again."""
+        return {**super().get_config(), "mode": self.mode}
+
+
+def build(
+    run: Run,
+    *,
+    stored: int,
+    size: int,
+    seed: int,
+    given: dict[str, Any] | None = None,
+    trained_as: str | None = None,
+) -> Network:
+    """A run's network for crops stored at `stored` pixels and seen at `size`; UserError for missing weights.
+
+    `given` is a weights file {path, sha256}. The same seed gives the same random weights. `trained_as` is the
+    precision of a trained network whose weights are about to be loaded: no first weights are looked for then.
+    """
+    keras.backend.clear_session()
+    gc.collect()
+    keras.utils.set_random_seed(seed)
+    row = BACKBONES[run.backbone]
+    policy, reason = runtime.choose_precision(trained_as or run.precision, row.constructor)
+    keras.config.set_dtype_policy(policy)
+    if trained_as:
+        backbone, origin = construct(run.backbone, size, None), {"source": "trained"}
+    else:
+        backbone, origin = build_backbone(run.backbone, size, given, run.on_missing_weights)
+    inputs = {
+        "image": keras.Input((stored, stored, 3), dtype="uint8", name="image"),
+        "view": keras.Input((2, 3), dtype="float32", name="view"),
+    }
+    pixels = Scale(row.scaling, name="scale")(Warp(size, name="warp")(inputs["image"], inputs["view"]))
+    pooled = _pool(backbone, pixels, run.pooling)
+    features = keras.Model(inputs, pooled, name="features")
+    head = build_head(run, pooled.shape[-1])
+    model = keras.Model(inputs, head(pooled), name=run.name.replace(".", "_"))
+    _freeze(backbone, run)
+    facts = {
+        "weights": origin,
+        "params": model.count_params(),
+        "precision": policy,
+        "precision_reason": reason,
+        "backend": keras.backend.backend(),
+    }
+    if not trained_as:
+        log.info("train      %s: %s weights, %s: %s", run.name, origin["source"], policy, reason)
+    return Network(model, features, head, backbone, facts)
+
+
+def _pool(backbone: keras.Model, pixels: keras.KerasTensor, pooling: str) -> keras.KerasTensor:
+    """Pooled features (n, d) in float32."""
+    average = keras.layers.GlobalAveragePooling2D(name="pool", dtype="float32")
+    if pooling == "avg":
+        return average(backbone(pixels))
+    if pooling == "max":
+        return keras.layers.GlobalMaxPooling2D(name="pool", dtype="float32")(backbone(pixels))
+    levels = keras.Model(backbone.inputs, _ends_of_levels(backbone), name="levels")(pixels)
+    pooled = [keras.layers.GlobalAveragePooling2D(dtype="float32")(level) for level in levels]
+    pooled += [keras.layers.GlobalMaxPooling2D(dtype="float32")(level) for level in levels]
+    return keras.layers.Concatenate(name="pool", dtype="float32")(pooled)
+
+
+def _ends_of_levels(backbone: keras.Model) -> list[keras.KerasTensor]:
+    """The last activation of every resolution from a quarter of the input down, the last layer included."""
+    last: dict[int, keras.KerasTensor] = {}
+    for layer in backbone.layers:
+        shape = getattr(layer.output, "shape", ())
+        if len(shape) == 4 and shape[1]:
+            last[shape[1]] = layer.output
+    quarter = backbone.input_shape[1] // 4
+    last[backbone.output_shape[1]] = backbone.output
+    return [tensor for side, tensor in sorted(last.items(), reverse=True) if side <= quarter]
+
+
+def _freeze(backbone: keras.Model, run: Run) -> None:
+    """Make trainable what fine-tuning trains: from the chosen layer on, BatchNormalization only where asked."""
+    names = [layer.name for layer in backbone.layers]
+    first = run.fine_tune.from_layer
+    if first != "first" and first not in names:
+        raise UserError(
+            f"run {run.name}: fine_tune.from_layer: {run.backbone} has no layer {first!r}; "
+            f"'first' trains all of it, or choose one such as {', '.join(names[:: max(1, len(names) // 8)])}"
+        )
+    start = 0 if first == "first" else names.index(first)
+    for i, layer in enumerate(backbone.layers):
+        normalises = isinstance(layer, keras.layers.BatchNormalization)
+        layer.trainable = i >= start and (not normalises or run.fine_tune.batch_norm == "train")
+
+
+def calibrate(network: Network, images: np.ndarray) -> None:
+    """Set the BatchNormalization statistics of a randomly started backbone from a batch of images.
+
+    Without it the signal of a deep random network vanishes or explodes. One pass per level of depth is not
+    needed: in training mode every layer normalises by the batch before the next sees it.
+    """
+    layers = [x for x in network.backbone.layers if isinstance(x, keras.layers.BatchNormalization)]
+    if not layers:
+        return
+    momenta = [(layer.momentum, layer.trainable) for layer in layers]
+    for layer in layers:
+        layer.momentum, layer.trainable = 0.0, True
+    seen = np.tile(views.named("single"), (len(images), 1, 1))
+    network.features({"image": ops.convert_to_tensor(images), "view": ops.convert_to_tensor(seen)}, training=True)
+    for layer, (momentum, trainable) in zip(layers, momenta, strict=True):
+        layer.momentum, layer.trainable = momentum, trainable

@@ -1,0 +1,74 @@
+"""Where a backbone's first weights come from: a file the user gave, Keras's ImageNet file, or chance."""
+
+import hashlib
+import logging
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import keras
+
+from pipeline.backbones import BACKBONES
+from pipeline.errors import UserError
+
+log = logging.getLogger(__name__)
+
+
+class Start(NamedTuple):
+    """A backbone with its first weights, and where they came from (source, file, sha256)."""
+
+    backbone: keras.Model
+    origin: dict[str, Any]
+
+
+def build_backbone(name: str, size: int, given: dict[str, Any] | None, on_missing: str) -> Start:
+    """The backbone for (size, size, 3) inputs. UserError where its weights are missing and must not be.
+
+    `given` names a file as {path, sha256}; without it Keras's own download is tried, and where that fails
+    `on_missing` decides: "error", or "random".
+    """
+    if given:
+        return Start(_from_file(name, size, given), {"source": "file", **given})
+    try:
+        return Start(construct(name, size, "imagenet"), {"source": "imagenet", **_downloaded(name)})
+    except Exception as error:  # Keras raises a bare Exception for a failed download
+        if on_missing == "error":
+            file = BACKBONES[name].weights_file.format(size=224)
+            raise UserError(
+                f"no ImageNet weights for {name}: {str(error).splitlines()[0][:200]}. Connect to the network once, "
+                f"or fetch {file} elsewhere and give it by --weights {name}=FILE, or say in the plan "
+                f"on_missing_weights = 'random' (far less accurate)"
+            ) from None
+    log.warning("train      %s: NO IMAGENET WEIGHTS here; it starts from RANDOM ones, far less accurate", name)
+    return Start(construct(name, size, None), {"source": "random"})
+
+
+def construct(name: str, size: int, weights: str | None) -> keras.Model:
+    """The backbone without its top for (size, size, 3) inputs; `weights` as keras.applications takes them."""
+    constructor = getattr(keras.applications, BACKBONES[name].constructor)
+    return constructor(include_top=False, weights=weights, input_shape=(size, size, 3), name=name)
+
+
+def _from_file(name: str, size: int, given: dict[str, Any]) -> keras.Model:
+    path = Path(given["path"])
+    if not path.is_file():
+        raise UserError(f"the weights file {path} of {name} is gone: give it again by --weights {name}=FILE")
+    with open(path, "rb") as file:
+        if hashlib.file_digest(file, "sha256").hexdigest() != given["sha256"]:
+            raise UserError(f"{path} has changed since it was given: give it again by --weights {name}=FILE")
+    backbone = construct(name, size, None)
+    try:
+        backbone.load_weights(path)
+    except (ValueError, OSError, KeyError) as error:
+        raise UserError(f"{path} does not hold the weights of {name} without its top: {error}") from None
+    return backbone
+
+
+def _downloaded(name: str) -> dict[str, str]:
+    """File and digest of Keras's download, where it is found under Keras's name."""
+    folder = Path(keras.config.keras_home()) / "models" if hasattr(keras.config, "keras_home") else None
+    folder = folder or Path.home() / ".keras" / "models"
+    pattern = BACKBONES[name].weights_file.format(size="*")
+    for path in sorted(folder.glob(pattern)):
+        with open(path, "rb") as file:
+            return {"file": path.name, "sha256": hashlib.file_digest(file, "sha256").hexdigest()}
+    return {}

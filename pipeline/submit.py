@@ -1,0 +1,56 @@
+"""Stage 7 of 8: write each ensemble's submission.
+
+reads   ensembles/<name>/test.parquet, inputs/sample.csv
+writes  submissions/<name>.csv, <name>.json
+
+Exactly the ids, order and header of the competition's sample file; values in [0, 1] and finite; read back and
+checked after writing.
+
+    python -m pipeline.submit --plan demo [--run ENSEMBLE] [--force]
+"""
+
+import logging
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from pipeline import cli, units
+from pipeline.artifacts import atomic, load_fractions, same_galaxies
+
+log = logging.getLogger(__name__)
+
+
+def rows(predicted: pd.DataFrame, header: list[str], ids: np.ndarray) -> pd.DataFrame:
+    """The submission as a frame: first the ids in the sample's order, then 37 columns clipped to [0, 1]."""
+    ordered = same_galaxies(predicted, ids, "test predictions against the sample file").clip(0, 1)
+    return ordered.rename_axis(header[0]).reset_index().set_axis(header, axis=1)
+
+
+def check(path: Path, header: list[str], ids: np.ndarray) -> None:
+    """Read a submission back; RuntimeError where it is not what the competition asks for."""
+    frame = pd.read_csv(path)
+    values = frame.iloc[:, 1:].to_numpy()
+    if list(frame.columns) != header or not np.array_equal(frame.iloc[:, 0], ids):
+        raise RuntimeError(f"{path}: header or ids differ from the sample file after writing")
+    if not (np.isfinite(values).all() and values.min() >= 0 and values.max() <= 1):
+        raise RuntimeError(f"{path}: values outside [0, 1] or not finite after writing")
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Command line of the stage."""
+    request = cli.parse(cli.parser(__doc__), argv, select=("run",))
+    todo = request.to_do(units.submit(request.plan, request.store))
+    for unit in todo:
+        header, ids = request.store.load_sample()
+        frame = rows(load_fractions(request.store.ensemble(unit.run).files[1]), header, ids)
+        unit.artifact.begin()
+        with atomic(unit.artifact.files[0]) as path:
+            frame.to_csv(path, index=False, float_format="%.6f")
+            check(path, header, ids)
+        unit.finish(rows=len(frame))
+        log.info("submit     %s: %d galaxies", unit.artifact.files[0], len(frame))
+
+
+if __name__ == "__main__":
+    cli.start(main)

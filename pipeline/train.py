@@ -1,0 +1,96 @@
+"""Stage 4 of 8: train every run once per fold.
+
+reads   crops/<crop>/train.npy, folds.csv, inputs/labels.parquet, inputs/weights.json
+writes  runs/<run>/fold<k>/model.weights.h5, history.csv, run.json
+
+First the head on the frozen backbone's features, then fine-tuning from a chosen layer on randomly warped images,
+as the plan says. One process trains all pairs of run and fold that are missing; a network is built once per run.
+An interrupted fold goes on after its last whole epoch.
+
+    python -m pipeline.train --plan demo [--run NAME] [--fold K] [--force]
+"""
+
+import logging
+from itertools import groupby
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from pipeline import cli, units
+from pipeline.artifacts import Store, atomic, same_galaxies
+from pipeline.config import Plan
+from pipeline.errors import UserError
+
+if TYPE_CHECKING:
+    from pipeline.nn.fit import Trainer
+
+log = logging.getLogger(__name__)
+
+
+def galaxies(store: Store, crop: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(images uint8 (n, s, s, 3), labels float32 (n, 37), fold (n,)); the fold is -1 for images set aside."""
+    images, ids = store.load_crops(crop, "train")
+    labels = same_galaxies(store.load_labels(), ids, f"crops/{crop}/train").to_numpy()
+    fold = store.load_folds().loc[ids].to_numpy()
+    aside = (store.crops(crop, "train").record() or {}).get("set_aside", [])
+    return images, labels, np.where(np.isin(ids, aside), -1, fold)
+
+
+def train_run(todo: list[units.Unit], plan: Plan, store: Store, *, fresh: bool) -> None:
+    """Build one run's network and train the folds in `todo`; `fresh` forgets half-trained folds."""
+    from pipeline.nn import fit, network, runtime
+
+    run = plan.run(todo[0].run)
+    images, labels, fold_of = galaxies(store, run.crop)
+    images = np.asarray(images)  # in memory: batches are gathered from all over the array
+    built = network.build(
+        run,
+        stored=plan.crops[run.crop].size,
+        size=plan.input_size(run),
+        seed=runtime.seed_of(plan.seed, run.name),
+        given=store.load_weights_list().get(run.backbone),
+    )
+    _same_start(todo, plan, store, built.facts["weights"])
+    if built.facts["weights"]["source"] == "random":
+        network.calibrate(built, images[fold_of >= 0][:64])
+    trainer = fit.Trainer(built, run, plan.seed, images, labels)
+    for unit in todo:
+        _train_fold(trainer, unit, fold_of, fresh=fresh)
+
+
+def _train_fold(trainer: "Trainer", unit: units.Unit, fold_of: np.ndarray, *, fresh: bool) -> None:
+    folder = unit.artifact.record_path.parent
+    if fresh:
+        (folder / "checkpoint.weights.h5").unlink(missing_ok=True)
+    unit.artifact.begin()
+    valid = np.flatnonzero(fold_of == unit.fold)
+    train = np.flatnonzero((fold_of >= 0) & (fold_of != unit.fold))
+    facts = trainer.fit(train, valid, unit.fold, folder)
+    with atomic(unit.artifact.files[0]) as path:
+        trainer.network.model.save_weights(path)
+    unit.finish(**trainer.network.facts, **facts, n_train=len(train), n_valid=len(valid))
+    log.info("train      %-24s RMSE %.4f  %.0f s", unit.label, facts["val_rmse"], facts["train_seconds"])
+
+
+def _same_start(todo: list[units.Unit], plan: Plan, store: Store, weights: dict) -> None:
+    """UserError where folds already trained started from other weights: their scores would not be comparable."""
+    making = {unit.fold for unit in todo}
+    for fold in set(range(plan.folds)) - making:
+        record = store.trained(todo[0].run, fold).record()
+        if record and record["weights"].get("sha256") != weights.get("sha256"):
+            raise UserError(
+                f"fold {fold} of run {todo[0].run} started from {record['weights']}, this one would start from "
+                f"{weights}: train all its folds anew by `python -m pipeline.train --run {todo[0].run} --force …`"
+            )
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Command line of the stage."""
+    request = cli.parse(cli.parser(__doc__), argv, select=("run", "fold"))
+    todo = request.to_do(units.train(request.plan, request.store))
+    for _, of_run in groupby(todo, key=lambda unit: unit.run):
+        train_run(list(of_run), request.plan, request.store, fresh=request.options.force)
+
+
+if __name__ == "__main__":
+    cli.start(main)
