@@ -5,6 +5,7 @@ import numpy as np
 
 from pipeline.sky import profiles
 from pipeline.sky.galaxy import FRAME, SEEING, Galaxy
+from pipeline.sky.starlight import colour
 
 JPEG_QUALITY = 75  # the quantisation tables of the competition's files
 SOFTENING = 4.0  # where the stretch turns from linear to logarithmic, in units of the sky's noise
@@ -20,7 +21,7 @@ def photograph(light: np.ndarray, galaxy: Galaxy, rng: np.random.Generator) -> n
     enlarged pixels and compressed colour give the noise its grain.
     """
     scene = light.copy()
-    _add_field(scene, galaxy.sampling, rng)
+    _add_field(scene, rng)
     if galaxy.kind == "star":
         _add_star_or_trail(scene, rng)
     scene = blur(scene) + rng.normal(0.05, LEFT_OVER_SKY, 3).astype(np.float32)
@@ -70,8 +71,8 @@ def from_jpeg(data: bytes) -> np.ndarray:
     return cv2.cvtColor(cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
 
 
-def _add_field(scene: np.ndarray, sampling: float, rng: np.random.Generator) -> None:
-    """Stars in front and galaxies behind, more of them where the frame spans more sky (small `sampling`)."""
+def _add_field(scene: np.ndarray, rng: np.random.Generator) -> None:
+    """Stars in front and galaxies behind, more of them where the frame spans more sky."""
     side = scene.shape[0]
     sky = (side / 150) ** 2
     for flux in 60 * (1 + rng.pareto(0.9, rng.poisson(4 * sky))):
@@ -83,8 +84,7 @@ def _add_field(scene: np.ndarray, sampling: float, rng: np.random.Generator) -> 
 def _add_star(scene: np.ndarray, at: tuple[float, float], flux: float, rng: np.random.Generator) -> None:
     """A point that the seeing will spread; bright ones get the four spikes of the mirror's supports."""
     row, column = (int(v) for v in at)
-    hot = rng.beta(0.9, 0.9)
-    shade = (np.array([1.45, 0.95, 0.5]) * (1 - hot) + np.array([0.8, 0.95, 1.25]) * hot).astype(np.float32)
+    shade = colour(1.1 * rng.beta(0.9, 0.9))
     scene[row, column] += np.float32(flux) * shade
     if flux > 15000:
         _add_spikes(scene, row, column, flux, shade, rng.uniform(0, np.pi / 2))
@@ -114,13 +114,12 @@ def _add_spikes(scene: np.ndarray, row: int, column: int, flux: float, shade: np
 def _add_background_galaxy(scene: np.ndarray, at: tuple[float, float], flux: float, rng: np.random.Generator) -> None:
     """A small exponential disc, red to blue, drawn in a box around it."""
     row, column = (int(v) for v in at)
-    size, q, hot = rng.uniform(0.8, 2.5), rng.uniform(0.3, 1), rng.uniform(0, 1)
+    size, q = rng.uniform(0.8, 2.5), rng.uniform(0.3, 1)
     reach = int(4 * size) + 1
     rows, columns = (slice(max(v - reach, 0), v + reach + 1) for v in (row, column))
     y, x = np.ogrid[rows.start - row : rows.stop - row, columns.start - column : columns.stop - column]
     u, v = profiles.rotate(x.astype(np.float32), y.astype(np.float32), rng.uniform(0, np.pi))
     radius = profiles.elliptical_radius(u, v, q)
     disc = np.float32(flux) * profiles.sersic(radius, size, 1.0, q)
-    shade = (np.array([1.4, 1.0, 0.55]) * (1 - hot) + np.array([0.85, 1.0, 1.15]) * hot).astype(np.float32)
     room = scene[rows, columns]
-    room += disc[: room.shape[0], : room.shape[1], None] * shade
+    room += disc[: room.shape[0], : room.shape[1], None] * colour(rng.uniform(0, 1))

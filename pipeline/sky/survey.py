@@ -6,7 +6,7 @@ draw them.
 
 import os
 import zipfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from functools import partial
@@ -91,7 +91,7 @@ def _draw_chunk(seed: int, indices: range) -> list[tuple[bytes, np.ndarray]]:
 
 
 @contextmanager
-def _pool(workers: int | None, galaxies: int) -> Iterator:
+def _pool(workers: int | None, galaxies: int) -> Iterator[Callable]:
     """A `map` that keeps order: in this process where one worker is enough, otherwise in several.
 
     Fresh processes (spawn), because a fork of a process that runs TensorFlow's threads may hang; in each
@@ -108,7 +108,7 @@ def _pool(workers: int | None, galaxies: int) -> Iterator:
         pool.shutdown(cancel_futures=True)
 
 
-def _observed(mapped, seed: int, indices: range) -> Iterable[tuple[bytes, np.ndarray]]:
+def _observed(mapped: Callable, seed: int, indices: range) -> Iterable[tuple[bytes, np.ndarray]]:
     chunks = [indices[i : i + CHUNK] for i in range(0, len(indices), CHUNK)]
     return chain.from_iterable(mapped(partial(_draw_chunk, seed), chunks))
 
