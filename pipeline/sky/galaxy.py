@@ -14,7 +14,7 @@ SEEING = 1.3  # standard deviation of the point-spread function, survey pixels (
 EDGE_ON = 78.0  # inclination in degrees beyond which a disc is drawn (and seen) from the side
 
 ODDITIES = ("ring", "lens or arc", "disturbed", "irregular", "other", "merger", "dust lane")
-ODDITY_RATES = (0.05, 0.015, 0.045, 0.03, 0.04, 0.05, 0.01)  # share of all galaxies
+ODDITY_RATES = (0.05, 0.015, 0.05, 0.035, 0.025, 0.055, 0.01)  # share of all galaxies
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ def sample(rng: np.random.Generator) -> Galaxy:
         "brightness": _clip(rng.lognormal(np.log(22), 0.45), 5, 60),
         "angle": rng.uniform(0, np.pi),
         "oddity": oddity,
-        "oddity_strength": rng.uniform(0.35, 1) if oddity else 0.0,
+        "oddity_strength": rng.uniform(0.4, 1) if oddity else 0.0,
     }
     return Galaxy(**looks, **_sample_disc(rng, oddity) if kind == "disc" else _sample_spheroid(rng, kind))
 

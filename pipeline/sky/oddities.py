@@ -23,7 +23,7 @@ def _ring(grid: Grid, galaxy: Galaxy, rng: np.random.Generator) -> np.ndarray:
     radius = profiles.elliptical_radius(*profiles.rotate(*grid, galaxy.angle), galaxy.apparent_axis_ratio)
     at = rng.uniform(1.15, 1.6) * galaxy.half_light
     flux = profiles.ring(radius, at, 0.11 * at) / np.float32(galaxy.apparent_axis_ratio)
-    return tint(np.float32(0.5 * galaxy.oddity_strength) * flux, 0.6 * galaxy.redness)
+    return tint(np.float32(0.65 * galaxy.oddity_strength) * flux, 0.6 * galaxy.redness)
 
 
 def _arc(grid: Grid, galaxy: Galaxy, rng: np.random.Generator) -> np.ndarray:
@@ -33,7 +33,7 @@ def _arc(grid: Grid, galaxy: Galaxy, rng: np.random.Generator) -> np.ndarray:
     cos = np.cos(azimuth - towards)
     where = np.exp(6 * (cos - 1)) + np.float32(0.35) * np.exp(25 * (-cos - 1))
     flux = profiles.ring(radius, at, 0.07 * at) * where
-    return tint(np.float32(0.45 * galaxy.oddity_strength) * flux, 0.0)
+    return tint(np.float32(0.7 * galaxy.oddity_strength) * flux, 0.0)
 
 
 def _tail(grid: Grid, galaxy: Galaxy, rng: np.random.Generator) -> np.ndarray:
@@ -43,7 +43,7 @@ def _tail(grid: Grid, galaxy: Galaxy, rng: np.random.Generator) -> np.ndarray:
     tail = profiles.arms(radius, azimuth, number=1, pitch=40, start=size, phase=rng.uniform(0, 2 * np.pi))
     flux = tail**2 * profiles.sersic(radius, 1.6 * size, 1.0) * profiles.ramp(radius, 0.8 * size, 1.6 * size)
     flux *= 1 - profiles.ramp(radius, 2.8 * size, 3.9 * size)
-    return tint(np.float32(0.45 * galaxy.oddity_strength) * flux, 0.7 * galaxy.redness)
+    return tint(np.float32(0.6 * galaxy.oddity_strength) * flux, 0.7 * galaxy.redness)
 
 
 def _companion(grid: Grid, galaxy: Galaxy, rng: np.random.Generator) -> np.ndarray:
@@ -59,7 +59,7 @@ def _companion(grid: Grid, galaxy: Galaxy, rng: np.random.Generator) -> np.ndarr
 
 def _bursts(grid: Grid, galaxy: Galaxy, rng: np.random.Generator) -> np.ndarray:
     """Clumps of young stars over a galaxy that is not otherwise irregular."""
-    return np.float32(0.5 * galaxy.oddity_strength) * clumps(profiles.rotate(*grid, galaxy.angle), galaxy, rng)
+    return np.float32(0.7 * galaxy.oddity_strength) * clumps(profiles.rotate(*grid, galaxy.angle), galaxy, rng)
 
 
 def _neighbour(grid: Grid, galaxy: Galaxy, rng: np.random.Generator) -> np.ndarray:
@@ -67,7 +67,7 @@ def _neighbour(grid: Grid, galaxy: Galaxy, rng: np.random.Generator) -> np.ndarr
     towards, distance = rng.uniform(0, 2 * np.pi), rng.uniform(0.6, 1.6) * galaxy.half_light
     x, y = grid[0] - np.float32(distance * np.cos(towards)), grid[1] - np.float32(distance * np.sin(towards))
     spot = profiles.sersic(np.hypot(x, y), 0.14 * galaxy.half_light, 0.7)
-    return tint(np.float32(0.12 * galaxy.oddity_strength) * spot, rng.choice([-0.6, 1.6]))
+    return tint(np.float32(0.2 * galaxy.oddity_strength) * spot, rng.choice([-0.6, 1.6]))
 
 
 ADDED_LIGHT = {

@@ -96,7 +96,7 @@ def _bulge(galaxy: Galaxy) -> np.ndarray:
 
 
 def _odd(galaxy: Galaxy) -> np.ndarray:
-    yes = 0.9 if galaxy.kind == "star" else _logistic(-2.6 + 5.8 * _seen(galaxy)["oddity"])
+    yes = 0.9 if galaxy.kind == "star" else _logistic(-2.9 + 6.5 * _seen(galaxy)["oddity"])
     return np.array([yes, 1 - yes])
 
 
