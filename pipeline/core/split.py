@@ -1,4 +1,4 @@
-"""Deterministic folds, stratified on the dominant path through the decision tree."""
+"""Deterministic folds for cross-validation, stratified on the dominant path through the decision tree."""
 
 import hashlib
 
@@ -6,33 +6,49 @@ import numpy as np
 
 from pipeline.core import tree
 
+# Oddity is asked of everyone and would splinter every path: it comes last, where it only refines the others.
+_ORDER = sorted(range(len(tree.QUESTIONS)), key=lambda i: tree.QUESTIONS[i].number in (6, 8))
+
 
 def dominant_path(fractions: np.ndarray) -> np.ndarray:
-    """(n, 37) vote fractions -> (n,) the leading answers along the path, such as "1.2/2.2/3.2/4.1/5.3/10.1/11.2"."""
-    leading = np.stack([fractions[:, c].argmax(axis=1) + c.start for c in tree.SLICES], axis=1)  # (n, 11)
-    paths = [[] for _ in fractions]
-    for row, answers in enumerate(leading):
-        for question, parent in enumerate(tree.PARENTS):
-            if tree.QUESTIONS[question].number in (6, 8):
-                continue  # oddity crosses every path and would splinter them
-            if parent is None or parent in paths[row]:
-                paths[row].append(answers[question])
-    return np.array(["/".join(tree.COLUMNS[a].removeprefix("Class") for a in path) for path in paths])
+    """(n, 37) vote fractions -> (n,) str, the leading answers along the path, such as "1.2/2.1/9.1/6.2".
+
+    The walk asks what the galaxy's own leading answers lead to; oddity (questions 6 and 8) stands at the end.
+    """
+    labels = np.array(["/" + column.removeprefix("Class") for column in tree.COLUMNS])
+    chosen = np.zeros(fractions.shape, bool)  # (n, 37) answers on the path
+    path = np.full(len(fractions), "")
+    for i in _ORDER:
+        columns, parent = tree.SLICES[i], tree.PARENTS[i]
+        asked = np.full(len(fractions), True) if parent is None else chosen[:, parent]
+        leading = fractions[:, columns].argmax(axis=1) + columns.start
+        chosen[np.flatnonzero(asked), leading[asked]] = True
+        path = np.char.add(path, np.where(asked, labels[leading], ""))
+    return np.char.lstrip(path, "/")
 
 
 def stratified_folds(ids: np.ndarray, fractions: np.ndarray, n_folds: int, seed: int) -> np.ndarray:
-    """Fold (n,) int8 of each galaxy, by its id, its path and the seed; independent of the order of rows.
+    """Fold (n,) int8, 0 to n_folds - 1, of galaxies ids (n,) with vote fractions (n, 37).
 
-    Galaxies are sorted by path, within a path by a keyed hash of the id, and dealt out in turn: every path, and
-    every beginning of a path, is spread over the folds to within one galaxy. ValueError for impossible numbers.
+    Galaxies are sorted by path, within a path by a hash of seed and id, and dealt out in turn. So every path, and
+    every beginning of a path (which is what rare paths share), is spread over the folds to within one galaxy, as
+    are all galaxies together; and the order of the rows does not matter. ValueError for n_folds below 2 or above
+    the number of galaxies (or 127), for ids that repeat, and for unequal lengths.
     """
-    if not 2 <= n_folds <= len(ids):
-        raise ValueError(f"expected 2 to {len(ids)} folds (the number of galaxies), received {n_folds}")
-    if len(np.unique(ids)) != len(ids):
-        raise ValueError(f"expected distinct ids, received {len(ids) - len(np.unique(ids))} duplicates")
-    key = seed.to_bytes(8, "big")
-    shuffle = [hashlib.blake2b(str(i).encode(), key=key, digest_size=8).digest() for i in ids.tolist()]
-    order = sorted(range(len(ids)), key=lambda i, path=dominant_path(fractions): (path[i], shuffle[i]))
-    fold = np.empty(len(ids), np.int8)
-    fold[order] = np.arange(len(ids)) % n_folds
+    names = [str(i) for i in np.asarray(ids).tolist()]
+    if len(names) != len(fractions):
+        raise ValueError(f"expected one id per row of vote fractions; received {len(names)} and {len(fractions)}")
+    if not 2 <= n_folds <= min(len(names), 127):
+        raise ValueError(f"expected 2 to {min(len(names), 127)} folds for {len(names)} galaxies; received {n_folds}")
+    if len(set(names)) != len(names):
+        raise ValueError(f"expected distinct ids; received {len(names) - len(set(names))} repeated")
+    order = np.lexsort((_hashes(names, seed), dominant_path(fractions)))
+    fold = np.empty(len(names), np.int8)
+    fold[order] = np.arange(len(names)) % n_folds
     return fold
+
+
+def _hashes(names: list[str], seed: int) -> np.ndarray:
+    """A number for each id that is random but for the seed: uint64 (n,)."""
+    digests = [hashlib.blake2b(f"{seed}:{name}".encode(), digest_size=8).digest() for name in names]
+    return np.frombuffer(b"".join(digests), np.dtype("<u8"))

@@ -46,9 +46,7 @@ QUESTIONS = (
 
 COLUMNS = tuple(column for question in QUESTIONS for column in question.columns)
 ANSWERS = {
-    column: answer
-    for question in QUESTIONS
-    for column, answer in zip(question.columns, question.answers, strict=True)
+    column: answer for question in QUESTIONS for column, answer in zip(question.columns, question.answers, strict=True)
 }
 INDEX = {column: i for i, column in enumerate(COLUMNS)}
 SLICES = tuple(slice(INDEX[q.columns[0]], INDEX[q.columns[-1]] + 1) for q in QUESTIONS)

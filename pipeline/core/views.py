@@ -1,105 +1,117 @@
-"""Views of a galaxy, in training and at test time, as (2, 3) affine matrices.
+"""Views of a galaxy, for training and at test time, as affine matrices: what the network may not depend on.
 
-A view maps output to input coordinates, both in units of half the output's side about the centre: input = A @
-output + t. Pixel i of a side of n has the coordinate (2 i + 1) / n - 1. An output smaller than the stored image
-keeps the pixel scale: it is the central crop.
+A view is (2, 3), [A | t], and maps OUTPUT to INPUT coordinates, input = A @ output + t, both (x right, y down) in
+units of half the output's side about the centre. Pixel i of n lies at (2 i + 1) / n - 1, so a view knows no size.
+The galaxy is turned, zoomed, mirrored, then shifted. Matrices are float32 and may be stacked: (..., 2, 3).
 """
 
+from collections.abc import Callable
+
 import numpy as np
-from scipy import ndimage
+from numpy.typing import ArrayLike
+from scipy.ndimage import map_coordinates
 
 
 def affine(
-    rotation: np.ndarray | float,
-    zoom: np.ndarray | float = 1.0,
-    shift_x: np.ndarray | float = 0.0,
-    shift_y: np.ndarray | float = 0.0,
-    flip: np.ndarray | bool = False,
+    rotation_degrees: ArrayLike = 0.0,
+    zoom: ArrayLike = 1.0,
+    shift_x: ArrayLike = 0.0,
+    shift_y: ArrayLike = 0.0,
+    flip: ArrayLike = False,
 ) -> np.ndarray:
-    """Views (n, 2, 3) float32: mirror left-right, rotate by degrees anticlockwise, magnify by `zoom`, then shift.
+    """Views (n, 2, 3) of n galaxies; arguments (n,) or one for all (all of them scalars: n = 1).
 
-    Shifts move the galaxy right and down, in units of half the side. Arguments broadcast to (n,).
+    Rotation is counter-clockwise as displayed; zoom > 1 magnifies; shifts, right and down, in units of the half
+    side; flip mirrors left and right. ValueError for a zoom that is not positive.
     """
-    angle, zoom, dx, dy, flip = np.broadcast_arrays(
-        *(np.atleast_1d(np.asarray(a, float)) for a in (np.deg2rad(rotation), zoom, shift_x, shift_y, flip))
-    )
-    cos, sin, mirror = np.cos(angle) / zoom, np.sin(angle) / zoom, np.where(flip > 0, -1.0, 1.0)
-    # a point of the output was, before: unshifted, shrunk, rotated back (y points down), mirrored
-    linear = np.stack([np.stack([mirror * cos, mirror * -sin], -1), np.stack([sin, cos], -1)], -2)
-    offset = -np.einsum("nij,nj->ni", linear, np.stack([dx, dy], -1))
-    return np.concatenate([linear, offset[..., None]], -1).astype(np.float32)
+    if not np.all(np.asarray(zoom) > 0):
+        raise ValueError(f"expected zoom > 0; received {zoom}")
+    arguments = np.broadcast_arrays(*map(np.atleast_1d, (rotation_degrees, zoom, shift_x, shift_y, flip)))
+    rotation, zoom, shift_x, shift_y, flip = (values.astype(np.float64) for values in arguments)
+    turn = np.radians(rotation)
+    cosine, sine = np.round(np.cos(turn), 12) / zoom, np.round(np.sin(turn), 12) / zoom  # quarter turns are exact
+    mirror = 1 - 2 * flip
+    a = np.stack([np.stack([mirror * cosine, -sine], -1), np.stack([mirror * sine, cosine], -1)], -2)  # (n, 2, 2)
+    t = -a @ np.stack([shift_x, shift_y], -1)[..., None]
+    return np.concatenate([a, t], axis=-1).astype(np.float32) + np.float32(0)  # no negative zeros
 
 
-def dihedral(quarter_turns: int, flip: bool) -> np.ndarray:
-    """One of the eight views (1, 2, 3) that move pixels onto pixels: mirror left-right, then quarter turns."""
-    return np.rint(affine(90.0 * quarter_turns, flip=flip)).astype(np.float32)
+def dihedral(quarter_turns: ArrayLike, flip: ArrayLike = False) -> np.ndarray:
+    """Views (n, 2, 3), exact: np.rot90(image, quarter_turns), then np.fliplr where flip."""
+    return affine(90.0 * np.asarray(quarter_turns), flip=flip)
 
 
 def inverse(matrix: np.ndarray) -> np.ndarray:
-    """The views (n, 2, 3) that undo views (n, 2, 3)."""
-    linear = np.linalg.inv(matrix[:, :, :2].astype(float))
-    offset = -np.einsum("nij,nj->ni", linear, matrix[:, :, 2])
-    return np.concatenate([linear, offset[..., None]], -1).astype(np.float32)
+    """Views (..., 2, 3) that undo views (..., 2, 3). LinAlgError where a view cannot be undone."""
+    a = np.linalg.inv(matrix[..., :2].astype(np.float64))
+    return np.concatenate([a, -a @ matrix[..., 2:]], axis=-1).astype(np.float32)
 
 
-def _dihedral8() -> np.ndarray:
-    return np.concatenate([dihedral(turns, flip) for flip in (False, True) for turns in range(4)])
+def compose(first: np.ndarray, then: np.ndarray) -> np.ndarray:
+    """One view for two: looking through `first`, and at that through `then`; (..., 2, 3) each, broadcast."""
+    a = first[..., :2].astype(np.float64)
+    return np.concatenate([a @ then[..., :2], a @ then[..., 2:] + first[..., 2:]], axis=-1).astype(np.float32)
 
 
-def _rotations16() -> np.ndarray:
-    return np.concatenate([affine(45.0 * np.arange(8), flip=flip) for flip in (False, True)])
+def _every(rotations: tuple[float, ...], zooms: tuple[float, ...] = (1.0,)) -> np.ndarray:
+    """All combinations of zooms, rotations in degrees and mirroring, in that order of variation, slowest first."""
+    zoom, rotation, flip = np.meshgrid(zooms, rotations, (False, True), indexing="ij")
+    return affine(rotation.ravel(), zoom.ravel(), flip=flip.ravel())
 
 
-def _zooms() -> np.ndarray:
-    turns = np.concatenate([np.arange(4), np.arange(4)]) * 90.0
-    mirror = np.repeat([False, True], 4)
-    return np.concatenate([affine(turns, zoom, flip=mirror) for zoom in (1.0, 0.9, 1.1)])
-
-
-NAMED = {
-    "single": lambda: dihedral(0, False),
-    "flips4": lambda: np.concatenate([dihedral(t, f) for f in (False, True) for t in (0, 2)]),
-    "dihedral8": _dihedral8,
-    "rotations16": _rotations16,
-    "dihedral8-zoom3": _zooms,
+_QUARTERS = (0.0, 90.0, 180.0, 270.0)
+_SETS: dict[str, Callable[[], np.ndarray]] = {
+    "single": lambda: affine(),
+    "flips4": lambda: _every((0.0, 180.0)),
+    "dihedral8": lambda: _every(_QUARTERS),
+    "rotations16": lambda: _every(tuple(45.0 * turn for turn in range(8))),
+    "dihedral8-zoom3": lambda: _every(_QUARTERS, (1.0, 0.9, 1.1)),
 }
+NAMES = tuple(_SETS)
 
 
 def named(name: str) -> np.ndarray:
-    """The set of views (v, 2, 3) of that name, the identity first. ValueError naming the sets that there are."""
-    if name not in NAMED:
-        raise ValueError(f"expected one of {', '.join(NAMED)}, received {name!r}")
-    return NAMED[name]()
+    """The view set (v, 2, 3) of that name, the identity first. ValueError names the allowed ones.
 
-
-def random(
-    rng: np.random.Generator, n: int, *, rotation: float, zoom: float, shift: float, flip: bool
-) -> np.ndarray:
-    """Random views (n, 2, 3): rotation within ± degrees, log-uniform zoom in [1/zoom, zoom], shift within ± `shift`.
-
-    Shifts are in units of half the side; `flip` mirrors one in two.
+    "flips4" mirrors left-right and up-down; "dihedral8" adds quarter turns; "rotations16" adds those of
+    45 degrees; "dihedral8-zoom3" is "dihedral8" at zooms 1, 0.9 and 1.1.
     """
-    return affine(
-        rng.uniform(-rotation, rotation, n),
-        np.exp(rng.uniform(-np.log(zoom), np.log(zoom), n)),
-        rng.uniform(-shift, shift, n),
-        rng.uniform(-shift, shift, n),
-        rng.random(n) < (0.5 if flip else 0.0),
-    )
+    if name not in _SETS:
+        raise ValueError(f"expected a view set, one of {', '.join(NAMES)}; received {name!r}")
+    return _SETS[name]()
+
+
+def random(rng: np.random.Generator, n: int, *, rotation: float, zoom: float, shift: float, flip: bool) -> np.ndarray:
+    """n random views (n, 2, 3) for training (Dieleman et al. 2015, MNRAS 450, 1441, section 7.2).
+
+    Rotation uniform within +-`rotation` degrees (180: any), zoom log-uniform in [1/zoom, zoom], shift in x and y
+    uniform within +-`shift` half sides, mirrored every other time if `flip`. ValueError for zoom < 1.
+    """
+    if zoom < 1:
+        raise ValueError(f"expected the largest zoom, >= 1; received {zoom}")
+    turned, zoomed, right, down = rng.uniform(-1, 1, (4, n))
+    mirrored = (rng.random(n) < 0.5) & flip
+    return affine(rotation * turned, zoom**zoomed, shift * right, shift * down, mirrored)
 
 
 def apply(images: np.ndarray, matrices: np.ndarray, size: int | None = None) -> np.ndarray:
-    """Images (n, s, s, c) seen through views (n, 2, 3): float32 (n, size, size, c), bilinear, edges repeated."""
+    """What views (n, 2, 3) show of images (n, s, s, c): float32 (n, size, size, c); size None: s.
+
+    Bilinear, edge pixels repeated. A size below s keeps the pixel scale: the identity shows the central crop, and
+    the margin is there to be turned and shifted into view. Slow and plain: the oracle of the Keras layer.
+    """
     stored = images.shape[1]
-    size = size or stored
+    size = stored if size is None else size
+    if images.ndim != 4 or images.shape[2] != stored or np.shape(matrices) != (len(images), 2, 3):
+        raise ValueError(
+            f"expected images (n, s, s, c) and views (n, 2, 3); received {images.shape} and {np.shape(matrices)}"
+        )
     axis = (2 * np.arange(size) + 1) / size - 1
-    y, x = np.meshgrid(axis, axis, indexing="ij")
-    grid = np.stack([x, y, np.ones_like(x)])  # (3, size, size)
-    result = np.empty((len(images), size, size, images.shape[3]), np.float32)
-    for image, matrix, out in zip(images, matrices, result, strict=True):
-        where = np.tensordot(matrix.astype(float), grid, 1) * size / 2 + (stored - 1) / 2
+    grid = np.stack([*np.meshgrid(axis, axis), np.ones((size, size))])  # (3, size, size): x, y, 1
+    seen = np.empty((len(images), size, size, images.shape[3]), np.float32)
+    for image, matrix, view in zip(images, np.asarray(matrices, np.float64), seen, strict=True):
+        x, y = np.tensordot(matrix, grid, axes=1) * (size / 2) + (stored - 1) / 2
         for channel in range(images.shape[3]):
-            out[..., channel] = ndimage.map_coordinates(
-                image[..., channel].astype(float), where[::-1], order=1, mode="nearest"
-            )
-    return result
+            pixels = image[:, :, channel].astype(np.float64)
+            view[:, :, channel] = map_coordinates(pixels, (y, x), order=1, mode="nearest")
+    return seen

@@ -1,0 +1,74 @@
+"""How sure a score is: bootstrap over galaxies (Efron 1979, Ann. Statist. 7, 1), percentile intervals.
+
+Galaxies are the independent unit, their 37 errors are not, so whole galaxies are drawn. All take squared errors
+per galaxy, (n,), of `metrics.squared_error_per_galaxy`; 1,000 resamples of 61,578 galaxies take half a second
+and memory for two arrays of that length.
+"""
+
+import numpy as np
+
+
+def bootstrap_rmse(
+    squared_error_per_galaxy: np.ndarray, seed: int, n_resamples: int = 1000, level: float = 0.95
+) -> tuple[float, float]:
+    """Interval (low, high) that holds the RMSE with probability `level`; the same seed gives the same interval.
+
+    ValueError where there are no galaxies, no resamples, or level is not between 0 and 1.
+    """
+    errors = np.asarray(squared_error_per_galaxy, np.float64)
+    return _interval(np.sqrt(_resampled_means(errors[None], seed, n_resamples))[:, 0], level)
+
+
+def paired_difference(
+    squared_errors_a: np.ndarray,
+    squared_errors_b: np.ndarray,
+    seed: int = 0,
+    n_resamples: int = 1000,
+    level: float = 0.95,
+) -> tuple[float, float, float]:
+    """RMSE of a minus RMSE of b, and its interval: (difference, low, high); negative where a is better.
+
+    Row i of both (n,) is the same galaxy and both models are scored on the same resamples, so what makes a galaxy
+    hard for either cancels: the interval is far narrower than two `bootstrap_rmse` would suggest. ValueError where
+    the shapes differ, and as for `bootstrap_rmse`.
+    """
+    if np.shape(squared_errors_a) != np.shape(squared_errors_b):
+        raise ValueError(
+            f"expected the same galaxies for both models; received {np.shape(squared_errors_a)} "
+            f"and {np.shape(squared_errors_b)}"
+        )
+    errors = np.stack([squared_errors_a, squared_errors_b]).astype(np.float64)
+    roots = np.sqrt(_resampled_means(errors, seed, n_resamples))  # (n_resamples, 2)
+    difference = np.sqrt(errors[0].mean()) - np.sqrt(errors[1].mean())
+    return (float(difference), *_interval(roots[:, 0] - roots[:, 1], level))
+
+
+def verdict(low: float, high: float) -> str:
+    """What the interval of a difference in RMSE says of the first model: "better", "worse" or "cannot tell"."""
+    if high < 0:
+        return "better"
+    return "worse" if low > 0 else "cannot tell"
+
+
+def _resampled_means(errors: np.ndarray, seed: int, n_resamples: int) -> np.ndarray:
+    """Means of errors (m, n) over galaxies drawn with replacement, the same draw for all m: (n_resamples, m)."""
+    n = errors.shape[-1]
+    if errors.ndim != 2 or n == 0 or n_resamples < 1:
+        raise ValueError(
+            f"expected one squared error per galaxy, (n,) with n > 0, and n_resamples > 0; "
+            f"received shape {errors.shape[1:]}, n_resamples={n_resamples}"
+        )
+    rng = np.random.default_rng(seed)
+    means = np.empty((n_resamples, len(errors)))
+    for resample in means:
+        drawn = rng.integers(n, size=n, dtype=np.int32)
+        resample[:] = [row[drawn].mean() for row in errors]
+    return means
+
+
+def _interval(values: np.ndarray, level: float) -> tuple[float, float]:
+    """The central share `level` of the values."""
+    if not 0 < level < 1:
+        raise ValueError(f"expected a level between 0 and 1; received {level}")
+    low, high = np.quantile(values, [(1 - level) / 2, (1 + level) / 2])
+    return float(low), float(high)
