@@ -1,8 +1,8 @@
 """The bytes of one JPEG -> the central part of the image, at the sizes that are asked for.
 
-Where a crop is exactly twice its output, the JPEG is decoded at half scale, which is faster and differs from
-decoding in full and averaging 2 x 2 pixels by 0.22 grey levels on average for 256 -> 128 pixels of the competition's images, 0.41 for the worst
-(measured by tests/test_crops.py with GALAXY_ZOO_INPUT set).
+Where a crop is exactly twice its output, the JPEG is decoded at half scale, which is faster. From 256 to 128
+pixels that differs from a full decode and INTER_AREA by 0.22 grey levels on average over 1,394 images of the
+competition, 0.41 in the worst of them: `GALAXY_ZOO_INPUT=DIR pytest -k half_scale tests/test_crops.py`.
 """
 
 import struct

@@ -141,7 +141,11 @@ def fingerprints(files: Files) -> dict[str, Any]:
             return images.fingerprint()
 
     made = {"labels": of_table, "train": of_images, "test": of_images, "sample": of_table}
-    return {field.name: made[field.name](getattr(files, field.name)) for field in fields(files)}
+    try:
+        return {field.name: made[field.name](getattr(files, field.name)) for field in fields(files)}
+    except UserError:
+        read_checked(files)  # tells this problem together with all others
+        raise
 
 
 def given_weights(items: list[str]) -> dict[str, dict[str, Any]]:
@@ -200,7 +204,7 @@ def draw_sky(request: cli.Request) -> None:
         unit.finish(seconds=round(time.perf_counter() - began, 1))
 
 
-def make(request: cli.Request, folder: Path) -> dict[str, Any]:
+def make(request: cli.Request, folder: Path, drawn: bool) -> dict[str, Any]:
     """Check the files of `folder` and write what the other stages read, where that is not done; the record."""
     store, files = request.store, competition.find(folder)
     # relative where it is the plan's own, so that an output folder may be moved
@@ -211,7 +215,7 @@ def make(request: cli.Request, folder: Path) -> dict[str, Any]:
         prints = record["spec"]
     else:
         prints = fingerprints(files)
-    for unit in request.to_do(units.inputs(request.plan, store, prints)):
+    for unit in request.to_do(units.inputs(request.plan, store, prints, drawn)):
         labels, (header, ids) = read_checked(files)
         unit.artifact.begin()
         write(store, labels, header, ids, prints)
@@ -252,9 +256,10 @@ def main(argv: list[str] | None = None) -> None:
     plan, store = request.plan, request.store
     weights = given_weights(request.options.weights)
     folder = choose_folder(request.options.input, store, plan.sky is not None)
-    if plan.sky and folder == store.sky().record_path.parent:
+    drawn = plan.sky is not None and folder == store.sky().record_path.parent
+    if drawn:
         draw_sky(request)
-    record = make(request, folder)
+    record = make(request, folder, drawn)
     if weights:
         save_json(store.weights_list(), store.load_weights_list() | weights)
         log.info("%-10s weights given for %s", "inputs", ", ".join(weights))

@@ -90,17 +90,26 @@ def _differences(old: Any, new: Any, where: str = "") -> list[str]:
     return [] if old == new else [f"{where}: {old} -> {new}"]
 
 
+def draws(plan: Plan, store: Store) -> bool:
+    """Whether the data are the plan's own sky: it has one, and stage 0 was not given another folder."""
+    record = store.inputs().record()
+    return plan.sky is not None and (record is None or record["folder"] == "sky")
+
+
 def sky(plan: Plan, store: Store) -> Iterator[Unit]:
     """The synthetic galaxies, where the plan draws its own."""
-    if plan.sky:
+    if draws(plan, store):
         yield Unit("inputs", "sky", store.sky(), {**plan.sky.model_dump(), "seed": plan.seed})
 
 
-def inputs(plan: Plan, store: Store, fingerprints: dict[str, Any] | None = None) -> Iterator[Unit]:
-    """Labels and sample, by the fingerprints of the raw files; None: as recorded."""
+def inputs(
+    plan: Plan, store: Store, fingerprints: dict[str, Any] | None = None, drawn: bool | None = None
+) -> Iterator[Unit]:
+    """Labels and sample, by the fingerprints of the raw files and whether those are drawn; None: as recorded."""
     record = store.inputs().record()
     spec = fingerprints if fingerprints is not None else (record or {"spec": {}})["spec"]
-    yield Unit("inputs", "inputs", store.inputs(), spec, {"sky": store.sky()} if plan.sky else {})
+    drawn = draws(plan, store) if drawn is None else drawn
+    yield Unit("inputs", "inputs", store.inputs(), spec, {"sky": store.sky()} if drawn else {})
 
 
 def folds(plan: Plan, store: Store) -> Iterator[Unit]:

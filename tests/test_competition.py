@@ -1,0 +1,224 @@
+"""The competition's files: found under any of their names, read in place, damage noticed."""
+
+import os
+import zipfile
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import competition_files as tiny
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pipeline import competition
+from pipeline.competition import Images
+from pipeline.core.tree import COLUMNS
+from pipeline.errors import DamagedImage, UserError
+
+BLOBS = {"20.jpg": b"twenty" * 50, "3.jpg": b"three", "100.JPG": b"\0" * 4000}
+GIVEN = os.environ.get("GALAXY_ZOO_INPUT")
+
+
+def touch(folder: Path, *names: str) -> None:
+    for name in names:
+        path = folder / name
+        path.mkdir(parents=True) if "." not in name else path.write_bytes(b"")
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("training_solutions_rev1.zip", "images_training_rev1.zip", "images_test_rev1.zip", "all_zeros_benchmark.zip"),
+        ("Training_Solutions_REV1.csv", "Images_Training_rev1", "IMAGES_TEST_REV1.ZIP", "central_pixel_benchmark.csv"),
+        ("training_solutions.zip", "images_train", "images_test", "sample_submission.csv"),
+        ("training_solutions_rev1", "images_train_rev1.zip", "images_test.zip", "all_ones_benchmark.zip"),
+    ],
+)
+def test_finds_every_spelling(tmp_path, names):
+    touch(tmp_path, *names)
+    found = competition.find(tmp_path)
+    assert [path.name for path in (found.labels, found.train, found.test, found.sample)] == list(names)
+
+
+def test_finds_the_corrected_release_first_and_looks_into_the_competitions_folder(tmp_path):
+    (tmp_path / competition.SLUG).mkdir()
+    touch(tmp_path / competition.SLUG, "images_test.zip", "images_test_rev1.zip", "all_zeros_benchmark.csv")
+    touch(tmp_path, "training_solutions_rev1.csv", "images_training", "images_training_rev1")
+    found = competition.find(tmp_path)
+    assert found.test.name == "images_test_rev1.zip"
+    assert found.train.name == "images_training_rev1"
+
+
+def test_says_all_that_is_missing_where_and_what_mends_it(tmp_path):
+    touch(tmp_path, "images_test_rev1.zip", f"{competition.SLUG}.zip")
+    with pytest.raises(UserError) as error:
+        competition.find(tmp_path)
+    text = str(error.value)
+    for expected in ("lacks 3", "training_solutions_rev1", "images_training_rev1", "all_zeros_benchmark"):
+        assert expected in text
+    for expected in (str(tmp_path), competition.PAGE, "--input DIR", "unzip"):
+        assert expected in text
+    assert "images_test_rev1" not in text
+    with pytest.raises(UserError, match=r"no folder .*nowhere"):
+        competition.find(tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize("inner", ["", "images_training_rev1/", "a/images/"])
+@pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
+def test_zip_gives_ids_and_bytes(tmp_path, inner, method):
+    litter = {"__MACOSX/._3.jpg": b"x", f"{inner}.3.jpg": b"x", f"{inner}Thumbs.db": b"x", ".DS_Store": b"x"}
+    path = tiny.zip_of(tmp_path / "i.zip", {f"{inner}{n}": d for n, d in BLOBS.items()} | litter, method)
+    with Images(path) as images:
+        assert images.ids.tolist() == [3, 20, 100]
+        assert images.ids.dtype == np.int64
+        assert images.problems == []
+        assert [images.read(i) for i in images.ids] == [BLOBS["3.jpg"], BLOBS["20.jpg"], BLOBS["100.JPG"]]
+
+
+@pytest.mark.parametrize("inner", ["", "images_training_rev1/"])
+def test_folder_gives_the_same_as_the_zip(tmp_path, inner):
+    litter = {"__MACOSX/3.jpg": b"x", f"{inner}._3.jpg": b"x"}
+    folder = tiny.folder_of(tmp_path / "i", {f"{inner}{n}": d for n, d in BLOBS.items()} | litter)
+    zipped = Images(tiny.zip_of(tmp_path / "i.zip", BLOBS))
+    images = Images(folder)
+    np.testing.assert_array_equal(images.ids, zipped.ids)
+    assert [images.read(i) for i in images.ids] == [zipped.read(i) for i in zipped.ids]
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    blobs=st.dictionaries(st.integers(0, 10**18 - 1), st.binary(max_size=300), max_size=8),
+    method=st.sampled_from([zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED]),
+)
+def test_any_zip_reads_back(tmp_path_factory, blobs, method):
+    path = tmp_path_factory.mktemp("any") / "i.zip"
+    with Images(tiny.zip_of(path, {f"{i}.jpg": data for i, data in blobs.items()}, method)) as images:
+        assert images.ids.tolist() == sorted(blobs)
+        assert {i: images.read(i) for i in blobs} == blobs
+
+
+def test_threads_read_at_once(tmp_path):
+    rng = np.random.default_rng(0)
+    blobs = {i: rng.bytes(rng.integers(1, 5000)) for i in range(300)}
+    with Images(tiny.zip_of(tmp_path / "i.zip", {f"{i}.jpg": data for i, data in blobs.items()})) as images:
+        wanted = rng.integers(0, 300, 5000)
+        with ThreadPoolExecutor(8) as pool:
+            assert list(pool.map(images.read, wanted)) == [blobs[i] for i in wanted]
+
+
+def test_fingerprint_follows_the_content_not_the_place(tmp_path):
+    (tmp_path / "elsewhere").mkdir()
+    first = Images(tiny.zip_of(tmp_path / "i.zip", BLOBS)).fingerprint()
+    turned = {f"deeper/{name}": BLOBS[name] for name in reversed(BLOBS)}
+    moved = Images(tiny.zip_of(tmp_path / "elsewhere" / "j.zip", turned, zipfile.ZIP_DEFLATED)).fingerprint()
+    other = Images(tiny.zip_of(tmp_path / "k.zip", BLOBS | {"3.jpg": b"threE"})).fingerprint()
+    assert first["count"] == 3
+    assert first == moved
+    assert first != other
+    folder = tiny.folder_of(tmp_path / "f", BLOBS)
+    before = Images(folder).fingerprint()
+    assert before == Images(tiny.folder_of(tmp_path / "g" / "h", BLOBS)).fingerprint()
+    (folder / "3.jpg").write_bytes(b"three!")
+    assert before != Images(folder).fingerprint()
+
+
+@pytest.mark.parametrize("name", ["../7.jpg", "/tmp/7.jpg", "a/../../7.jpg", "C:/7.jpg"])
+def test_names_that_leave_the_archive_are_refused(tmp_path, name):
+    path = tiny.zip_of(tmp_path / "i.zip", BLOBS | {name: b"x"})
+    with pytest.raises(UserError, match="outside the archive"):
+        Images(path)
+
+
+def test_strange_and_double_names_are_told(tmp_path):
+    path = tiny.zip_of(tmp_path / "i.zip", {"5.jpg": b"a", "x/5.jpg": b"b", "x/05.jpg": b"c", "galaxy.jpg": b"d"})
+    images = Images(path)
+    assert images.ids.tolist() == [5]
+    assert images.read(5) == b"a"
+    strange, twice = images.problems
+    assert "1 images whose name is no GalaxyID (such as galaxy.jpg)" in strange
+    assert "2 images of a GalaxyID that stands there already (such as x/5.jpg, x/05.jpg)" in twice
+
+
+def test_damage_is_noticed(tmp_path):
+    path = tiny.zip_of(tmp_path / "i.zip", BLOBS)
+    data = bytearray(path.read_bytes())
+    data[data.index(b"three")] ^= 1
+    path.write_bytes(data)
+    images = Images(path)
+    assert images.read(20) == BLOBS["20.jpg"]
+    with pytest.raises(DamagedImage, match="checksum"):
+        images.read(3)
+    with pytest.raises(DamagedImage, match="method 12"):
+        Images(tiny.zip_of(tmp_path / "b.zip", BLOBS, zipfile.ZIP_BZIP2)).read(3)
+    (tmp_path / "cut.zip").write_bytes(data[: len(data) // 2])
+    with pytest.raises(UserError, match="not a whole zip"):
+        Images(tmp_path / "cut.zip")
+
+
+@pytest.mark.parametrize("place", ["t.csv", "t.zip", "t"])
+def test_labels_are_read_from_csv_zip_and_folder(tmp_path, place):
+    text = tiny.labels().to_csv().replace("GalaxyID", "galaxyId").encode()
+    if place == "t.csv":
+        (tmp_path / place).write_bytes(b"\xef\xbb\xbf" + text)  # as spreadsheets save it
+    elif place == "t.zip":
+        tiny.zip_of(tmp_path / place, {"x/t.csv": text, "__MACOSX/._t.csv": b"x"})
+    else:
+        tiny.folder_of(tmp_path / place, {"t.csv": text})
+    frame = competition.read_labels(tmp_path / place)
+    assert frame.index.name == "GalaxyID"
+    assert frame.index.tolist() == list(tiny.TRAIN)
+    np.testing.assert_allclose(frame, tiny.labels())
+
+
+def test_a_reordered_header_is_mended_by_name(tmp_path, caplog):
+    caplog.set_level("INFO")
+    tiny.labels()[list(COLUMNS[::-1])].to_csv(tmp_path / "t.csv")
+    frame = competition.read_labels(tmp_path / "t.csv")
+    assert tuple(frame.columns) == COLUMNS
+    np.testing.assert_allclose(frame, tiny.labels())
+    assert "another order" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "not a table"),
+        ("id,Class1.1\n1,0.5\n", "expected GalaxyID as the first column, received 'id'"),
+        ("GalaxyID,Class1.1\n1,0.5,3\n2,0.5,3\n", "more fields"),
+        ("GalaxyID,Class1.1\n1,0.5\n2,0.5,3\n", "not a table"),
+    ],
+)
+def test_what_is_no_table_is_told(tmp_path, text, message):
+    (tmp_path / "t.csv").write_text(text)
+    with pytest.raises(UserError, match=message):
+        competition.read_labels(tmp_path / "t.csv")
+
+
+def test_two_tables_in_one_zip_are_refused(tmp_path):
+    with pytest.raises(UserError, match="one csv file in it, found 2"):
+        competition.read_labels(tiny.zip_of(tmp_path / "t.zip", {"a.csv": b"", "b.csv": b""}))
+
+
+def test_sample_keeps_its_header_and_order(tmp_path):
+    (tmp_path / "s.csv").write_text("GalaxyId,Class1.2,Class1.1\n9,0,0\n 4 ,0,0\n7,0,0\n")
+    header, ids = competition.read_sample(tmp_path / "s.csv")
+    assert header == ["GalaxyId", "Class1.2", "Class1.1"]
+    assert ids.tolist() == [9, 4, 7]
+    assert ids.dtype == np.int64
+
+
+def test_ids_that_are_no_integers_stay_text(tmp_path):
+    (tmp_path / "s.csv").write_text("GalaxyID,Class1.1\n9,0\n4.0,0\n")
+    assert competition.read_sample(tmp_path / "s.csv")[1].tolist() == ["9", "4.0"]
+    assert competition.read_labels(tmp_path / "s.csv").index.tolist() == ["9", "4.0"]
+
+
+@pytest.mark.skipif(not GIVEN, reason="GALAXY_ZOO_INPUT names no folder with the competition's real files")
+def test_real_files():
+    files = competition.find(Path(GIVEN))
+    with Images(files.train) as train, Images(files.test) as test:
+        assert len(np.intersect1d(train.ids, test.ids)) == 0
+        assert all(train.read(i)[:2] == b"\xff\xd8" for i in train.ids[:50])
+        np.testing.assert_array_equal(np.sort(competition.read_sample(files.sample)[1]), test.ids)
+    assert files.signature() is None or set(files.signature()) == {"labels", "train", "test", "sample"}
