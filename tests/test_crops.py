@@ -307,6 +307,17 @@ def test_a_partial_that_does_not_fit_is_thrown_away(tmp_path, monkeypatch, what)
     assert store.load_crops("half", "train")[0].any(axis=(1, 2, 3)).all()
 
 
+def test_force_makes_every_row_anew(tmp_path, monkeypatch):
+    store = checked(tmp_path)
+    run(tmp_path)
+    units = crops.units.crops(crops.cli.load_plan(str(tmp_path / "tiny.toml")), store)
+    train = crops.Partial(next(units), np.sort(tiny.TRAIN))  # its progress, as if killed right after the record
+    crops.save_json(train.progress_path, {"key": train.key, "done": 6, "damaged": {}})
+    counter = Counter(monkeypatch)
+    run(tmp_path, "--force")
+    assert counter.count == 9
+
+
 def broken(tmp_path: Path, **raw) -> Store:
     train = tiny.images(tiny.TRAIN)
     train["100053.jpg"] = train["100053.jpg"][:3000]
