@@ -106,11 +106,11 @@ def apply(images: np.ndarray, matrices: np.ndarray, size: int | None = None) -> 
         raise ValueError(
             f"expected images (n, s, s, c) and views (n, 2, 3); received {images.shape} and {np.shape(matrices)}"
         )
-    axis = (2 * np.arange(size) + 1) / size - 1
-    grid = np.stack([*np.meshgrid(axis, axis), np.ones((size, size))])  # (3, size, size): x, y, 1
+    axis = np.arange(size) - (size - 1) / 2  # in pixels, so that dihedral views meet pixels exactly
+    grid = np.stack([*np.meshgrid(axis, axis), np.full((size, size), size / 2)])  # (3, size, size): x, y, 1 half side
     seen = np.empty((len(images), size, size, images.shape[3]), np.float32)
     for image, matrix, view in zip(images, np.asarray(matrices, np.float64), seen, strict=True):
-        x, y = np.tensordot(matrix, grid, axes=1) * (size / 2) + (stored - 1) / 2
+        x, y = np.tensordot(matrix, grid, axes=1) + (stored - 1) / 2
         for channel in range(images.shape[3]):
             pixels = image[:, :, channel].astype(np.float64)
             view[:, :, channel] = map_coordinates(pixels, (y, x), order=1, mode="nearest")
