@@ -136,6 +136,13 @@ def test_best_method_is_the_mean_of_equals():
     assert scores["mean"] == pytest.approx(rmse(truth, stack.mean(axis=0)))
 
 
+def test_best_method_stays_with_the_mean_where_a_fit_wins_by_no_more_than_chance():
+    stack, truth = noisy([0.1, 0.103], n=200)
+    name, scores = blend.best_method(stack, truth, five_folds(200))
+    assert scores["convex"] < scores["mean"]
+    assert name == "mean"
+
+
 def test_best_method_is_convex_where_models_differ():
     stack, truth = noisy([0.1, 0.3], n=1000)
     name, scores = blend.best_method(stack, truth, five_folds(1000))
