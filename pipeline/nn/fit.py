@@ -20,6 +20,7 @@ from pipeline.config import Run
 from pipeline.core import views
 from pipeline.core.metrics import rmse
 from pipeline.nn import data, runtime
+from pipeline.nn.head import start_at
 from pipeline.nn.history import History
 from pipeline.nn.network import Network
 from pipeline.nn.predict import predict_features, predict_views
@@ -53,6 +54,7 @@ class Trainer:
         checkpoint = folder / "checkpoint.weights.h5"
         history = History(folder / "history.csv", resume=checkpoint.is_file())
         self.network.model.set_weights(self._first)
+        start_at(self.network.head, self.labels[train].mean(axis=0))
         if self.run.head_phase.epochs and not history.rows:
             self._fit_head(train, valid, fold, history)
         if self.run.fine_tune.epochs:

@@ -1,6 +1,7 @@
 """The head: pooled features of a backbone -> 37 vote fractions."""
 
 import keras
+import numpy as np
 from keras import ops
 
 from pipeline.config import Run
@@ -48,6 +49,16 @@ def build_head(run: Run, n_features: int) -> keras.Model:
     else:
         outputs = keras.layers.Dense(len(tree.COLUMNS), activation="sigmoid", dtype="float32", name="answers")(x)
     return keras.Model(inputs, outputs, name="head")
+
+
+def start_at(head: keras.Model, mean: np.ndarray) -> None:
+    """Set the biases so that an untrained head answers the mean vote fractions (37,), not one half everywhere."""
+    answers = head.get_layer("answers")
+    if answers.activation is keras.activations.sigmoid:
+        mean = np.clip(mean, 1e-3, 1 - 1e-3)
+        answers.bias.assign(np.log(mean / (1 - mean)))
+    else:
+        answers.bias.assign(np.log(np.clip(tree.condition(mean[None])[0], 1e-3, 1)))
 
 
 @keras.saving.register_keras_serializable("galaxy")
