@@ -107,6 +107,11 @@ class Store:
         folder = self.root / "crops" / crop
         return Artifact(folder / f"{split}.json", (folder / f"{split}.npy", folder / f"{split}.ids.npy"))
 
+    def features(self, run: str) -> Artifact:
+        """features.npy float32 (n, d): the run's frozen backbone on the training galaxies, the mean over its views."""
+        folder = self.root / "runs" / run
+        return Artifact(folder / "features.json", (folder / "features.npy",))
+
     def trained(self, run: str, fold: int) -> Artifact:
         """model.weights.h5 and history.csv of one fold."""
         folder = self.root / "runs" / run / f"fold{fold}"

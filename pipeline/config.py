@@ -55,11 +55,10 @@ class Augment(Strict):
 
 
 class HeadPhase(Strict):
-    """First phase: the head alone, on the frozen backbone's features of these views, each computed once."""
+    """First phase: the head alone, on the frozen backbone's features, the mean over the run's views, computed once."""
 
     epochs: int = Field(0, ge=0)
-    learning_rate: Rate = 1e-3
-    views: Literal[VIEW_SETS] = "single"
+    learning_rate: Rate = 3e-4
 
 
 class FineTune(Strict):

@@ -3,8 +3,9 @@
 reads   runs/<run>/fold<k>/model.weights.h5, crops/<crop>/{train,test}.npy, folds.csv
 writes  runs/<run>/fold<k>/valid.parquet, test.parquet, predictions.json
 
-Test-time augmentation: the answers of a galaxy's views (rotations, flips) are averaged. The held-out galaxies
-of all folds together are the run's out-of-fold predictions. Images set aside get the mean answer.
+Test-time augmentation: the answers of a galaxy's views (rotations, flips) are averaged; where only the head was
+trained, the features of the views are, as in training. The held-out galaxies of all folds together are the run's
+out-of-fold predictions. Images set aside get the mean answer.
 
     python -m pipeline.predict --plan demo [--run NAME] [--fold K] [--force]
 """
@@ -19,56 +20,83 @@ from tqdm import tqdm
 
 from pipeline import cli, units
 from pipeline.artifacts import Store, fractions, save_fractions
-from pipeline.config import Plan
+from pipeline.config import Plan, Run
 from pipeline.core import views
 from pipeline.core.metrics import rmse
 
 if TYPE_CHECKING:
-    from pipeline.nn.network import Network
+    import keras
 
 log = logging.getLogger(__name__)
 BATCH = 64  # galaxies times views in one forward pass
 
 
-def predict_run(todo: list[units.Unit], plan: Plan, store: Store) -> None:
-    """Build one run's network once, then load and predict with each fold's weights."""
-    from pipeline.nn import network
+class Predictor:
+    """One run's network, built once; `load` puts a fold's weights into it."""
 
-    run = plan.run(todo[0].run)
-    record = store.trained(run.name, todo[0].fold).record()
-    built = network.build(
-        run, stored=plan.crops[run.crop].size, size=plan.input_size(run), seed=0, trained_as=record["precision"]
-    )
-    for unit in todo:
-        built.model.load_weights(store.trained(run.name, unit.fold).files[0])
-        _predict_fold(built, unit, plan, store)
+    def __init__(self, run: Run, plan: Plan, store: Store, precision: str):
+        from pipeline.nn import network
+
+        self.run, self.store = run, store
+        self.views = views.named(run.views)
+        self.network = network.build(
+            run, stored=plan.crops[run.crop].size, size=plan.input_size(run), seed=0, trained_as=precision
+        )
+        self._test_features: np.ndarray | None = None
+
+    def load(self, fold: int) -> None:
+        """Put the weights of a fold into the network."""
+        self.network.model.load_weights(self.store.trained(self.run.name, fold).files[0])
+
+    def held_out(self, rows: np.ndarray, bar: tqdm) -> np.ndarray:
+        """Vote fractions (k, 37) of rows (k,) of the training galaxies."""
+        images, _ = self.store.load_crops(self.run.crop, "train")
+        if self.run.fine_tune.epochs:
+            return self._views_averaged(self.network.model, images[rows], bar)
+        return self._head(np.load(self.store.features(self.run.name).files[0])[rows], bar)
+
+    def test(self, bar: tqdm) -> np.ndarray:
+        """Vote fractions (m, 37) of the test galaxies.
+
+        Where only a head was trained its features are the same for every fold, so they are computed once.
+        """
+        images, _ = self.store.load_crops(self.run.crop, "test")
+        if self.run.fine_tune.epochs:
+            return self._views_averaged(self.network.model, images, bar)
+        if self._test_features is None:
+            self._test_features = self._views_averaged(self.network.features, images, bar)
+        return self._head(self._test_features, bar)
+
+    def _views_averaged(self, model: "keras.Model", images: np.ndarray, bar: tqdm) -> np.ndarray:
+        from pipeline.nn.predict import predict_views
+
+        return predict_views(model, images, self.views, max(BATCH, len(self.views)), bar.update)
+
+    def _head(self, features: np.ndarray, bar: tqdm) -> np.ndarray:
+        from pipeline.nn.predict import predict_head
+
+        bar.update(len(features))
+        return predict_head(self.network.head, features)
 
 
-def _predict_fold(built: "Network", unit: units.Unit, plan: Plan, store: Store) -> None:
-    from pipeline.nn.predict import predict_views
-
-    run = plan.run(unit.run)
-    seen = views.named(run.views)
+def predict_fold(predictor: Predictor, unit: units.Unit, store: Store) -> None:
+    """Save the predictions of one fold for its held-out and the test galaxies."""
     labels, fold_of = store.load_labels(), store.load_folds()
     mean = labels[fold_of != unit.fold].to_numpy().mean(axis=0)
+    _, train_ids = store.load_crops(predictor.run.crop, "train")
+    rows = np.flatnonzero(fold_of.loc[train_ids].to_numpy() == unit.fold)
+    ids = {"train": train_ids[rows], "test": store.load_crops(predictor.run.crop, "test")[1]}
     unit.artifact.begin()
-    started, count, score = time.monotonic(), 0, None
-    for split, path in zip(units.SPLITS, unit.artifact.files, strict=True):
-        images, ids = store.load_crops(run.crop, split)
-        if split == "train":
-            held_out = fold_of.loc[ids].to_numpy() == unit.fold
-            images, ids = images[held_out], ids[held_out]
-        name = f"{unit.run} fold {unit.fold} {path.stem}"
-        with tqdm(total=len(ids), desc=name, unit="galaxy", leave=False) as bar:
-            predicted = predict_views(built.model, images, seen, max(BATCH, len(seen)), bar.update)
-        aside = (store.crops(run.crop, split).record() or {}).get("set_aside", [])
-        predicted[np.isin(ids, aside)] = mean
-        save_fractions(path, fractions(ids, predicted))
-        count += len(ids)
-        if split == "train":
-            score = rmse(labels.loc[ids].to_numpy(), predicted)
+    started, count = time.monotonic(), sum(map(len, ids.values()))
+    with tqdm(total=count, desc=f"{unit.run} fold {unit.fold}", unit="galaxy", leave=False) as bar:
+        made = {"train": predictor.held_out(rows, bar), "test": predictor.test(bar)}
     seconds = time.monotonic() - started
-    unit.finish(seconds=seconds, images_per_second=count / seconds, rmse=score, views=len(seen))
+    for split, path in zip(units.SPLITS, unit.artifact.files, strict=True):
+        aside = store.crops(predictor.run.crop, split).record()["set_aside"]
+        made[split][np.isin(ids[split], aside)] = mean
+        save_fractions(path, fractions(ids[split], made[split]))
+    score = rmse(labels.loc[ids["train"]].to_numpy(), made["train"])
+    unit.finish(seconds=seconds, images_per_second=count / seconds, rmse=score, views=len(predictor.views))
     log.info("predict    %-24s RMSE %.4f  %.0f galaxies/s", unit.label, score, count / seconds)
 
 
@@ -77,7 +105,12 @@ def main(argv: list[str] | None = None) -> None:
     request = cli.parse(cli.parser(__doc__), argv, select=("run", "fold"))
     todo = request.to_do(units.predict(request.plan, request.store))
     for _, of_run in groupby(todo, key=lambda unit: unit.run):
-        predict_run(list(of_run), request.plan, request.store)
+        first, *_ = made = list(of_run)
+        precision = request.store.trained(first.run, first.fold).record()["precision"]
+        predictor = Predictor(request.plan.run(first.run), request.plan, request.store, precision)
+        for unit in made:
+            predictor.load(unit.fold)
+            predict_fold(predictor, unit, request.store)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """Stage 4 of 8: train every run once per fold.
 
 reads   crops/<crop>/train.npy, folds.csv, inputs/labels.parquet, inputs/weights.json
-writes  runs/<run>/fold<k>/model.weights.h5, history.csv, run.json
+writes  runs/<run>/fold<k>/model.weights.h5, history.csv, run.json; runs/<run>/features.npy
 
 First the head on the frozen backbone's features, then fine-tuning from a chosen layer on randomly warped images,
 as the plan says. One process trains all pairs of run and fold that are missing; a network is built once per run.
@@ -15,14 +15,17 @@ from itertools import groupby
 from typing import TYPE_CHECKING
 
 import numpy as np
+from tqdm import tqdm
 
 from pipeline import cli, units
 from pipeline.artifacts import Store, atomic, same_galaxies
 from pipeline.config import Plan
+from pipeline.core import views
 from pipeline.errors import UserError
 
 if TYPE_CHECKING:
     from pipeline.nn.fit import Trainer
+    from pipeline.nn.network import Network
 
 log = logging.getLogger(__name__)
 
@@ -53,9 +56,27 @@ def train_run(todo: list[units.Unit], plan: Plan, store: Store, *, fresh: bool) 
     _same_start(todo, plan, store, built.facts["weights"])
     if built.facts["weights"]["source"] == "random":
         network.calibrate(built, images[fold_of >= 0][:64])
-    trainer = fit.Trainer(built, run, plan.seed, images, labels)
+    features = None
+    if run.head_phase.epochs:
+        features = frozen_features(built, units.features(plan, store, run), plan, images, fresh=fresh)
+    trainer = fit.Trainer(built, run, plan.seed, images, labels, features)
     for unit in todo:
         _train_fold(trainer, unit, fold_of, fresh=fresh)
+
+
+def frozen_features(built: "Network", unit: units.Unit, plan: Plan, images: np.ndarray, *, fresh: bool) -> np.ndarray:
+    """Features float32 (n, d) of the backbone before any training, the mean over the run's views; kept on disk."""
+    from pipeline.nn.predict import predict_views
+
+    path = unit.artifact.files[0]
+    if unit.state()[0] != "complete" or fresh:
+        unit.artifact.begin()
+        with tqdm(total=len(images), desc=unit.label, unit="galaxy", leave=False) as bar:
+            made = predict_views(built.features, images, views.named(plan.run(unit.run).views), 64, bar.update)
+        with atomic(path) as temporary:
+            np.save(temporary, made)
+        unit.finish()
+    return np.load(path)
 
 
 def _train_fold(trainer: "Trainer", unit: units.Unit, fold_of: np.ndarray, *, fresh: bool) -> None:

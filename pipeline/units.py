@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pipeline.artifacts import Artifact, Store
-from pipeline.config import Plan
+from pipeline.config import Plan, Run
 from pipeline.errors import UserError
 
 log = logging.getLogger(__name__)
@@ -137,10 +137,24 @@ def train(plan: Plan, store: Store) -> Iterator[Unit]:
             "crops": store.crops(run.crop, "train"),
         }
         for fold in range(plan.folds):
-            spec = run.model_dump(mode="json", exclude={"views"}) | {"seed": plan.seed, "fold": fold}
-            spec["weights"] = given[run.backbone]["sha256"] if run.backbone in given else "imagenet"
+            spec = _of_run(run, given) | {"seed": plan.seed, "fold": fold}
             label = f"runs/{run.name}/fold{fold}"
             yield Unit("train", label, store.trained(run.name, fold), spec, sources, run.name, fold)
+
+
+def features(plan: Plan, store: Store, run: Run) -> Unit:
+    """The features that a run's first phase is trained on; made by the way, when a fold asks for them."""
+    keys = ("backbone", "input_size", "pooling", "precision", "views")
+    spec = {key: value for key, value in _of_run(run, store.load_weights_list()).items() if key in (*keys, "weights")}
+    sources = {"crops": store.crops(run.crop, "train")}
+    spec["seed"] = plan.seed
+    return Unit("train", f"features of {run.name}", store.features(run.name), spec, sources, run.name)
+
+
+def _of_run(run: Run, given: dict[str, Any]) -> dict[str, Any]:
+    """What a run's weights depend on; its views only where the head is trained on features averaged over them."""
+    spec = run.model_dump(mode="json", exclude=set() if run.head_phase.epochs else {"views"})
+    return spec | {"weights": given[run.backbone]["sha256"] if run.backbone in given else "imagenet"}
 
 
 def predict(plan: Plan, store: Store) -> Iterator[Unit]:

@@ -20,10 +20,10 @@ from pipeline.config import Run
 from pipeline.core import views
 from pipeline.core.metrics import rmse
 from pipeline.nn import data, runtime
-from pipeline.nn.head import start_at
+from pipeline.nn.head import start_at_mean, start_at_ridge
 from pipeline.nn.history import History
 from pipeline.nn.network import Network
-from pipeline.nn.predict import predict_features, predict_views
+from pipeline.nn.predict import predict_head, predict_views
 
 log = logging.getLogger(__name__)
 
@@ -35,13 +35,17 @@ class Diverged(RuntimeError):
 class Trainer:
     """Trains one run's network once per fold."""
 
-    def __init__(self, network: Network, run: Run, seed: int, images: np.ndarray, labels: np.ndarray):
-        """images uint8 (n, s, s, 3) and labels float32 (n, 37) of all training galaxies, rows alike."""
+    def __init__(
+        self, network: Network, run: Run, seed: int, images: np.ndarray, labels: np.ndarray, features: np.ndarray | None
+    ):
+        """images uint8 (n, s, s, 3), labels float32 (n, 37) of all training galaxies, rows alike.
+
+        features (n, d): the frozen backbone's, the mean over the run's views; None where no first phase is asked.
+        """
         self.network, self.run, self.seed = network, run, seed
-        self.images, self.labels = images, labels
+        self.images, self.labels, self.features = images, labels, features
         self.model = keras.Model(network.model.inputs, network.model.outputs)  # compiled; network.model stays bare
         self._first = network.model.get_weights()
-        self._features: np.ndarray | None = None  # (v, n, d), computed once for all folds
         self._compiled: dict[str, list[np.ndarray]] = {}  # phase -> first values of its optimiser's variables
 
     def fit(self, train: np.ndarray, valid: np.ndarray, fold: int, folder: Path) -> dict[str, Any]:
@@ -54,7 +58,7 @@ class Trainer:
         checkpoint = folder / "checkpoint.weights.h5"
         history = History(folder / "history.csv", resume=checkpoint.is_file())
         self.network.model.set_weights(self._first)
-        start_at(self.network.head, self.labels[train].mean(axis=0))
+        start_at_mean(self.network.head, self.labels[train].mean(axis=0))
         if self.run.head_phase.epochs and not history.rows:
             self._fit_head(train, valid, fold, history)
         if self.run.fine_tune.epochs:
@@ -65,38 +69,27 @@ class Trainer:
         return facts | {"val_rmse": history.rows[-1]["val_rmse"]}
 
     def _fit_head(self, train: np.ndarray, valid: np.ndarray, fold: int, history: History) -> None:
-        """First phase: the head on the frozen backbone's features, each view of each galaxy a row."""
-        phase, batch_size = self.run.head_phase, max(self.run.batch_size, 64)
-        features, labels = self._frozen_features()[:, train], self.labels[train]
-        rows = features.reshape(-1, features.shape[-1])
-        targets = np.tile(labels, (len(features), 1))
-        self.network.head.get_layer("standardise").set(rows)
-        steps = data.steps(len(rows), batch_size)
-        self._prepare("head", self.network.head, phase.learning_rate, steps * phase.epochs, warmup=0.0, ema=0.0)
+        """First phase: the head on the frozen backbone's features."""
+        head, phase, batch_size = self.network.head, self.run.head_phase, max(self.run.batch_size, 64)
+        steps = data.steps(len(train), batch_size)
+        self._prepare("head", head, phase.learning_rate, steps * phase.epochs, warmup=0.0, ema=0.0)
+        penalty = start_at_ridge(head, self.features[train], self.labels[train])
+        log.info("train      %s fold %d: head starts at ridge, penalty %.3g", self.run.name, fold, penalty)
 
         def score() -> float:
-            seen = self._frozen_features()[0, valid]
-            return rmse(self.labels[valid], self.network.head.predict(seen, verbose=0, batch_size=1024))
+            return rmse(self.labels[valid], predict_head(head, self.features[valid]))
 
         bar = tqdm(total=phase.epochs, desc=f"{self.run.name} fold {fold} head", unit="epoch", leave=False)
         keras.utils.set_random_seed(_seed(self.seed, fold))  # the order of rows
-        self.network.head.fit(
-            rows,
-            targets,
+        head.fit(
+            self.features[train],
+            self.labels[train],
             batch_size=batch_size,
             epochs=phase.epochs,
             verbose=0,
             callbacks=[_Epoch(history, "head", score, bar, per_batch=False)],
         )
         bar.close()
-
-    def _frozen_features(self) -> np.ndarray:
-        """Features (v, n, d) of all training galaxies in the views of the first phase, the identity first."""
-        if self._features is None:
-            seen = views.named(self.run.head_phase.views)
-            log.info("train      %s: features of %d galaxies in %d views", self.run.name, len(self.images), len(seen))
-            self._features = predict_features(self.network.features, self.images, seen, 2 * self.run.batch_size)
-        return self._features
 
     def _fine_tune(self, train: np.ndarray, valid: np.ndarray, fold: int, checkpoint: Path, history: History) -> None:
         """Second phase: the backbone from the chosen layer on, on randomly warped images."""

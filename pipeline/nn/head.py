@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 from keras import ops
+from sklearn.linear_model import RidgeCV
 
 from pipeline.config import Run
 from pipeline.core import tree
@@ -19,14 +20,15 @@ class DecisionTree(keras.layers.Layer):
 
     def call(self, logits: keras.KerasTensor) -> keras.KerasTensor:
         """See the class."""
-        answers = {}
+        answers = {}  # first column of a question -> its answers, and so for every column
+        column = {}
         for columns, parent in tree.in_tree_order():
-            conditional = ops.softmax(logits[:, columns], axis=-1)
+            fractions = ops.softmax(logits[:, columns], axis=-1)
             if parent is not None:
-                question = next(c for c in answers if c.start <= parent < c.stop)
-                conditional = conditional * answers[question][:, parent - question.start, None]
-            answers[columns] = conditional
-        return ops.concatenate([answers[columns] for columns in tree.SLICES], axis=-1)
+                fractions = fractions * column[parent]
+            answers[columns.start] = fractions
+            column |= {columns.start + i: fractions[:, i : i + 1] for i in range(columns.stop - columns.start)}
+        return ops.concatenate([answers[columns.start] for columns in tree.SLICES], axis=-1)
 
     def compute_output_shape(self, input_shape: tuple) -> tuple:
         """As the input."""
@@ -51,14 +53,38 @@ def build_head(run: Run, n_features: int) -> keras.Model:
     return keras.Model(inputs, outputs, name="head")
 
 
-def start_at(head: keras.Model, mean: np.ndarray) -> None:
+HALF_A_VOTE = 0.0125  # of the about 40 that an answer gets: how near to 0 and 1 a logit may be taken
+
+
+def start_at_mean(head: keras.Model, mean: np.ndarray) -> None:
     """Set the biases so that an untrained head answers the mean vote fractions (37,), not one half everywhere."""
-    answers = head.get_layer("answers")
-    if answers.activation is keras.activations.sigmoid:
-        mean = np.clip(mean, 1e-3, 1 - 1e-3)
-        answers.bias.assign(np.log(mean / (1 - mean)))
-    else:
-        answers.bias.assign(np.log(np.clip(tree.condition(mean[None])[0], 1e-3, 1)))
+    head.get_layer("answers").bias.assign(_logits(head, mean[None])[0])
+
+
+def start_at_ridge(head: keras.Model, features: np.ndarray, labels: np.ndarray) -> float:
+    """Start the head at the ridge regression of the labels' logits on the standardised features; returns the penalty.
+
+    features (n, d), labels (n, 37). A convex problem needs no gradient steps to get near its solution: they only
+    refine it, and fine-tuning then starts from a head that fits (Kumar et al. 2022, arXiv:2202.10054). The penalty
+    is chosen by efficient leave-one-out. With a hidden layer only features are standardised and biases set.
+    """
+    standardise, answers = head.get_layer("standardise"), head.get_layer("answers")
+    standardise.set(features)
+    if answers.kernel.shape[0] != features.shape[1]:
+        start_at_mean(head, labels.mean(axis=0))
+        return float("nan")
+    ridge = RidgeCV(np.logspace(0, 6, 13)).fit(standardise.of(features), _logits(head, labels))
+    answers.kernel.assign(ridge.coef_.T)
+    answers.bias.assign(ridge.intercept_)
+    return float(ridge.alpha_)
+
+
+def _logits(head: keras.Model, fractions: np.ndarray) -> np.ndarray:
+    """What the last dense layer must say for the head to answer these vote fractions (n, 37)."""
+    if any(isinstance(layer, DecisionTree) for layer in head.layers):
+        return np.log(np.maximum(tree.condition(fractions), HALF_A_VOTE))
+    inside = np.clip(fractions, HALF_A_VOTE, 1 - HALF_A_VOTE)
+    return np.log(inside / (1 - inside))
 
 
 @keras.saving.register_keras_serializable("galaxy")
@@ -70,11 +96,15 @@ class Standardise(keras.layers.Layer):
         self.mean = self.add_weight(shape=input_shape[1:], initializer="zeros", trainable=False, name="mean")
         self.scale = self.add_weight(shape=input_shape[1:], initializer="ones", trainable=False, name="scale")
 
-    def set(self, features: keras.KerasTensor) -> None:
+    def set(self, features: np.ndarray) -> None:
         """Take mean and standard deviation from features (n, d)."""
         deviation = features.std(axis=0)
         self.mean.assign(features.mean(axis=0))
         self.scale.assign(1 / (deviation + 1e-3 * deviation.max() + 1e-12))
+
+    def of(self, features: np.ndarray) -> np.ndarray:
+        """Standardised features (n, d) as an array."""
+        return (features - np.array(self.mean)) * np.array(self.scale)
 
     def call(self, features: keras.KerasTensor) -> keras.KerasTensor:
         """Standardised features."""

@@ -1,4 +1,4 @@
-"""Forward passes: test-time views folded into the batch, averaged; or features, once per view."""
+"""Forward passes: test-time views folded into the batch and averaged, of answers or of features."""
 
 from collections.abc import Callable
 
@@ -19,24 +19,18 @@ def predict_views(
 
     `progress` is told how many images each step finished.
     """
-    return _forward(model, images, seen, batch_size, progress).mean(axis=1, dtype=np.float32)
-
-
-def predict_features(model: keras.Model, images: np.ndarray, seen: np.ndarray, batch_size: int) -> np.ndarray:
-    """Outputs for every view (v, 2, 3) of images uint8 (n, s, s, 3): float32 (v, n, outputs)."""
-    return np.swapaxes(_forward(model, images, seen, batch_size, lambda n: None), 0, 1)
-
-
-def _forward(
-    model: keras.Model, images: np.ndarray, seen: np.ndarray, batch_size: int, progress: Callable[[int], object]
-) -> np.ndarray:
-    """Outputs (n, v, outputs)."""
-    result = np.empty((len(images), len(seen), model.output_shape[-1]), np.float32)
+    result = np.empty((len(images), model.output_shape[-1]), np.float32)
     done = 0
     for batch in viewed_batches(images, seen, batch_size):
         values = np.asarray(model.predict_on_batch(batch), np.float32).reshape(-1, len(seen), result.shape[-1])
+        values = values.mean(axis=1)
         take = min(len(values), len(images) - done)
         result[done : done + take] = values[:take]
         done += take
         progress(take)
     return result
+
+
+def predict_head(head: keras.Model, features: np.ndarray) -> np.ndarray:
+    """Vote fractions float32 (n, 37) from pooled features (n, d)."""
+    return np.asarray(head.predict(features, batch_size=1024, verbose=0), np.float32)
