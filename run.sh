@@ -1,0 +1,103 @@
+#!/usr/bin/env bash
+# The pipeline, top to bottom.
+#
+#   ./run.sh [PLAN] [--input DIR] [--output DIR] [--weights BACKBONE=FILE ...] [--force STAGE]
+#                          run a plan; without one the demo, on galaxies that the project draws itself
+#   ./run.sh status PLAN   what exists, what is missing, what is stale and why
+#   ./run.sh test [--all]  ruff and pytest; --all adds the tests that take minutes
+set -euo pipefail
+
+here="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
+venv="$here/.venv"
+stages=(inputs folds crops baselines train predict ensemble submit report)
+
+say() { printf '%s\n' "$*" >&2; }
+fail() { say "error: $*"; exit 2; }
+
+find_python() {
+  for version in 3.13 3.12 3.11; do
+    # a name on the PATH may be a version manager's shim that runs nothing: ask it
+    if "python$version" -c 'import venv, ensurepip' 2>/dev/null; then
+      echo "python$version"
+      return
+    fi
+  done
+  fail "no Python 3.11, 3.12 or 3.13 with its venv module on the PATH: install one (Debian, Ubuntu: apt install python3 python3-venv)"
+}
+
+install() { # install FILE: its packages, TensorFlow in the build for this machine
+  local build=tensorflow
+  if nvidia-smi >/dev/null 2>&1; then
+    build='tensorflow[and-cuda]'
+  elif [[ "$(uname -sm)" == "Linux x86_64" ]]; then
+    build=tensorflow-cpu
+  fi
+  local free=$(($(df -Pk "$here" | awk 'END {print $4}') / 1024))
+  ((free > 4000)) || fail "the packages need 4 GB of disk, $here has $free MB free: make room, or move the project"
+  say "setup      installing $1 with $build into .venv"
+  sed "s/^tensorflow\b/$build/" "$here/$1" >"$venv/$1"
+  "$venv/bin/python" -m pip install --quiet --disable-pip-version-check -r "$venv/$1" ||
+    fail "the packages of $1 could not be installed (pip's reason stands above): they come from pypi.org, so this step needs a network once"
+  use_headless_opencv_without_libgl
+  touch "$venv/$1.installed"
+}
+
+use_headless_opencv_without_libgl() { # a bare server lacks libGL.so.1, which opencv-python loads
+  "$venv/bin/python" -c 'import cv2' 2>/dev/null && return
+  say "setup      no libGL here: opencv-python-headless takes the place of opencv-python"
+  "$venv/bin/python" -m pip uninstall --quiet --yes opencv-python
+  "$venv/bin/python" -m pip install --quiet --force-reinstall --no-deps opencv-python-headless ||
+    fail "opencv-python-headless could not be installed"
+}
+
+setup() { # setup FILE ...: .venv with the packages of these files, if missing or older than they are
+  if [[ ! -x "$venv/bin/python" ]]; then
+    local python
+    python="$(find_python)"
+    say "setup      making .venv with $python"
+    "$python" -m venv "$venv"
+  fi
+  for file in "$@"; do
+    [[ "$venv/$file.installed" -nt "$here/$file" ]] || install "$file"
+  done
+}
+
+run_tests() {
+  setup requirements.txt requirements-extra.txt
+  local only=(-m "not slow")
+  [[ "${1:-}" == "--all" ]] && { only=(); shift; }
+  cd "$here"
+  "$venv/bin/ruff" check
+  "$venv/bin/ruff" format --check
+  "$venv/bin/python" -m pytest "${only[@]}" "$@"
+}
+
+run_plan() {
+  local plan=demo output=() inputs=() force=""
+  if [[ $# -gt 0 && "$1" != --* ]]; then plan="$1"; shift; fi
+  while [[ $# -gt 0 ]]; do
+    [[ $# -ge 2 ]] || fail "$1 needs a value"
+    case "$1" in
+      --input | --weights) inputs+=("$1" "$2") ;;
+      --output) output=("$1" "$2") ;;
+      --force) force="$2" ;;
+      *) fail "unknown option $1; ./run.sh --help lists them" ;;
+    esac
+    shift 2
+  done
+  [[ -z "$force" || " ${stages[*]} " == *" $force "* ]] || fail "--force $force: not one of ${stages[*]}"
+  setup requirements.txt
+  for stage in "${stages[@]}"; do
+    local flags=(--plan "$plan" ${output[@]+"${output[@]}"})
+    [[ "$stage" != inputs ]] || flags+=(${inputs[@]+"${inputs[@]}"})
+    [[ "$stage" != "$force" ]] || flags+=(--force)
+    PYTHONPATH="$here" "$venv/bin/python" -m "pipeline.$stage" "${flags[@]}"
+  done
+}
+
+case "${1:-}" in
+  -h | --help) sed -n '2,9s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" ;;
+  test) shift; run_tests "$@" ;;
+  status) shift; setup requirements.txt; PYTHONPATH="$here" exec "$venv/bin/python" -m pipeline.status --plan "${@:-demo}" ;;
+  *) run_plan "$@" ;;
+esac
