@@ -55,7 +55,10 @@ class Augment(Strict):
 
 
 class HeadPhase(Strict):
-    """First phase: the head alone, on the frozen backbone's features, the mean over the run's views, computed once."""
+    """First phase: the head alone, on the frozen backbone's features, computed once.
+
+    They are the mean over the run's views where this is all that is trained, of one view where fine-tuning follows.
+    """
 
     epochs: int = Field(0, ge=0)
     learning_rate: Rate = 3e-4

@@ -72,7 +72,7 @@ def frozen_features(built: "Network", unit: units.Unit, plan: Plan, images: np.n
     if unit.state()[0] != "complete" or fresh:
         unit.artifact.begin()
         with tqdm(total=len(images), desc=unit.label, unit="galaxy", leave=False) as bar:
-            made = predict_views(built.features, images, views.named(plan.run(unit.run).views), 64, bar.update)
+            made = predict_views(built.features, images, views.named(unit.spec["views"]), 64, bar.update)
         with atomic(path) as temporary:
             np.save(temporary, made)
         unit.finish()

@@ -152,8 +152,8 @@ def features(plan: Plan, store: Store, run: Run) -> Unit:
 
 
 def _of_run(run: Run, given: dict[str, Any]) -> dict[str, Any]:
-    """What a run's weights depend on; its views only where the head is trained on features averaged over them."""
-    spec = run.model_dump(mode="json", exclude=set() if run.head_phase.epochs else {"views"})
+    """What a run's weights depend on: its views only where nothing but the head, on their features, is trained."""
+    spec = run.model_dump(mode="json") | ({"views": "single"} if run.fine_tune.epochs else {})
     return spec | {"weights": given[run.backbone]["sha256"] if run.backbone in given else "imagenet"}
 
 

@@ -28,6 +28,9 @@ from pipeline.nn.predict import predict_head, predict_views
 log = logging.getLogger(__name__)
 
 
+SCORES = 10  # how often a fold is scored while it trains, where early stopping does not need every epoch
+
+
 class Diverged(RuntimeError):
     """The loss of a fold became NaN or infinite."""
 
@@ -76,7 +79,7 @@ class Trainer:
         penalty = start_at_ridge(head, self.features[train], self.labels[train])
         log.info("train      %s fold %d: head starts at ridge, penalty %.3g", self.run.name, fold, penalty)
 
-        def score() -> float:
+        def score(epoch: int) -> float:
             return rmse(self.labels[valid], predict_head(head, self.features[valid]))
 
         bar = tqdm(total=phase.epochs, desc=f"{self.run.name} fold {fold} head", unit="epoch", leave=False)
@@ -112,7 +115,11 @@ class Trainer:
         )
         seen = views.named("single")
 
-        def score() -> float:
+        every = 1 if phase.patience else math.ceil(phase.epochs / SCORES)
+
+        def score(epoch: int) -> float:
+            if epoch % every and epoch != phase.epochs:
+                return math.nan
             with averaged(self.model):
                 return rmse(self.labels[valid], predict_views(self.model, self.images[valid], seen, 2 * run.batch_size))
 
@@ -218,7 +225,7 @@ class _Epoch(keras.callbacks.Callback):
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
         if not math.isfinite(logs["loss"]):
             raise Diverged(f"{self.bar.desc}: the loss is {logs['loss']} in epoch {epoch + 1}; lower the learning rate")
-        value = self.score()
+        value = self.score(epoch + 1)
         self.history.append(
             phase=self.phase,
             epoch=epoch + 1,
@@ -228,7 +235,8 @@ class _Epoch(keras.callbacks.Callback):
             learning_rate=float(self.model.optimizer.learning_rate),
             seconds=time.monotonic() - self.started,
         )
-        self.bar.set_postfix_str(f"RMSE {value:.4f}", refresh=False)
+        if math.isfinite(value):
+            self.bar.set_postfix_str(f"RMSE {value:.4f}", refresh=False)
         if not self.per_batch:
             self.bar.update(1)
 
