@@ -2,14 +2,44 @@
 
 import logging
 import os
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
+
+import numpy as np
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # must stand before TensorFlow is imported
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")  # off by default without AVX-512; 1.5x the training step there
 
-import keras
-import numpy as np
+
+@contextmanager
+def _without_stderr() -> Iterator[None]:
+    """Drop what C++ writes to file descriptor 2: TensorFlow greets there before any setting of ours reaches it."""
+    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
+
+
+with _without_stderr():
+    import keras
+
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        for _gpu in tf.config.list_physical_devices("GPU"):  # memory as it is needed; must stand before first use
+            tf.config.experimental.set_memory_growth(_gpu, True)
+        tf.function(lambda x: x + 1, jit_compile=True)(tf.zeros(1))  # starts devices and XLA, with their greetings
+        logging.getLogger("tensorflow").setLevel(logging.ERROR)  # counts our several models as "retracing"
+
+warnings.filterwarnings("ignore", message=".*`shuffle=True` was passed.*")  # our stream is shuffled
+warnings.filterwarnings("ignore", message=".*`input_shape` is undefined or non-square.*")  # weights fit any size
 
 log = logging.getLogger(__name__)
 
@@ -18,14 +48,9 @@ BFLOAT16_PAYS_ON_CPU = ("VGG", "ResNet")  # 1.7x and 1.1x measured; 0.9x for Eff
 
 @cache
 def gpus() -> int:
-    """Number of GPUs that the backend sees; TensorFlow takes their memory as it needs it."""
+    """Number of GPUs that the backend sees."""
     if keras.backend.backend() == "tensorflow":
-        import tensorflow as tf
-
-        found = tf.config.list_physical_devices("GPU")
-        for gpu in found:
-            tf.config.experimental.set_memory_growth(gpu, True)
-        return len(found)
+        return len(tf.config.list_physical_devices("GPU"))
     if keras.backend.backend() == "jax":
         import jax
 
@@ -51,8 +76,6 @@ def choose_precision(wanted: str, constructor: str) -> tuple[str, str]:
 def _gpu_precision() -> tuple[str, str]:
     if keras.backend.backend() != "tensorflow":
         return "mixed_bfloat16", "the GPU computes in bfloat16, which needs no loss scaling"
-    import tensorflow as tf
-
     details = tf.config.experimental.get_device_details(tf.config.list_physical_devices("GPU")[0])
     major, minor = details.get("compute_capability", (0, 0))
     if major >= 8:
