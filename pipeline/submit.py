@@ -22,9 +22,9 @@ log = logging.getLogger(__name__)
 
 
 def rows(predicted: pd.DataFrame, header: list[str], ids: np.ndarray) -> pd.DataFrame:
-    """The submission as a frame: first the ids in the sample's order, then 37 columns clipped to [0, 1]."""
+    """The submission as a frame: the ids, then 37 columns clipped to [0, 1], both in the sample's order."""
     ordered = same_galaxies(predicted, ids, "test predictions against the sample file").clip(0, 1)
-    return ordered.rename_axis(header[0]).reset_index().set_axis(header, axis=1)
+    return ordered[header[1:]].rename_axis(header[0]).reset_index()
 
 
 def check(path: Path, header: list[str], ids: np.ndarray) -> None:
