@@ -2,6 +2,7 @@
 
 import hashlib
 import logging
+import os
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -45,7 +46,8 @@ def build_backbone(name: str, size: int, given: dict[str, Any] | None, on_missin
 def construct(name: str, size: int, weights: str | None) -> keras.Model:
     """The backbone without its top for (size, size, 3) inputs; `weights` as keras.applications takes them."""
     constructor = getattr(keras.applications, BACKBONES[name].constructor)
-    return constructor(include_top=False, weights=weights, input_shape=(size, size, 3), name=name)
+    # under Keras's own name: EfficientNetV2 and ConvNeXt look their blocks and files up by it
+    return constructor(include_top=False, weights=weights, input_shape=(size, size, 3))
 
 
 def _from_file(name: str, size: int, given: dict[str, Any]) -> keras.Model:
@@ -59,14 +61,14 @@ def _from_file(name: str, size: int, given: dict[str, Any]) -> keras.Model:
     try:
         backbone.load_weights(path)
     except (ValueError, OSError, KeyError) as error:
-        raise UserError(f"{path} does not hold the weights of {name} without its top: {error}") from None
+        why = " ".join(str(error).split())[:200]
+        raise UserError(f"{path} does not hold the weights of {name} without its top: {why}") from None
     return backbone
 
 
 def _downloaded(name: str) -> dict[str, str]:
     """File and digest of Keras's download, where it is found under Keras's name."""
-    folder = Path(keras.config.keras_home()) / "models" if hasattr(keras.config, "keras_home") else None
-    folder = folder or Path.home() / ".keras" / "models"
+    folder = Path(os.environ.get("KERAS_HOME", "~/.keras")).expanduser() / "models"
     pattern = BACKBONES[name].weights_file.format(size="*")
     for path in sorted(folder.glob(pattern)):
         with open(path, "rb") as file:
