@@ -10,6 +10,7 @@ An interrupted fold goes on after its last whole epoch.
     python -m pipeline.train --plan demo [--run NAME] [--fold K] [--force]
 """
 
+import json
 import logging
 from itertools import groupby
 from typing import TYPE_CHECKING
@@ -18,7 +19,7 @@ import numpy as np
 from tqdm import tqdm
 
 from pipeline import cli, units
-from pipeline.artifacts import Store, atomic, same_galaxies
+from pipeline.artifacts import Store, atomic, same_galaxies, save_json
 from pipeline.config import Plan
 from pipeline.core import views
 from pipeline.errors import UserError
@@ -68,28 +69,34 @@ def frozen_features(built: "Network", unit: units.Unit, plan: Plan, images: np.n
     """Features float32 (n, d) of the backbone before any training, the mean over the run's views; kept on disk."""
     from pipeline.nn.predict import predict_views
 
-    path = unit.artifact.files[0]
-    if unit.state()[0] != "complete" or fresh:
+    path, start = unit.artifact.files[0], built.facts["weights"]
+    # the plan says "imagenet" also where the network was missing and chance took its place
+    if fresh or unit.state()[0] != "complete" or unit.artifact.record()["weights"] != start:
         unit.artifact.begin()
         with tqdm(total=len(images), desc=unit.label, unit="galaxy", leave=False) as bar:
             made = predict_views(built.features, images, views.named(unit.spec["views"]), 64, bar.update)
         with atomic(path) as temporary:
             np.save(temporary, made)
-        unit.finish()
+        unit.finish(weights=start)
     return np.load(path)
 
 
 def _train_fold(trainer: "Trainer", unit: units.Unit, fold_of: np.ndarray, *, fresh: bool) -> None:
     folder = unit.artifact.record_path.parent
-    if fresh:
-        (folder / "checkpoint.weights.h5").unlink(missing_ok=True)
     unit.artifact.begin()
+    half_trained = folder / "half-trained.json"  # what the checkpoint is of: one of another plan is thrown away
+    key = {"spec": unit.spec, "made_from": unit.made_from(), "weights": trainer.network.facts["weights"]}
+    if fresh or not half_trained.is_file() or json.loads(half_trained.read_text(encoding="utf-8")) != key:
+        for name in ("checkpoint.weights.h5", "best.weights.h5"):
+            (folder / name).unlink(missing_ok=True)
+        save_json(half_trained, key)
     valid = np.flatnonzero(fold_of == unit.fold)
     train = np.flatnonzero((fold_of >= 0) & (fold_of != unit.fold))
     facts = trainer.fit(train, valid, unit.fold, folder)
     with atomic(unit.artifact.files[0]) as path:
         trainer.network.model.save_weights(path)
     unit.finish(**trainer.network.facts, **facts, n_train=len(train), n_valid=len(valid))
+    half_trained.unlink()
     log.info("train      %-24s RMSE %.4f  %.0f s", unit.label, facts["val_rmse"], facts["train_seconds"])
 
 
