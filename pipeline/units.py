@@ -44,8 +44,7 @@ class Unit:
             return "changed", changed
         if damage := self.artifact.damage():
             return "damaged", damage
-        made_from = self.made_from()
-        if outdated := [f"{k} was made anew" for k in made_from if made_from[k] != record["made_from"].get(k)]:
+        if outdated := _sources_changed(record["made_from"], self.made_from()):
             return "outdated", outdated
         return "complete", []
 
@@ -88,6 +87,15 @@ def _differences(old: Any, new: Any, where: str = "") -> list[str]:
         keys = [*old, *(k for k in new if k not in old)]
         return [d for k in keys for d in _differences(old.get(k), new.get(k), f"{where}.{k}".lstrip("."))]
     return [] if old == new else [f"{where}: {old} -> {new}"]
+
+
+def _sources_changed(then: dict[str, str | None], now: dict[str, str | None]) -> list[str]:
+    """What has happened to the sources of a unit since it was made, as sentences."""
+    told = {name: "is no longer asked for" for name in then if name not in now}
+    told |= {name: "is missing" for name, digest in now.items() if digest is None}
+    told |= {name: "is new" for name in now if name not in then and name not in told}
+    told |= {name: "was made anew" for name, digest in now.items() if name not in told and digest != then[name]}
+    return [f"{name} {what}" for name, what in told.items()]
 
 
 def draws(plan: Plan, store: Store) -> bool:
