@@ -182,8 +182,10 @@ def load_plan(name: str) -> Plan:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: not a TOML file: {error}") from None
     defaults = raw.pop("defaults", {})
+    if not isinstance(defaults, dict):
+        raise UserError(f"{_short(path)}: defaults: {defaults!r}: expected a table of keys that hold for every run")
     runs = raw.get("runs")
-    if isinstance(runs, list) and isinstance(defaults, dict):
+    if isinstance(runs, list):
         raw["runs"] = [_with_defaults(run, defaults) for run in runs]
     raw.setdefault("name", path.stem)
     try:
@@ -210,7 +212,8 @@ def _short(path: Path) -> Path:
 def _sentence(error: ValidationError) -> str:
     """The first problem as 'where: what was received is not what was expected'."""
     problem = error.errors()[0]
-    where = "".join(f"[{p}]" if isinstance(p, int) else f".{p}" for p in problem["loc"]).lstrip(".")
+    place = [part for part in problem["loc"] if part != "[key]"]  # how pydantic marks the name of a table
+    where = "".join(f"[{p}]" if isinstance(p, int) else f".{p}" for p in place).lstrip(".")
     more = f" (and {len(error.errors()) - 1} more)" if len(error.errors()) > 1 else ""
     value = problem["input"]
     if problem["type"] == "literal_error":
@@ -232,5 +235,7 @@ def _keys(location: tuple[int | str, ...]) -> list[str]:
     tables = {"sky": Sky, "crops": Crop, "ensembles": Ensemble, "runs": Run}
     inner = {"head_phase": HeadPhase, "fine_tune": FineTune, "augment": Augment}
     names = [part for part in location if isinstance(part, str)]
-    model = Plan if not names else inner.get(names[-1]) or tables[names[0]]
+    model = Plan if not names else tables[names[0]]
+    if names[:1] == ["runs"] and len(names) > 1:
+        model = inner[names[1]]
     return sorted(model.model_fields)
