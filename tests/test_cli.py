@@ -1,0 +1,160 @@
+"""The command line that all stages share: its help, its exit codes, what its flags select."""
+
+import errno
+import importlib
+import subprocess
+import sys
+
+import fabricated
+import pytest
+
+from pipeline import cli, units
+from pipeline.artifacts import Store
+from pipeline.errors import UserError
+
+STAGES = (*units.STAGES, "status")
+SELECT = {"baselines": ["--run"], "train": ["--run", "--fold"], "predict": ["--run", "--fold"], "submit": ["--run"]}
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_help_is_the_contract_of_the_stage(stage, capsys):
+    module = importlib.import_module(f"pipeline.{stage}")
+    with pytest.raises(SystemExit) as stop:
+        module.main(["--help"])
+    assert stop.value.code == 0
+    shown = capsys.readouterr().out
+    assert module.__doc__.strip() in shown
+    for flag in ("--plan", "--output", "--force", *SELECT.get(stage, [])):
+        assert flag in shown
+
+
+@pytest.mark.parametrize("stage", units.STAGES)
+def test_the_contract_says_number_reads_writes_and_command(stage):
+    lines = importlib.import_module(f"pipeline.{stage}").__doc__.splitlines()
+    assert lines[0].startswith(f"Stage {list(units.STAGES).index(stage)} of 8: ")
+    for beginning in ("reads   ", "writes  ", f"    python -m pipeline.{stage} --plan "):
+        assert any(line.startswith(beginning) for line in lines), beginning
+
+
+def test_help_of_every_stage_needs_no_keras():
+    code = f"""
+import importlib, sys
+for stage in {STAGES}:
+    try:
+        importlib.import_module(f"pipeline.{{stage}}").main(["--help"])
+    except SystemExit as stop:
+        assert stop.code == 0
+assert not {{"keras", "tensorflow", "jax", "torch", "sklearn"}} & set(sys.modules)
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.DEVNULL, timeout=60)
+
+
+@pytest.mark.parametrize(
+    ("raised", "code", "sentence"),
+    [
+        (UserError("the crops need 3 GB"), 2, "error: the crops need 3 GB\n"),
+        (KeyboardInterrupt(), 130, "interrupted: what is complete is kept; the same command goes on from there\n"),
+        (OSError(errno.ENOSPC, "No space left", "/x"), 2, "error: No space left: /x; make room or choose another"),
+        (OSError(errno.EACCES, "Permission denied", "/x"), 2, "error: Permission denied: /x; make room or choose"),
+    ],
+)
+def test_mistakes_become_a_sentence_and_an_exit_code(raised, code, sentence, capsys):
+    def main():
+        raise raised
+
+    with pytest.raises(SystemExit) as stop:
+        cli.start(main)
+    assert stop.value.code == code
+    assert capsys.readouterr().err.startswith(sentence)
+
+
+@pytest.mark.parametrize("raised", [ZeroDivisionError(), OSError(errno.EIO, "Input/output error")])
+def test_our_own_mistakes_keep_their_traceback(raised):
+    def main():
+        raise raised
+
+    with pytest.raises(type(raised)):
+        cli.start(main)
+
+
+def program(*arguments: str) -> subprocess.CompletedProcess:
+    """A stage as a program of its own."""
+    command = [sys.executable, "-m", *arguments]
+    return subprocess.run(command, cwd=cli.OUTPUT.parent, capture_output=True, text=True, timeout=60)
+
+
+def test_a_misspelt_plan_is_exit_code_2_and_one_sentence():
+    made = program("pipeline.folds", "--plan", "dmeo")
+    assert (made.returncode, made.stdout) == (2, "")
+    assert made.stderr.startswith("error: no plan 'dmeo': give one of competition, demo, ")
+    assert made.stderr.count("\n") == 1
+
+
+def test_a_bug_is_exit_code_1(tmp_path):
+    (tmp_path / "bug.py").write_text("from pipeline import cli\ncli.start(lambda: 1 / 0)\n")
+    made = subprocess.run(
+        [sys.executable, tmp_path / "bug.py"], env={"PYTHONPATH": str(cli.OUTPUT.parent)}, check=False
+    )
+    assert made.returncode == 1
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (["--plan", "smoke", "--rnu", "a"], "unrecognized arguments: --rnu a"),
+        (["--run", "a"], "the following arguments are required: --plan"),
+        (["--plan", "smoke", "--fold", "one"], "argument --fold: invalid int value: 'one'"),
+    ],
+)
+def test_a_misspelt_flag_is_exit_code_2(flags, said, capsys):
+    with pytest.raises(SystemExit) as stop:
+        cli.parse(cli.parser("x"), flags, select=("run", "fold"))
+    assert stop.value.code == 2
+    assert said in capsys.readouterr().err
+
+
+def request(folder, *flags: str) -> cli.Request:
+    """A request for the fabricated plan."""
+    fabricated.write_plan(folder)
+    given = ["--plan", str(folder / "mine.toml"), "--output", str(folder / "output"), *flags]
+    return cli.parse(cli.parser("x"), given, select=("run", "fold"))
+
+
+def test_the_store_is_the_output_folder_and_the_name_of_the_plan(tmp_path):
+    assert request(tmp_path).store.root == tmp_path / "output" / "mine"
+
+
+@pytest.mark.parametrize(
+    ("flags", "labels"),
+    [
+        ([], ["runs/a/fold0", "runs/a/fold1", "runs/b/fold0", "runs/b/fold1"]),
+        (["--run", "b"], ["runs/b/fold0", "runs/b/fold1"]),
+        (["--fold", "0"], ["runs/a/fold0", "runs/b/fold0"]),
+        (["--run", "b", "--fold", "1"], ["runs/b/fold1"]),
+    ],
+)
+def test_flags_select_runs_and_folds(tmp_path, flags, labels):
+    asked = request(tmp_path, "--force", *flags)
+    fabricated.complete(asked.plan, asked.store)
+    assert [unit.label for unit in asked.to_do(units.train(asked.plan, asked.store))] == labels
+
+
+@pytest.mark.parametrize("flags", [["--run", "c"], ["--fold", "2"], ["--run", "a", "--fold", "9"]])
+def test_flags_that_select_nothing_are_refused(tmp_path, flags):
+    asked = request(tmp_path, *flags)
+    with pytest.raises(UserError, match=rf"^{' '.join(flags)}: plan mine has none such; see `\./run\.sh status"):
+        asked.to_do(units.train(asked.plan, asked.store))
+
+
+def test_what_a_unit_waits_for_is_said(tmp_path):
+    asked = request(tmp_path)
+    with pytest.raises(UserError, match=r"^runs/a/fold0 waits for inputs, which is missing: `\./run\.sh .*mine\.toml`"):
+        asked.to_do(units.train(asked.plan, asked.store))
+
+
+def test_the_output_folder_may_be_relative_or_at_home(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    for given in ("out", "~/out"):
+        made = cli.parse(cli.parser("x"), ["--plan", "smoke", "--output", given])
+        assert made.store.root == Store(tmp_path / "out" / "smoke").root
