@@ -1,0 +1,190 @@
+"""Every baseline, run and ensemble of a plan scored on the same galaxies: the leaderboard and what it rests on.
+
+All scores are out of fold: no model answered for a galaxy that it was trained on.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from pipeline.artifacts import Artifact, Store, load_fractions, same_galaxies
+from pipeline.config import Plan
+from pipeline.core import metrics, stats
+from pipeline.errors import UserError
+
+COLUMNS = (
+    "name",
+    "kind",  # baseline, run or ensemble
+    "rmse",
+    "rmse_low",  # 95 % interval by bootstrap over galaxies
+    "rmse_high",
+    "fold_std",  # standard deviation of the folds' RMSE
+    "accuracy5",  # on the five-class clean sample
+    "params",  # of one network; of an ensemble: of one network of each member
+    "train_seconds",  # of all folds; of an ensemble: of all members
+    "images_per_second",  # galaxies that one network predicts, all their views; of an ensemble: one of each member
+)
+DIGITS = {"rmse": 6, "rmse_low": 6, "rmse_high": 6, "fold_std": 6, "accuracy5": 5, "train_seconds": 1}
+DIGITS["images_per_second"] = 1
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One line of the leaderboard and the arrays that it was computed from; NaN where something is not known."""
+
+    name: str
+    kind: str
+    predicted: np.ndarray  # (n, 37) out of fold
+    errors: np.ndarray  # (n,) squared error per galaxy
+    folds: np.ndarray  # (k,) RMSE of each fold
+    interval: tuple[float, float]
+    accuracy5: float
+    params: float
+    train_seconds: float
+    images_per_second: float
+
+    @property
+    def rmse(self) -> float:
+        """Root mean squared error over all galaxies and columns."""
+        return float(np.sqrt(self.errors.mean()))
+
+    def row(self) -> tuple[Any, ...]:
+        """Its values in the order of `COLUMNS`."""
+        spread = float(self.folds.std())
+        cost = (self.params, self.train_seconds, self.images_per_second)
+        return (self.name, self.kind, self.rmse, *self.interval, spread, self.accuracy5, *cost)
+
+
+@dataclass(frozen=True)
+class Board:
+    """All entries, best first, with the galaxies that they were scored on."""
+
+    entries: tuple[Entry, ...]
+    truth: np.ndarray  # (n, 37)
+    fold_of: np.ndarray  # (n,)
+
+    def best(self, kind: str) -> Entry | None:
+        """The best entry of a kind; None where there is none."""
+        return next((entry for entry in self.entries if entry.kind == kind), None)
+
+    def of(self, kind: str) -> list[Entry]:
+        """All entries of a kind, best first."""
+        return [entry for entry in self.entries if entry.kind == kind]
+
+    def frame(self) -> pd.DataFrame:
+        """The leaderboard as a table with `COLUMNS`."""
+        made = pd.DataFrame([entry.row() for entry in self.entries], columns=list(COLUMNS)).round(DIGITS)
+        return made.astype({"params": "Int64"})
+
+
+def score_all(plan: Plan, store: Store) -> Board:
+    """Score all that a plan names. UserError where something is missing or damaged, with the command that mends it."""
+    labels = store.load_labels()
+    truth, fold_of = labels.to_numpy(np.float64), store.load_folds().loc[labels.index].to_numpy()
+    entries = []
+    costs: dict[str, tuple[float, float, float]] = {}
+
+    def add(name: str, kind: str, frame: pd.DataFrame, cost: tuple[float, float, float]) -> None:
+        predicted = same_galaxies(frame, labels.index, f"out-of-fold predictions of {kind} {name}").to_numpy()
+        entries.append(_score(name, kind, predicted, truth, fold_of, cost, plan.seed))
+
+    for name in plan.baselines:
+        artifact = whole(store.baseline(name), f"python -m pipeline.baselines --plan {plan.name} --run {name}")
+        add(name, "baseline", load_fractions(artifact.files[0]), (np.nan, artifact.record()["seconds"], np.nan))
+    for run in plan.runs:
+        costs[run.name] = cost_of_run(store, plan, run.name)
+        parts = [store.predicted(run.name, fold).files[0] for fold in range(plan.folds)]
+        add(run.name, "run", pd.concat([load_fractions(part) for part in parts]), costs[run.name])
+    for spec in plan.ensembles:
+        artifact = whole(store.ensemble(spec.name), f"python -m pipeline.ensemble --plan {plan.name} --run {spec.name}")
+        add(spec.name, "ensemble", load_fractions(artifact.files[0]), _sum_costs([costs[run] for run in spec.runs]))
+    return Board(tuple(sorted(entries, key=lambda entry: entry.rmse)), truth, fold_of)
+
+
+def whole(artifact: Artifact, command: str) -> Artifact:
+    """The artifact itself; UserError with the command that makes it where it is missing or damaged."""
+    if artifact.record() is None:
+        raise UserError(f"{artifact.record_path} is missing: `{command}` makes it")
+    if damage := artifact.damage():
+        raise UserError(f"{artifact.record_path.parent}: {damage[0]}: `{command} --force` makes it anew")
+    return artifact
+
+
+def cost_of_run(store: Store, plan: Plan, run: str) -> tuple[float, float, float]:
+    """(parameters, seconds of training, galaxies per second in prediction) of a run; NaN where not recorded.
+
+    UserError where a fold is missing or damaged.
+    """
+    trained, predicted = [], []
+    for fold in range(plan.folds):
+        which = f"--plan {plan.name} --run {run} --fold {fold}"
+        trained.append(whole(store.trained(run, fold), f"python -m pipeline.train {which}").record())
+        predicted.append(whole(store.predicted(run, fold), f"python -m pipeline.predict {which}").record())
+    seconds = sum(_number(record, "train_seconds") for record in trained)
+    rates = [_number(record, "images_per_second") for record in predicted]
+    return _number(trained[0], "params"), seconds, len(rates) / sum(1 / rate for rate in rates)
+
+
+def to_markdown(frame: pd.DataFrame) -> str:
+    """The leaderboard as a Markdown table."""
+    texts = _texts(frame)
+    rule = ["---" if column in COLUMNS[:2] else "--:" for column in frame.columns]
+    return "\n".join("| " + " | ".join(row) + " |" for row in [list(frame.columns), rule, *texts]) + "\n"
+
+
+def to_text(frame: pd.DataFrame) -> str:
+    """The leaderboard in aligned columns, for a terminal."""
+    rows = [list(frame.columns), *_texts(frame)]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    left = [column in COLUMNS[:2] for column in frame.columns]
+    return "\n".join(
+        "  ".join(
+            text.ljust(w) if is_left else text.rjust(w) for text, w, is_left in zip(row, widths, left, strict=True)
+        )
+        for row in rows
+    )
+
+
+def read(path: Path) -> pd.DataFrame:
+    """The leaderboard from its file."""
+    return pd.read_csv(path, dtype={"name": str, "params": "Int64"}, keep_default_na=False, na_values=[""])
+
+
+def _score(
+    name: str,
+    kind: str,
+    predicted: np.ndarray,
+    truth: np.ndarray,
+    fold_of: np.ndarray,
+    cost: tuple[float, float, float],
+    seed: int,
+) -> Entry:
+    errors = metrics.squared_error_per_galaxy(truth, predicted)
+    folds = np.array([np.sqrt(errors[fold_of == fold].mean()) for fold in np.unique(fold_of)])
+    interval = stats.bootstrap_rmse(errors, seed)
+    return Entry(name, kind, predicted, errors, folds, interval, metrics.accuracy5(truth, predicted), *cost)
+
+
+def _sum_costs(costs: list[tuple[float, float, float]]) -> tuple[float, float, float]:
+    """Of an ensemble: its members one after the other."""
+    params, seconds, rates = zip(*costs, strict=True)
+    return sum(params), sum(seconds), 1 / sum(1 / rate for rate in rates)
+
+
+def _number(record: dict[str, Any], fact: str) -> float:
+    """A recorded number; NaN where there is none, or 0 where only a positive one makes sense."""
+    value = record.get(fact)
+    return float(value) if value else float("nan")
+
+
+def _texts(frame: pd.DataFrame) -> list[list[str]]:
+    """The cells of a leaderboard as text: 4 to 5 digits, thousands parted, a dash for what is not known."""
+    forms = {"rmse": "{:.5f}", "rmse_low": "{:.5f}", "rmse_high": "{:.5f}", "fold_std": "{:.5f}", "accuracy5": "{:.4f}"}
+    forms |= {"params": "{:,}", "train_seconds": "{:,.1f}", "images_per_second": "{:,.1f}"}
+    return [
+        ["–" if pd.isna(value) else forms.get(column, "{}").format(value) for column, value in row.items()]
+        for row in frame.to_dict("records")
+    ]

@@ -1,0 +1,56 @@
+"""Stage 8 of 8: the leaderboard and the report.
+
+reads   baselines/<name>/oof.parquet, runs/<run>/fold<k>/{valid.parquet,history.csv,run.json,predictions.json},
+        ensembles/<name>/{oof.parquet,ensemble.json}, crops/<crop>/<split>.json, inputs/labels.parquet, folds.csv
+writes  leaderboard.csv, leaderboard.md, report.html (one file, no network), report.json
+
+All scores are out of fold. Prints the leaderboard and where submissions and report lie, also when nothing was to do.
+
+    python -m pipeline.report --plan demo [--force]
+"""
+
+import logging
+
+from pipeline import cli, leaderboard, units
+from pipeline.artifacts import Store, atomic
+from pipeline.config import Plan
+
+log = logging.getLogger(__name__)
+
+
+def build(unit: units.Unit, plan: Plan, store: Store, plan_option: str) -> None:
+    """Score everything and write the three files."""
+    from pipeline import page
+
+    board = leaderboard.score_all(plan, store)
+    frame = board.frame()
+    html = page.render(plan, store, board, plan_option)
+    unit.artifact.begin()
+    texts = (frame.to_csv(index=False), leaderboard.to_markdown(frame), html)
+    for path, text in zip(unit.artifact.files, texts, strict=True):
+        with atomic(path) as temporary:
+            temporary.write_text(text, encoding="utf-8")
+    best = board.entries[0]
+    unit.finish(best=best.name, rmse=best.rmse)
+    log.info("%-10s %d entries on %s galaxies", "report", len(board.entries), f"{len(board.truth):,}")
+
+
+def show(plan: Plan, store: Store) -> str:
+    """The leaderboard, and where submissions and report lie: what a person wants to see at the end."""
+    table = leaderboard.to_text(leaderboard.read(store.report().files[0]))
+    made = [store.submission(ensemble.name) for ensemble in plan.ensembles]
+    paths = [("submission", artifact.files[0]) for artifact in made if artifact.record()]
+    paths.append(("report", store.report().files[2]))
+    return "\n".join([table, "", *(f"{what:<10} {path}" for what, path in paths)])
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Command line of the stage."""
+    request = cli.parse(cli.parser(__doc__), argv)
+    for unit in request.to_do(units.report(request.plan, request.store)):
+        build(unit, request.plan, request.store, request.options.plan)
+    print(show(request.plan, request.store))
+
+
+if __name__ == "__main__":
+    cli.start(main)
