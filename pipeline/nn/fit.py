@@ -69,7 +69,8 @@ class Trainer:
         checkpoint.unlink(missing_ok=True)
         seconds = sum(row["seconds"] for row in history.rows)
         facts = {"train_seconds": seconds, "wall_seconds": time.monotonic() - started, "epochs": len(history.rows)}
-        return facts | {"val_rmse": history.rows[-1]["val_rmse"]}
+        kept = min(history.of("fine-tune"), key=_score) if self.run.fine_tune.patience else history.rows[-1]
+        return facts | {"val_rmse": _score(kept)}
 
     def _fit_head(self, train: np.ndarray, valid: np.ndarray, fold: int, history: History) -> None:
         """First phase: the head on the frozen backbone's features."""
@@ -90,7 +91,7 @@ class Trainer:
             batch_size=batch_size,
             epochs=phase.epochs,
             verbose=0,
-            callbacks=[_Epoch(history, "head", score, bar, per_batch=False)],
+            callbacks=[_Epoch(history, "head", score, bar, seed=(self.seed, fold, 0), per_batch=False)],
         )
         bar.close()
 
@@ -126,15 +127,18 @@ class Trainer:
         bar = tqdm(total=total, initial=done * steps, desc=f"{run.name} fold {fold}", unit="step", leave=False)
         best = checkpoint.with_name("best.weights.h5")
         keep = [_Best(self.network.model, self.model, history, best, phase.patience)] if phase.patience else []
-        epoch = _Epoch(history, "fine-tune", score, bar, per_batch=True)
-        self.model.fit(
-            stream,
-            steps_per_epoch=steps,
-            epochs=phase.epochs,
-            initial_epoch=done,
-            verbose=0,
-            callbacks=[epoch, *keep, _Checkpoint(checkpoint)],
-        )
+        epoch = _Epoch(history, "fine-tune", score, bar, seed=(self.seed, fold, 1), per_batch=True)
+        if done < phase.epochs and not _is_over(history, phase.patience):
+            self.model.fit(
+                stream,
+                steps_per_epoch=steps,
+                epochs=phase.epochs,
+                initial_epoch=done,
+                verbose=0,
+                callbacks=[epoch, *keep, _Checkpoint(checkpoint)],
+            )
+        else:  # interrupted after its last epoch
+            self.model.optimizer.finalize_variable_values(self.model.trainable_variables)
         bar.close()
         if best.is_file():
             self.network.model.load_weights(best)
@@ -208,15 +212,25 @@ def averaged(model: keras.Model) -> Iterator[None]:
             variable.assign(value)
 
 
+def _reseed(model: keras.Model, seed: tuple[int, ...]) -> None:
+    """Let dropout go on from `seed`, so that an epoch does not depend on what was trained before it."""
+    states = [variable for variable in model.variables if variable.name == "seed_generator_state"]
+    values = np.random.SeedSequence(seed).generate_state(2 * len(states)) >> 1
+    for state, value in zip(states, values.reshape(-1, 2), strict=True):
+        state.assign(value.astype(state.dtype))
+
+
 class _Epoch(keras.callbacks.Callback):
     """Scores each epoch, writes its row of the history, moves the bar; stops the fold where the loss is not finite."""
 
-    def __init__(self, history: History, phase: str, score, bar: tqdm, *, per_batch: bool):
+    def __init__(self, history: History, phase: str, score, bar: tqdm, *, seed: tuple[int, ...], per_batch: bool):
         super().__init__()
-        self.history, self.phase, self.score, self.bar, self.per_batch = history, phase, score, bar, per_batch
+        self.history, self.phase, self.score, self.bar = history, phase, score, bar
+        self.seed, self.per_batch = seed, per_batch
 
     def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
         self.started = time.monotonic()
+        _reseed(self.model, (*self.seed, epoch))
 
     def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
         if self.per_batch:
@@ -241,6 +255,17 @@ class _Epoch(keras.callbacks.Callback):
             self.bar.update(1)
 
 
+def _score(row: dict) -> float:
+    """The RMSE on the held-out galaxies of an epoch's row."""
+    return row["val_rmse"]
+
+
+def _is_over(history: History, patience: int) -> bool:
+    """Whether `patience` epochs of fine-tuning (0: never) have gone by without a better one."""
+    scores = [_score(row) for row in history.of("fine-tune")]
+    return bool(patience and scores) and len(scores) - 1 - int(np.argmin(scores)) >= patience
+
+
 class _Best(keras.callbacks.Callback):
     """Keeps the averaged weights of the best epoch and stops after `patience` epochs without a better one."""
 
@@ -249,12 +274,11 @@ class _Best(keras.callbacks.Callback):
         self.bare, self.trained, self.history, self.path, self.patience = bare, model, history, path, patience
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
-        scores = [row["val_rmse"] for row in self.history.of("fine-tune")]
-        best = int(np.argmin(scores))
-        if best == len(scores) - 1:
+        rows = self.history.of("fine-tune")
+        if min(rows, key=_score) is rows[-1]:
             with averaged(self.trained):
                 self.bare.save_weights(self.path)
-        self.model.stop_training = len(scores) - 1 - best >= self.patience
+        self.model.stop_training = _is_over(self.history, self.patience)
 
 
 class _Checkpoint(keras.callbacks.Callback):

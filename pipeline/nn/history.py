@@ -1,6 +1,7 @@
 """history.csv: one row an epoch, appended as it is finished."""
 
 import csv
+import os
 from pathlib import Path
 
 FIELDS = ("phase", "epoch", "loss", "rmse", "val_rmse", "learning_rate", "seconds")
@@ -35,7 +36,9 @@ class History:
         self._write()
 
     def _write(self) -> None:
-        with open(self.path, "w", newline="", encoding="utf-8") as file:
+        temporary = self.path.with_name("." + self.path.name)
+        with open(temporary, "w", newline="", encoding="utf-8") as file:
             writer = csv.DictWriter(file, FIELDS)
             writer.writeheader()
             writer.writerows(self.rows)
+        os.replace(temporary, self.path)
