@@ -53,8 +53,8 @@ def fused(function: Callable) -> Callable:
 class Warp(keras.layers.Layer):
     """Layer form of `warp`: inputs (images uint8, views), output float32 (n, size, size, c) in 0-255."""
 
-    def __init__(self, size: int, **kwargs):
-        super().__init__(dtype="float32", **kwargs)
+    def __init__(self, size: int, dtype: str = "float32", **kwargs):
+        super().__init__(dtype=dtype, **kwargs)
         self.size = size
         self._warp = fused(lambda images, matrices: warp(images, matrices, size))
 
