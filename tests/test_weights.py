@@ -1,0 +1,117 @@
+"""First weights: a given file, Keras's download, or chance, and what is said where they are missing."""
+
+import hashlib
+import os
+
+import keras
+import numpy as np
+import pytest
+
+from pipeline.errors import UserError
+from pipeline.nn import weights
+
+GIVEN = os.environ.get("GALAXY_ZOO_WEIGHTS")
+
+
+@pytest.fixture(autouse=True)
+def no_network(monkeypatch):
+    """Keras's download fails as it does on a machine without a network."""
+
+    def get_file(fname, origin, **_):
+        raise Exception(f"URL fetch failure on {origin}: None -- [Errno -2] Name or service not known")
+
+    monkeypatch.setattr("keras.src.utils.file_utils.get_file", get_file)
+
+
+def told(path) -> dict:
+    return {"path": str(path), "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
+
+
+@pytest.fixture(scope="module")
+def file(tmp_path_factory):
+    """Weights of a MobileNetV2 and their first kernel."""
+    keras.utils.set_random_seed(5)
+    made = weights.construct("mobilenetv2", 64, None)
+    path = tmp_path_factory.mktemp("weights") / "mine.weights.h5"
+    made.save_weights(path)
+    return path, made.get_weights()
+
+
+def test_a_given_file_is_loaded_into_every_layer(file):
+    path, values = file
+    backbone, origin = weights.build_backbone("mobilenetv2", 32, told(path), "error")
+    for loaded, value in zip(backbone.get_weights(), values, strict=True):
+        np.testing.assert_array_equal(loaded, value)
+    assert origin == {"source": "file", **told(path)}
+
+
+def refused(path, given: dict, name: str = "mobilenetv2") -> str:
+    with pytest.raises(UserError) as error:
+        weights.build_backbone(name, 32, given, "random")
+    assert "\n" not in str(error.value)
+    assert str(path) in str(error.value)
+    return str(error.value)
+
+
+def test_a_file_of_another_backbone_is_refused(file):
+    path, _ = file
+    assert "does not hold the weights of vgg16 without its top: " in refused(path, told(path), "vgg16")
+
+
+def test_a_file_that_was_changed_is_refused(file, tmp_path):
+    given = told(file[0]) | {"path": str(tmp_path / "x.weights.h5")}
+    (tmp_path / "x.weights.h5").write_bytes(file[0].read_bytes()[:-1] + b"?")
+    text = refused(tmp_path / "x.weights.h5", given)
+    assert text.endswith("has changed since it was given: give it again by --weights mobilenetv2=FILE")
+
+
+def test_a_file_that_is_gone_is_asked_for(tmp_path):
+    path = tmp_path / "gone.weights.h5"
+    text = refused(path, {"path": str(path), "sha256": "0"})
+    assert text.endswith("of mobilenetv2 is gone: give it again by --weights mobilenetv2=FILE")
+
+
+def test_what_is_no_hdf5_is_refused(tmp_path):
+    path = tmp_path / "x.weights.h5"
+    path.write_text("not hdf5")
+    assert "does not hold the weights of mobilenetv2" in refused(path, told(path))
+
+
+def test_without_a_network_the_way_out_is_told():
+    with pytest.raises(UserError) as error:
+        weights.build_backbone("resnet50", 32, None, "error")
+    text = str(error.value)
+    assert text.startswith("no ImageNet weights for resnet50: URL fetch failure on https://")
+    assert "--weights resnet50=FILE" in text
+    assert "resnet50_weights_tf_dim_ordering_tf_kernels_notop.h5" in text
+    assert "on_missing_weights = 'random'" in text
+
+
+def test_random_weights_are_announced_loudly(caplog):
+    backbone, origin = weights.build_backbone("mobilenetv2", 32, None, "random")
+    assert origin == {"source": "random"}
+    assert backbone.output_shape == (None, 1, 1, 1280)
+    (record,) = caplog.records
+    assert record.levelname == "WARNING"
+    assert "mobilenetv2: NO IMAGENET WEIGHTS here; it starts from RANDOM ones" in record.message
+
+
+def test_the_download_is_found_where_keras_keeps_it(tmp_path, monkeypatch):
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path))
+    name = "mobilenet_v2_weights_tf_dim_ordering_tf_kernels_1.0_224_no_top.h5"
+    assert weights._downloaded("mobilenetv2") == {}
+    (tmp_path / "models").mkdir()
+    (tmp_path / "models" / name).write_bytes(b"x")
+    assert weights._downloaded("mobilenetv2") == {"file": name, "sha256": hashlib.sha256(b"x").hexdigest()}
+
+
+@pytest.mark.skipif(not GIVEN, reason="GALAXY_ZOO_WEIGHTS names no file of MobileNetV2's real weights")
+def test_real_weights_load_and_tell_images_apart(tmp_path):
+    from pathlib import Path
+
+    backbone, _ = weights.build_backbone("mobilenetv2", 64, told(Path(GIVEN)), "error")
+    y, x = np.mgrid[:64, :64] / 31.5 - 1
+    images = np.stack([np.hypot(x, y), np.sin(9 * x), -np.ones((64, 64))])[..., None].repeat(3, axis=3)
+    features = np.asarray(backbone(images.astype(np.float32))).mean(axis=(1, 2))
+    assert np.isfinite(features).all()
+    assert np.corrcoef(features).min() < 0.9
