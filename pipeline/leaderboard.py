@@ -27,6 +27,7 @@ COLUMNS = (
     "train_seconds",  # of all folds; of an ensemble: of all members
     "images_per_second",  # galaxies that one network predicts, all their views; of an ensemble: one of each member
 )
+UNKNOWN = "\N{EN DASH}"
 DIGITS = {"rmse": 6, "rmse_low": 6, "rmse_high": 6, "fold_std": 6, "accuracy5": 5, "train_seconds": 1}
 DIGITS["images_per_second"] = 1
 
@@ -139,13 +140,9 @@ def to_text(frame: pd.DataFrame) -> str:
     """The leaderboard in aligned columns, for a terminal."""
     rows = [list(frame.columns), *_texts(frame)]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    left = [column in COLUMNS[:2] for column in frame.columns]
-    return "\n".join(
-        "  ".join(
-            text.ljust(w) if is_left else text.rjust(w) for text, w, is_left in zip(row, widths, left, strict=True)
-        )
-        for row in rows
-    )
+    pads = [str.ljust if column in COLUMNS[:2] else str.rjust for column in frame.columns]
+    padded = ([pad(*cell) for pad, *cell in zip(pads, row, widths, strict=True)] for row in rows)
+    return "\n".join("  ".join(row).rstrip() for row in padded)
 
 
 def read(path: Path) -> pd.DataFrame:
@@ -185,6 +182,6 @@ def _texts(frame: pd.DataFrame) -> list[list[str]]:
     forms = {"rmse": "{:.5f}", "rmse_low": "{:.5f}", "rmse_high": "{:.5f}", "fold_std": "{:.5f}", "accuracy5": "{:.4f}"}
     forms |= {"params": "{:,}", "train_seconds": "{:,.1f}", "images_per_second": "{:,.1f}"}
     return [
-        ["–" if pd.isna(value) else forms.get(column, "{}").format(value) for column, value in row.items()]
+        [UNKNOWN if pd.isna(value) else forms.get(column, "{}").format(value) for column, value in row.items()]
         for row in frame.to_dict("records")
     ]

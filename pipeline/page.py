@@ -14,8 +14,9 @@ from pipeline.artifacts import Store
 from pipeline.config import Plan
 from pipeline.core import metrics, stats
 from pipeline.core.tree import QUESTIONS
-from pipeline.leaderboard import Board, Entry
+from pipeline.leaderboard import Board
 
+UNKNOWN, MINUS = "\N{EN DASH}", "\N{MINUS SIGN}"
 TEMPLATES = Path(__file__).parent / "templates"
 SOURCES = {"imagenet": "ImageNet", "file": "a given file", "random": "RANDOM"}
 
@@ -25,12 +26,9 @@ def render(plan: Plan, store: Store, board: Board, plan_option: str) -> str:
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
     from markupsafe import Markup
 
-    environment = Environment(
-        loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )  # fmt: skip
-    environment.filters |= {
-        "score": score, "signed": signed, "count": count, "share": share, "duration": duration, "svg": Markup
-    }  # fmt: skip
+    layout = {"trim_blocks": True, "lstrip_blocks": True}
+    environment = Environment(loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined, **layout)
+    environment.filters |= {word.__name__: word for word in (score, signed, count, share, duration)} | {"svg": Markup}
     page = environment.get_template("report.html.jinja")
     return page.render(
         plan=plan,
@@ -118,7 +116,10 @@ def confusion(board: Board) -> dict[str, Any] | None:
 
 
 def pairs(board: Board) -> dict[str, Any] | None:
-    """Each entry against the best single run on the same galaxies, with intervals on a common scale in per cent."""
+    """Each entry against the best single run on the same galaxies, with where its interval lies, in per cent.
+
+    The scale is that of runs and ensembles; baselines may lie beyond it.
+    """
     reference = board.best("run")
     if reference is None:
         return None
@@ -128,9 +129,11 @@ def pairs(board: Board) -> dict[str, Any] | None:
             difference, low, high = stats.paired_difference(entry.errors, reference.errors)
             found.append({"entry": entry, "difference": difference, "low": low, "high": high,
                           "verdict": stats.verdict(low, high)})  # fmt: skip
-    reach = 1.08 * max((max(abs(pair["low"]), abs(pair["high"])) for pair in found), default=1.0) or 1.0
+    nets = [pair for pair in found if pair["entry"].kind != "baseline"] or found
+    reach = 1.1 * max((max(abs(pair["low"]), abs(pair["high"])) for pair in nets), default=1.0) or 1.0
     for pair in found:
-        pair |= {side: 50 + 50 * pair[key] / reach for side, key in _PLACES}
+        pair |= {side: float(np.clip(50 + 50 * pair[key] / reach, 0, 100)) for side, key in _PLACES}
+        pair["beyond"] = pair["difference"] > reach
     return {"reference": reference, "rows": found}
 
 
@@ -140,11 +143,21 @@ _PLACES = (("left", "low"), ("at", "difference"), ("right", "high"))
 def curves(plan: Plan, store: Store) -> list[dict[str, Any]]:
     """A figure per run; all share one scale that leaves out the wild first epochs."""
     histories = {run.name: [_history(store, run.name, fold) for fold in range(plan.folds)] for run in plan.runs}
+    limits = _limits([history for found in histories.values() for history in found])
     return [
-        {"run": run, "figure": figures.learning_curves(run, found), "epochs": max(map(len, found))}
+        {"run": run, "figure": figures.learning_curves(run, found, limits), "epochs": max(map(len, found))}
         for run, found in histories.items()
         if any(len(history) for history in found)
     ]
+
+
+def _limits(histories: list[pd.DataFrame]) -> tuple[float, float]:
+    """The RMSE to show: from the best to 2.5 times that, or to the worst last one."""
+    values = [history.reindex(columns=["rmse", "val_rmse"]) for history in histories]
+    low, high = (float(np.nanmin(pd.concat(values), initial=1.0)), float(np.nanmax(pd.concat(values), initial=0.0)))
+    last = max((float(value.ffill().iloc[-1].max()) for value in values if len(value)), default=high)
+    margin = 0.05 * (high - low) if high < 2.5 * low else 0.05 * low
+    return max(0.0, low - margin), max(min(high, 2.5 * low), last if last == last else 0) + margin
 
 
 def runs(plan: Plan, store: Store) -> list[dict[str, Any]]:
@@ -202,30 +215,30 @@ def made(plan: Plan, store: Store) -> dict[str, Any]:
 
 def score(value: float | None) -> str:
     """An RMSE: 0.0749."""
-    return "–" if value is None or math.isnan(value) else f"{value:.4f}"
+    return UNKNOWN if value is None or math.isnan(value) else f"{value:.4f}"
 
 
 def signed(value: float) -> str:
-    """A difference of RMSEs: −0.0013."""
-    return f"{value:+.4f}".replace("-", "−")
+    """A difference of RMSEs, with its sign: +0.0013."""
+    return f"{value:+.4f}".replace("-", MINUS)
 
 
 def count(value: float) -> str:
     """A large number: 61,578; 4.1 M; 340."""
     if value is None or math.isnan(value):
-        return "–"
+        return UNKNOWN
     return f"{value / 1e6:.1f} M" if value >= 1e6 else f"{value:,.0f}" if value >= 10 else f"{value:.1f}"
 
 
 def share(value: float) -> str:
     """95.2 %."""
-    return "–" if math.isnan(value) else f"{100 * value:.1f} %"
+    return UNKNOWN if math.isnan(value) else f"{100 * value:.1f} %"
 
 
 def duration(seconds: float) -> str:
     """0.4 s; 12 s; 3 min 20 s; 1 h 05 min."""
     if math.isnan(seconds):
-        return "–"
+        return UNKNOWN
     if seconds < 60:
         return f"{seconds:.0f} s" if seconds >= 10 else f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), 60)
