@@ -87,8 +87,7 @@ def learning_curves(run: str, histories: Sequence[pd.DataFrame], limits: tuple[f
         _mark_fine_tuning(axes, histories)
         axes.set(xlabel="epoch", ylabel="RMSE", ylim=limits)
         axes.xaxis.get_major_locator().set_params(integer=True)
-        if axes.get_legend_handles_labels()[0]:
-            axes.legend(loc="upper right", handlelength=1.6)
+        axes.figure.legend(loc="outside upper right", ncols=2, handlelength=1.6)
 
     return _draw(draw, 3.6, 2.3, f"curves of {run}")
 

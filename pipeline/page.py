@@ -152,12 +152,12 @@ def curves(plan: Plan, store: Store) -> list[dict[str, Any]]:
 
 
 def _limits(histories: list[pd.DataFrame]) -> tuple[float, float]:
-    """The RMSE to show: from the best to 2.5 times that, or to the worst last one."""
+    """The RMSE to show: from the best to 3 times that, or to the worst last one."""
     values = [history.reindex(columns=["rmse", "val_rmse"]) for history in histories]
     low, high = (float(np.nanmin(pd.concat(values), initial=1.0)), float(np.nanmax(pd.concat(values), initial=0.0)))
     last = max((float(value.ffill().iloc[-1].max()) for value in values if len(value)), default=high)
-    margin = 0.05 * (high - low) if high < 2.5 * low else 0.05 * low
-    return max(0.0, low - margin), max(min(high, 2.5 * low), last if last == last else 0) + margin
+    margin = 0.05 * (high - low) if high < 3 * low else 0.05 * low
+    return max(0.0, low - margin), max(min(high, 3 * low), last if last == last else 0) + margin
 
 
 def runs(plan: Plan, store: Store) -> list[dict[str, Any]]:

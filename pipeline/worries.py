@@ -61,8 +61,8 @@ def set_aside(plan: Plan, store: Store) -> Iterator[str]:
         ids = sorted({galaxy for record in records for galaxy in record.get("set_aside") or []})
         if ids:
             such = ", ".join(map(str, ids[:3])) + (", …" if len(ids) > 3 else "")
-            one = len(ids) == 1
-            yield (f"{len(ids):,} {split} image{'' if one else 's'} could not be used and got the mean answer: {such}")
+            images = f"{len(ids):,} {split} image" + ("s" if len(ids) > 1 else "")
+            yield f"{images} could not be used and got the mean answer (GalaxyID {such})."
 
 
 def strange_folds(board: Board) -> Iterator[str]:

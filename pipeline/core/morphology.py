@@ -198,7 +198,7 @@ def gini_and_m20(flux: np.ndarray, mask: np.ndarray, radius: np.ndarray) -> tupl
     total, pixels = np.maximum(grown[:, -1], TINY), mask.sum(axis=(1, 2))
     rank = np.arange(1, ranked.shape[1] + 1)
     gini = (total * (pixels + 1) - 2 * (ranked @ rank.astype(np.float64))) / np.maximum(total * (pixels - 1), TINY)
-    last = (grown < 0.2 * total[:, None]).sum(axis=1)  # the pixel at which a fifth of the flux is reached
+    last = (grown[:, :-1] < 0.2 * total[:, None]).sum(axis=1)  # the pixel at which a fifth of the flux is reached
     faintest = np.take_along_axis(ranked, last[:, None], axis=1)[:, :, None]
     moment = flux * radius**2
     m20 = np.log10(np.maximum(_sum(moment * (flux >= faintest)), TINY) / np.maximum(_sum(moment), TINY))
