@@ -32,7 +32,7 @@ def random_weights(plan: Plan, store: Store) -> Iterator[str]:
     if names := [run for run, source in weights(plan, store).items() if "random" in source]:
         yield (
             f"Started from RANDOM weights, not from pretrained ones: {', '.join(names)}. With ImageNet weights "
-            f"they would be far more accurate."
+            f"such networks are far more accurate as a rule."
         )
 
 
