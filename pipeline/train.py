@@ -71,7 +71,7 @@ def frozen_features(built: "Network", unit: units.Unit, plan: Plan, images: np.n
 
     path, start = unit.artifact.files[0], built.facts["weights"]
     # the plan says "imagenet" also where the network was missing and chance took its place
-    if fresh or unit.state()[0] != "complete" or unit.artifact.record()["weights"] != start:
+    if fresh or unit.state()[0] != "complete" or unit.artifact.record().get("weights") != start:
         unit.artifact.begin()
         with tqdm(total=len(images), desc=unit.label, unit="galaxy", leave=False) as bar:
             made = predict_views(built.features, images, views.named(unit.spec["views"]), 64, bar.update)
