@@ -83,7 +83,7 @@ class Run(Strict):
     backbone: Literal[tuple(BACKBONES)]
     crop: Name
     input_size: int | None = Field(None, ge=32, le=424)  # pixels the network sees; None: the whole crop
-    pooling: Literal["avg", "max", "multi"] = "avg"
+    pooling: Literal["avg", "max", "multi"] = "avg"  # "multi": statistics of every resolution, not only the last
     head: Literal["sigmoid", "tree"] = "sigmoid"
     hidden: int = Field(0, ge=0)  # units of a dense layer before the answers; 0: none
     dropout: Fraction = 0.2

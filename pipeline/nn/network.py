@@ -103,21 +103,36 @@ def _pool(backbone: keras.Model, pixels: keras.KerasTensor, pooling: str) -> ker
     if pooling == "max":
         return keras.layers.GlobalMaxPooling2D(name="pool", dtype="float32")(backbone(pixels))
     levels = keras.Model(backbone.inputs, _ends_of_levels(backbone), name="levels")(pixels)
-    pooled = [keras.layers.GlobalAveragePooling2D(dtype="float32")(level) for level in levels]
-    pooled += [keras.layers.GlobalMaxPooling2D(dtype="float32")(level) for level in levels]
-    return keras.layers.Concatenate(name="pool", dtype="float32")(pooled)
+    return keras.layers.Concatenate(name="pool", dtype="float32")([CentralStatistics()(level) for level in levels])
+
+
+@keras.saving.register_keras_serializable("galaxy")
+class CentralStatistics(keras.layers.Layer):
+    """Feature maps (n, h, w, c) -> (n, 3c): mean and deviation over the map, mean over its central half.
+
+    The galaxy stands in the centre, so the two means together say how a feature falls off from it.
+    """
+
+    def __init__(self, **kwargs):
+        super().__init__(**(kwargs | {"dtype": "float32"}))
+
+    def call(self, maps: keras.KerasTensor) -> keras.KerasTensor:
+        """See the class."""
+        top, left = maps.shape[1] // 4, maps.shape[2] // 4
+        middle = maps[:, top : maps.shape[1] - top, left : maps.shape[2] - left]
+        return ops.concatenate([ops.mean(maps, (1, 2)), ops.std(maps, (1, 2)), ops.mean(middle, (1, 2))], axis=-1)
 
 
 def _ends_of_levels(backbone: keras.Model) -> list[keras.KerasTensor]:
-    """The last activation of every resolution from a quarter of the input down, the last layer included."""
+    """The last activation of every resolution from the input's down to 4 pixels, below which nothing has a place."""
     last: dict[int, keras.KerasTensor] = {}
     for layer in backbone.layers:
         shape = getattr(layer.output, "shape", ())
-        if len(shape) == 4 and shape[1]:
+        spatial = len(shape) == 4 and shape[1] == shape[2]
+        if spatial and not isinstance(layer, keras.layers.InputLayer | keras.layers.ZeroPadding2D):
             last[shape[1]] = layer.output
-    quarter = backbone.input_shape[1] // 4
     last[backbone.output_shape[1]] = backbone.output
-    return [tensor for side, tensor in sorted(last.items(), reverse=True) if side <= quarter]
+    return [tensor for side, tensor in sorted(last.items(), reverse=True) if side and side >= 4]
 
 
 def _freeze(backbone: keras.Model, run: Run) -> None:
