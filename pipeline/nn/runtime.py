@@ -1,7 +1,9 @@
 """The machine: devices, memory growth, seeds and number formats, each decision with its reason."""
 
+import ctypes
 import logging
 import os
+import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,6 +14,23 @@ import numpy as np
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # must stand before TensorFlow is imported
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")  # off by default without AVX-512; 1.5x the training step there
+
+
+def _keep_freed_memory() -> None:
+    """Let glibc keep large freed buffers for reuse instead of handing each back to the kernel at every step.
+
+    On a CPU each operation allocates its output anew; unmapped and faulted in again page by page, that took over
+    half of a training step of MobileNetV2 (2.6x measured). Up to 2 GB stay with the process. mallopt(3).
+    """
+    if sys.platform != "linux":
+        return
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # musl has none
+    if mallopt:
+        mallopt(-4, 0)  # M_MMAP_MAX: no allocation by mmap
+        mallopt(-1, 2**31 - 1)  # M_TRIM_THRESHOLD, in bytes
+
+
+_keep_freed_memory()
 
 
 @contextmanager
