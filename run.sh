@@ -69,7 +69,7 @@ run_tests() {
   cd "$here"
   "$venv/bin/ruff" check
   "$venv/bin/ruff" format --check
-  "$venv/bin/python" -m pytest "${only[@]}" "$@"
+  "$venv/bin/python" -m pytest ${only[@]+"${only[@]}"} "$@"
 }
 
 run_plan() {

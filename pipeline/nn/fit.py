@@ -19,6 +19,7 @@ from tqdm import tqdm
 from pipeline.config import Run
 from pipeline.core import views
 from pipeline.core.metrics import rmse
+from pipeline.errors import UserError
 from pipeline.nn import data, runtime
 from pipeline.nn.head import start_at_mean, start_at_ridge
 from pipeline.nn.history import History
@@ -31,7 +32,7 @@ log = logging.getLogger(__name__)
 SCORES = 10  # how often a fold is scored while it trains, where early stopping does not need every epoch
 
 
-class Diverged(RuntimeError):
+class Diverged(UserError):
     """The loss of a fold became NaN or infinite."""
 
 

@@ -16,23 +16,6 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # must stand before TensorFl
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")  # off by default without AVX-512; 1.5x the training step there
 
 
-def _keep_freed_memory() -> None:
-    """Let glibc keep large freed buffers for reuse instead of handing each back to the kernel at every step.
-
-    On a CPU each operation allocates its output anew; unmapped and faulted in again page by page, that took over
-    half of a training step of MobileNetV2 (2.6x measured). Up to 2 GB stay with the process. mallopt(3).
-    """
-    if sys.platform != "linux":
-        return
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # musl has none
-    if mallopt:
-        mallopt(-4, 0)  # M_MMAP_MAX: no allocation by mmap
-        mallopt(-1, 2**31 - 1)  # M_TRIM_THRESHOLD, in bytes
-
-
-_keep_freed_memory()
-
-
 @contextmanager
 def _without_stderr() -> Iterator[None]:
     """Drop what C++ writes to file descriptor 2: TensorFlow greets there before any setting of ours reaches it."""
@@ -55,8 +38,25 @@ with _without_stderr():
         for _gpu in tf.config.list_physical_devices("GPU"):  # memory as it is needed; must stand before first use
             tf.config.experimental.set_memory_growth(_gpu, True)
         tf.function(lambda x: x + 1, jit_compile=True)(tf.zeros(1))  # starts devices and XLA, with their greetings
+        list(tf.data.Dataset.from_generator(list, tf.int32))  # the first one sets glibc's trim threshold; ours must be last
         logging.getLogger("tensorflow").setLevel(logging.ERROR)  # counts our several models as "retracing"
 
+
+def _keep_freed_memory() -> None:
+    """Let glibc keep large freed buffers for reuse instead of handing each back to the kernel at every step.
+
+    On a CPU each operation allocates its output anew; unmapped and faulted in again page by page, that took over
+    half of a training step of MobileNetV2 (2.6x measured). Up to 2 GB stay with the process. mallopt(3).
+    """
+    if sys.platform != "linux":
+        return
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # musl has none
+    if mallopt:
+        mallopt(-4, 0)  # M_MMAP_MAX: no allocation by mmap
+        mallopt(-1, 2**31 - 1)  # M_TRIM_THRESHOLD, in bytes
+
+
+_keep_freed_memory()
 warnings.filterwarnings("ignore", message=".*`shuffle=True` was passed.*")  # our stream is shuffled
 warnings.filterwarnings("ignore", message=".*`input_shape` is undefined or non-square.*")  # weights fit any size
 
