@@ -38,7 +38,7 @@ with _without_stderr():
         for _gpu in tf.config.list_physical_devices("GPU"):  # memory as it is needed; must stand before first use
             tf.config.experimental.set_memory_growth(_gpu, True)
         tf.function(lambda x: x + 1, jit_compile=True)(tf.zeros(1))  # starts devices and XLA, with their greetings
-        list(tf.data.Dataset.from_generator(list, tf.int32))  # the first one sets glibc's trim threshold; ours must be last
+        list(tf.data.Dataset.from_generator(list, tf.int32))  # sets glibc's trim threshold, once: ours comes after
         logging.getLogger("tensorflow").setLevel(logging.ERROR)  # counts our several models as "retracing"
 
 
