@@ -25,9 +25,9 @@ def training_batches(
     images uint8 (n, s, s, 3), labels (n, 37); only `rows` are used. Order and views of an epoch depend on seed
     and epoch alone, so a resumed run continues the same stream.
     """
-    policy = keras_cv_policy(augment.policy)
     for epoch in epochs:
         rng = np.random.default_rng((*seed, epoch))
+        policy = keras_cv_policy(augment.policy, seed=int(rng.integers(2**31)))
         order = rng.permutation(rows)
         for start in range(0, steps(len(rows), batch_size) * batch_size, batch_size):
             chosen = np.take(order, range(start, start + batch_size), mode="wrap")
@@ -61,19 +61,20 @@ def viewed_batches(images: np.ndarray, seen: np.ndarray, batch_size: int) -> Ite
         yield {"image": np.repeat(block, len(seen), axis=0), "view": matrices}
 
 
-def keras_cv_policy(name: str) -> Callable[[np.ndarray], np.ndarray]:
+def keras_cv_policy(name: str, seed: int) -> Callable[[np.ndarray], np.ndarray]:
     """A KerasCV augmentation of uint8 batches by name ("none": as they are). TensorFlow backend only."""
     if name == "none":
         return lambda images: images
     import keras_cv
     import tensorflow as tf
 
+    tf.random.set_seed(seed)  # some of its layers draw from TensorFlow's own numbers
     layer = {
         "rand-augment": lambda: keras_cv.layers.RandAugment(
-            (0, 255), augmentations_per_image=2, magnitude=0.2, geometric=False
+            (0, 255), augmentations_per_image=2, magnitude=0.2, geometric=False, seed=seed
         ),
-        "cutout": lambda: keras_cv.layers.RandomCutout(0.3, 0.3),
-        "color-jitter": lambda: keras_cv.layers.RandomColorJitter((0, 255), 0.1, 0.1, 0.1, 0.02),
+        "cutout": lambda: keras_cv.layers.RandomCutout(0.3, 0.3, seed=seed),
+        "color-jitter": lambda: keras_cv.layers.RandomColorJitter((0, 255), 0.1, 0.1, 0.1, 0.02, seed=seed),
     }[name]()
 
     def augment(images: np.ndarray) -> np.ndarray:
