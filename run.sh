@@ -4,7 +4,10 @@
 #   ./run.sh [PLAN] [--input DIR] [--output DIR] [--weights BACKBONE=FILE ...] [--force STAGE]
 #                          run a plan; without one the demo, on galaxies that the project draws itself
 #   ./run.sh status PLAN   what exists, what is missing, what is stale and why
+#   ./run.sh plan PLAN [--estimate [--price PER_HOUR]]
+#                          what it trains; with --estimate the time, disk and memory that it takes on this machine
 #   ./run.sh test [--all]  ruff and pytest; --all adds the tests that take minutes
+#   ./run.sh bench [--quick]  each stage beside its own limit, in one run
 set -euo pipefail
 
 here="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
@@ -72,6 +75,11 @@ run_tests() {
   "$venv/bin/python" -m pytest ${only[@]+"${only[@]}"} "$@"
 }
 
+run_module() { # run_module MODULE [FLAG ...]
+  setup requirements.txt
+  PYTHONPATH="$here" exec "$venv/bin/python" -m "$@"
+}
+
 run_plan() {
   local plan=demo output=() inputs=() force=""
   if [[ $# -gt 0 && "$1" != --* ]]; then plan="$1"; shift; fi
@@ -96,8 +104,10 @@ run_plan() {
 }
 
 case "${1:-}" in
-  -h | --help) sed -n '2,9s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" ;;
+  -h | --help) sed -n '2,12s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" ;;
   test) shift; run_tests "$@" ;;
-  status) shift; setup requirements.txt; PYTHONPATH="$here" exec "$venv/bin/python" -m pipeline.status --plan "${@:-demo}" ;;
+  status) shift; run_module pipeline.status --plan "${@:-demo}" ;;
+  plan) shift; run_module pipeline.estimate --plan "${@:-demo}" ;;
+  bench) shift; run_module tests.benchmarks "$@" ;;
   *) run_plan "$@" ;;
-esac
+esac; exit # on this line: bash reads as it goes, and the file may be another by the end of a long run

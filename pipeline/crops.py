@@ -17,6 +17,7 @@ import shutil
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,7 @@ log = logging.getLogger(__name__)
 CHUNK = 2048  # rows between two flushes: what an interruption costs at most
 PIECE = 32  # rows of one task of a thread
 SPARE = 1 << 26  # bytes to leave free on the disk
+MANY = 10_000  # images from which on it is said beforehand what they will take
 
 
 class Partial:
@@ -87,8 +89,9 @@ class Partial:
         return True
 
     def advance(self, done: int, damaged: dict[int, str]) -> None:
-        """Rows up to `done` are written: put them on disk, then say so."""
+        """Rows up to `done` are written: put them on disk, let go of their memory, then say so."""
         self.array.flush()
+        self.array = np.lib.format.open_memmap(self.path, mode="r+")
         self.done, self.damaged = done, self.damaged | damaged
         save_json(self.progress_path, {"key": self.key, "done": done, "damaged": self.damaged})
 
@@ -136,7 +139,7 @@ def fill(images: Images, parts: list[Partial], progress: Callable[[int], Any] = 
         if retry:
             part.advance(part.done, cut_rows(images, retry, [part]))
     progress(first)
-    with ThreadPoolExecutor(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None) as pool:
+    with ThreadPoolExecutor(cores()) as pool:
         for start in range(first, n, CHUNK):
             rows, active = range(n)[start : start + CHUNK], [part for part in parts if part.done <= start]
             pieces = [rows[i : i + PIECE] for i in range(0, len(rows), PIECE)]
@@ -147,6 +150,22 @@ def fill(images: Images, parts: list[Partial], progress: Callable[[int], Any] = 
             for part in active:
                 part.advance(rows.stop, damaged)
     return n - first
+
+
+def cores() -> int:
+    """How many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def forecast(images: Images, parts: list[Partial]) -> float:
+    """Seconds that the missing rows will take, from every n-th image of 64 cut on one thread."""
+    ids, done = parts[0].ids, min(part.done for part in parts)
+    few = ids[:: max(1, len(ids) // 64)]
+    began = time.perf_counter()
+    for galaxy_id in few:
+        with suppress(DamagedImage):
+            cutout.cut(images.read(galaxy_id), [part.crop for part in parts])
+    return (time.perf_counter() - began) * (len(ids) - done) / len(few) / cores()
 
 
 def open_images(store: Store, split: str) -> Images:
@@ -173,14 +192,17 @@ def make(store: Store, split: str, parts: list[Partial], stop: bool) -> dict[int
     began = time.perf_counter()
     for part in parts:
         part.open()
+    names = ", ".join(part.unit.label for part in parts)
     with open_images(store, split) as images, tqdm(total=len(images), desc=split, unit="image", disable=None) as bar:
+        if len(images) >= MANY:
+            size, hours = sum(part.array.nbytes for part in parts) / 1e9, forecast(images, parts) / 3600
+            log.info("%-10s %s: %s images, %.1f GB, about %.2f h", "crops", names, f"{len(images):,}", size, hours)
         made = fill(images, parts, bar.update)
     seconds = time.perf_counter() - began
     rate = round(made / seconds)
     for part in parts:
         if not (stop and part.damaged):
             part.finish(seconds=round(seconds, 2), images_per_second=rate)
-    names = ", ".join(part.unit.label for part in parts)
     log.info("%-10s %s: %s images in %.1f s (%s a second)", "crops", names, f"{made:,}", seconds, f"{rate:,}")
     return {int(part.ids[row]): why for part in parts for row, why in part.damaged.items()}
 

@@ -8,7 +8,6 @@ Memory: besides the inputs, chunks of 4,096 galaxies in float64; cross-fitting c
 from collections.abc import Callable
 
 import numpy as np
-from scipy.optimize import nnls
 
 from pipeline.core.metrics import squared_error_per_galaxy
 from pipeline.core.stats import paired_difference, verdict
@@ -101,6 +100,8 @@ def _minimise(products: np.ndarray) -> np.ndarray:
     Exact, by one non-negative least squares: with G = R' R, min over u >= 0 of |R u|^2 + c (sum(u) - 1)^2 lies, for
     any c > 0, on the ray of the wanted w: for u = s w the best s leaves c q / (c + q), q = w' G w, which grows with q.
     """
+    from scipy.optimize import nnls  # half a second, which a stage with nothing to do need not wait
+
     n_models = len(products)
     scale = np.trace(products) / n_models
     scaled = products / scale if scale > 0 else products

@@ -77,7 +77,7 @@ class Trainer:
         """First phase: the head on the frozen backbone's features."""
         head, phase, batch_size = self.network.head, self.run.head_phase, max(self.run.batch_size, 64)
         steps = data.steps(len(train), batch_size)
-        self._prepare("head", head, phase.learning_rate, steps * phase.epochs, warmup=0.0, ema=0.0)
+        self.prepare("head", head, phase.learning_rate, steps * phase.epochs, warmup=0.0, ema=0.0)
         penalty = start_at_ridge(head, self.features[train], self.labels[train])
         log.info("train      %s fold %d: head starts at ridge, penalty %.3g", self.run.name, fold, penalty)
 
@@ -101,7 +101,7 @@ class Trainer:
         run, phase = self.run, self.run.fine_tune
         steps = data.steps(len(train), run.batch_size)
         total = steps * phase.epochs
-        self._prepare("fine-tune", self.model, phase.learning_rate, total, warmup=phase.warmup, ema=phase.ema)
+        self.prepare("fine-tune", self.model, phase.learning_rate, total, warmup=phase.warmup, ema=phase.ema)
         if checkpoint.is_file():
             self.model.load_weights(checkpoint)
         done = int(_plain(self.model.optimizer).iterations) // steps
@@ -145,7 +145,7 @@ class Trainer:
             self.network.model.load_weights(best)
             best.unlink()
 
-    def _prepare(self, phase: str, model: keras.Model, rate: float, total: int, *, warmup: float, ema: float) -> None:
+    def prepare(self, phase: str, model: keras.Model, rate: float, total: int, *, warmup: float, ema: float) -> None:
         """Compile once per phase; for each fold put the optimiser's variables back to their first values."""
         if phase not in self._compiled:
             optimizer = keras.optimizers.AdamW(

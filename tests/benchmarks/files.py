@@ -1,0 +1,112 @@
+"""Stages without a network: crops against the JPEG decoder, ensemble and submit at the competition's size, start-up."""
+
+import os
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from pipeline import competition, crops, inputs
+from pipeline.artifacts import Store
+from pipeline.config import load_plan
+from pipeline.sky import survey
+from tests import fabricated
+from tests.benchmarks.measure import Row, child, compare, module, rate
+
+COMPETITION = (61_578, 79_975)  # training and test galaxies
+CROPS = """
+seed = 1
+folds = 2
+baselines = ["mean"]
+[crops.half]
+region = 256
+size = 128
+[[runs]]
+name = "a"
+backbone = "vgg16"
+crop = "half"
+head_phase = { epochs = 1 }
+"""
+
+
+def crop_rows(folder: Path, given: Path | None, quick: bool) -> Iterator[Row]:
+    """JPEG bytes -> array on disk, against decoding the same bytes at half scale and writing nothing."""
+    galaxies = given or folder / "sky"
+    if not given:
+        n = 400 if quick else 2000
+        survey.draw(galaxies, n_train=n, n_test=n // 4, seed=1, progress=False)
+    plan = folder / "crops.toml"
+    plan.write_text(CROPS)
+    flags = ["--plan", str(plan), "--output", str(folder)]
+    inputs.main([*flags, "--input", str(galaxies)])
+    files = competition.find(galaxies)
+    jpegs = []
+    for path in (files.train, files.test):
+        with competition.Images(path) as images:
+            jpegs += [images.read(one) for one in images.ids]
+
+    def decode(data: bytes) -> None:
+        cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_REDUCED_COLOR_2)
+
+    def bare() -> None:
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            list(pool.map(lambda some: [decode(one) for one in some], np.array_split(np.array(jpegs, object), 64)))
+
+    _, peak = child(module("pipeline.crops", *flags, "--force"))
+    yield compare(
+        "crops",
+        rate(lambda: crops.main([*flags, "--force"]), len(jpegs)),
+        rate(bare, len(jpegs)),
+        unit="images/s",
+        goal=">= 0.8",
+        note=f"{len(jpegs):,} images from {'the given files' if given else 'drawn zips'}; reference writes nothing",
+        peak_mb=peak,
+    )
+
+
+def big_rows(folder: Path, quick: bool) -> Iterator[Row]:
+    """Ensemble and submit of 12 runs x 5 folds at the competition's size; a tenth of the galaxies where quick."""
+    n, m = (size // 10 if quick else size for size in COMPETITION)
+    names = [f"r{i}" for i in range(12)]
+    runs = "".join(f'[[runs]]\nname = "{name}"\nbackbone = "vgg16"\ncrop = "half"\n' for name in names)
+    text = CROPS.split("[[runs]]")[0].replace("folds = 2", "folds = 5") + "[defaults]\nhead_phase = { epochs = 1 }\n"
+    path = folder / "big.toml"
+    path.write_text(f'{text}{runs}[[ensembles]]\nname = "final"\nruns = {names}\n')
+    plan, store = load_plan(str(path)), Store(folder / "big")
+    rng, truth = np.random.default_rng(1), fabricated.votes(n)
+    fold_of = np.arange(n) % plan.folds
+    fabricated.inputs(store, truth, fabricated.sample(m))
+    fabricated.folds(store, fold_of)
+    base = fabricated.votes(m, seed=1).astype(np.float32)
+    for i, name in enumerate(names):
+        oof = np.clip(truth + rng.normal(0, 0.1 + i / 100, truth.shape), 0, 1).astype(np.float32)
+        noise = rng.normal(0, 0.01, (plan.folds, 1, base.shape[1])).astype(np.float32)
+        fabricated.predictions(store, name, fold_of, oof, list(np.clip(base + noise, 0, 1)))
+    flags = ["--plan", path, "--output", folder, "--force"]
+    made = [child(module(f"pipeline.{stage}", *flags)) for stage in ("ensemble", "submit")]
+    took, peak = sum(one[0] for one in made), max(one[1] for one in made)
+    yield Row("ensemble + submit", took, 60.0, "s", took / 60, took / 60, took / 60, "<= 1", _size(n, m), peak)
+
+
+def _size(n: int, m: int) -> str:
+    return f"{n:,} + {m:,} rows, 12 runs x 5 folds, once; reference: the promise of 60 s (and 4,000 MB)"
+
+
+def start_rows(folder: Path) -> Iterator[Row]:
+    """Start-up of stages that need no network, nothing to do, against importing pandas."""
+    path = fabricated.write_plan(folder)
+    plan, store = load_plan(str(path)), Store(folder / "mine")
+    fabricated.complete(plan, store)
+    for stage in ("folds", "ensemble", "submit", "status"):
+        command = module(f"pipeline.{stage}", "--plan", path, "--output", folder)
+        yield compare(
+            f"start of {stage}",
+            lambda command=command: child(command)[0],
+            lambda: child([sys.executable, "-c", "import pandas"])[0],
+            unit="s",
+            goal="<= 2",
+            note="nothing to do; reference: python -c 'import pandas'",
+        )

@@ -1,0 +1,229 @@
+"""What the networks cost beside their own arithmetic: feeding, augmenting, folds, views, number formats."""
+
+from collections.abc import Iterator
+from functools import partial
+from itertools import islice
+from pathlib import Path
+from tempfile import mkdtemp
+
+import keras
+import numpy as np
+
+from pipeline.config import Augment, Run
+from pipeline.core import views
+from pipeline.nn import data, fit, network, runtime
+from pipeline.nn.augment import Warp
+from pipeline.nn.predict import predict_views
+from tests.benchmarks.measure import Row, compare, rate, seconds
+
+AUGMENT = {"rotation": 180, "zoom": 1.2, "shift": 0.04, "flip": True}
+BATCH = 32
+
+
+def _run(backbone: str, **more) -> Run:
+    made = {"name": backbone, "backbone": backbone, "crop": "c", "batch_size": BATCH, "on_missing_weights": "random"}
+    return Run.model_validate(made | {"augment": AUGMENT, "fine_tune": {"epochs": 1}} | more)
+
+
+def galaxies(n: int, stored: int) -> tuple[np.ndarray, np.ndarray]:
+    """Noise in the shape of crops (n, stored, stored, 3) and labels (n, 37): no stage's speed depends on pixels."""
+    rng = np.random.default_rng(0)
+    return rng.integers(0, 256, (n, stored, stored, 3), np.uint8), rng.random((n, 37), np.float32)
+
+
+def bare(built: network.Network, run: Run, size: int) -> keras.Model:
+    """The same network on pixels that are ready: no warp."""
+    pixels = keras.Input((size, size, 3))
+    scaled = built.features.get_layer("scale")(pixels)
+    pooled = keras.layers.GlobalAveragePooling2D(dtype="float32")(built.backbone(scaled))
+    return keras.Model(pixels, built.head(pooled), name=f"bare_{run.backbone}")
+
+
+def feed_rows(quick: bool) -> Iterator[Row]:
+    """A training step on the augmented stream, against the same step on one resident batch without augmentation."""
+    steps = 10 if quick else 30
+    for backbone, size in (("mobilenetv3small", 96), ("efficientnetb0", 128)):
+        run, stored = _run(backbone), size * 5 // 4
+        images, labels = galaxies(640, stored)
+        built = network.build(run, stored=stored, size=size, seed=1)
+        resident = bare(built, run, size)
+        trainer = fit.Trainer(built, run, 1, images, labels, None)
+        trainer.prepare("fine-tune", trainer.model, 1e-5, 1000, warmup=0.0, ema=0.99)
+        optimizer = keras.optimizers.AdamW(1e-5, use_ema=True)
+        resident.compile(optimizer, "mean_squared_error", [keras.metrics.RootMeanSquaredError()])
+        resident.jit_compile = runtime.compile_by_xla()
+        pixels = keras.ops.convert_to_tensor(images[:BATCH, :size, :size].astype(np.float32))
+        answers = keras.ops.convert_to_tensor(labels[:BATCH])
+        stream = _stream(images, labels, run.augment)
+
+        def ours(model=trainer.model, stream=stream) -> None:
+            for batch in islice(stream, steps):
+                model.train_on_batch(*batch)
+
+        def theirs(model=resident, pixels=pixels, answers=answers) -> None:
+            for _ in range(steps):
+                model.train_on_batch(pixels, answers)
+
+        made = rate(ours, steps * BATCH), rate(theirs, steps * BATCH)
+        note = "reference: one resident batch, no augmentation"
+        yield compare(f"feed {backbone} {size} px", *made, unit="images/s", goal=">= 0.95", note=note)
+
+
+def _stream(images: np.ndarray, labels: np.ndarray, augment: Augment) -> Iterator[data.Batch]:
+    rows = np.arange(len(images))
+    return data.training_batches(
+        images, labels, rows=rows, batch_size=BATCH, augment=augment, seed=(1,), epochs=range(10**6)
+    )
+
+
+def notebook_rows(folder: Path, quick: bool) -> Iterator[Row]:
+    """Augmented batches of 128 pixels a second, against two pipelines that decode JPEG files each epoch."""
+    if keras.backend.backend() != "tensorflow":
+        return
+    import cv2
+    import pandas as pd
+    import tensorflow as tf
+
+    from pipeline.core.tree import COLUMNS
+
+    n, size = 160 if quick else 640, 128
+    images, labels = galaxies(n, 160)
+    for i in range(n):
+        smooth = cv2.GaussianBlur(cv2.resize(images[i], (424, 424)), (0, 0), 6)  # noise makes huge files
+        cv2.imwrite(str(folder / f"{i}.jpg"), smooth)
+    warp = Warp(size)
+    stream = _stream(images, labels, Augment.model_validate(AUGMENT))
+
+    def ours() -> None:
+        for batch, _ in islice(stream, n // BATCH):
+            warp(keras.ops.convert_to_tensor(batch["image"]), keras.ops.convert_to_tensor(batch["view"]))
+
+    frame = pd.DataFrame(labels, columns=COLUMNS).assign(name=[f"{i}.jpg" for i in range(n)])
+    generator = tf.keras.preprocessing.image.ImageDataGenerator(
+        rotation_range=180, zoom_range=0.2, horizontal_flip=True, vertical_flip=True
+    )
+    flow = generator.flow_from_dataframe(
+        frame, folder, "name", COLUMNS, target_size=(size, size), class_mode="raw", batch_size=BATCH, verbose=0
+    )
+    dataset = _tf_data(tf, [str(folder / name) for name in frame["name"]], size)
+    for name, goal, theirs in (
+        ("flow_from_dataframe", ">= 10", lambda: [next(flow) for _ in range(n // BATCH)]),
+        ("tf.data and four random layers", ">= 5", lambda: [None for _ in dataset]),
+    ):
+        note = "input alone, no network; reference decodes JPEG files each epoch"
+        made = rate(ours, n), rate(theirs, n)
+        yield compare(f"input against {name}", *made, unit="images/s", goal=goal, note=note)
+
+
+def _tf_data(tf, paths: list[str], size: int):
+    """JPEG -> resize -> flip, rotate, zoom, shift; all cores, prefetched."""
+    change = keras.Sequential(
+        [
+            keras.layers.RandomFlip(),
+            keras.layers.RandomRotation(0.5),
+            keras.layers.RandomZoom(0.2),
+            keras.layers.RandomTranslation(0.04, 0.04),
+        ]
+    )
+
+    def read(path):
+        return tf.image.resize(tf.io.decode_jpeg(tf.io.read_file(path), channels=3), (size, size))
+
+    made = tf.data.Dataset.from_tensor_slices(paths).map(read, tf.data.AUTOTUNE).batch(BATCH)
+    return made.map(lambda batch: change(batch, training=True), tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)
+
+
+def head_rows(quick: bool) -> Iterator[Row]:
+    """15 epochs x 5 folds of a head: features computed once, against the backbone run in every epoch."""
+    epochs, folds, size = 15, 5, 96
+    images, labels = galaxies(128 if quick else 512, size)
+    run = _run("mobilenetv2", head_phase={"epochs": epochs}, fine_tune={"epochs": 0})
+    built = network.build(run, stored=size, size=size, seed=1)
+    fold_of = np.arange(len(images)) % folds
+    features = partial(predict_views, built.features, images, views.named("single"), 64)
+
+    def ours() -> None:
+        trainer = fit.Trainer(built, run, 1, images, labels, features())
+        for fold in range(folds):
+            trainer.fit(np.flatnonzero(fold_of != fold), np.flatnonzero(fold_of == fold), fold, Path(mkdtemp()))
+
+    share = (folds - 1) / folds  # of the galaxies are in an epoch
+    per_epoch = seconds(features)
+    note = "reference: a forward pass of its galaxies in each epoch, timed once and multiplied"
+    yield compare(
+        "head, 15 epochs x 5 folds",
+        lambda: 1 / seconds(ours)(),
+        lambda: 1 / (per_epoch() * share * epochs * folds),
+        unit="sweeps/s",
+        goal=">= 20",
+        note=note,
+    )
+
+
+def fold_rows() -> Iterator[Row]:
+    """From nothing to the end of the first step of a run's first fold, and of its second."""
+    size, run = 96, _run("efficientnetb0")
+    images, labels = galaxies(2 * BATCH, size)
+    half = np.arange(BATCH), np.arange(BATCH, BATCH + 4)
+    kept: list[fit.Trainer] = []
+
+    def first() -> None:
+        built = network.build(run, stored=size, size=size, seed=1)
+        kept[:] = [fit.Trainer(built, run, 1, images, labels, None)]
+        kept[0].fit(*half, 0, Path(mkdtemp()))
+
+    def second() -> None:
+        kept[0].fit(*half, 1, Path(mkdtemp()))
+
+    first()
+    note = "EfficientNetB0, build + trace + one step + score, against reset + one step + score"
+    yield compare("second fold's start", seconds(second), seconds(first), unit="s", goal="<= 0.1", note=note)
+
+
+def view_rows(quick: bool) -> Iterator[Row]:
+    """Eight views of a galaxy, against eight passes of a bare loop at its best batch size."""
+    size, stored, run = 128, 160, _run("mobilenetv2")
+    images, _ = galaxies(64 if quick else 256, stored)
+    built = network.build(run, stored=stored, size=size, seed=1)
+    model, ready = bare(built, run, size), images[:, :size, :size].astype(np.float32)
+
+    def loop(batch: int) -> None:
+        for start in range(0, len(ready), batch):
+            model.predict_on_batch(ready[start : start + batch])
+
+    for batch in (16, 32, 64):
+        loop(batch)
+    best = min((16, 32, 64), key=lambda batch: seconds(partial(loop, batch))())
+    yield compare(
+        "8-view prediction",
+        seconds(lambda: predict_views(built.model, images, views.named("dihedral8"), 64)),
+        lambda: 8 * seconds(partial(loop, best))(),
+        unit="s",
+        goal="<= 1.05",
+        note=f"{len(images)} galaxies, MobileNetV2 {size} px; reference: 8 x single view, no warp, batch {best}",
+    )
+
+
+def precision_rows(quick: bool) -> Iterator[Row]:
+    """The precision that the rule chooses, against the better of both: a training step at 96 pixels."""
+    steps = 3 if quick else 8
+    for backbone in ("vgg16", "resnet50", "efficientnetb0"):
+        timed = {}
+        for precision in ("float32", "mixed_bfloat16"):
+            run = _run(backbone, precision=precision)
+            images, labels = galaxies(BATCH, 96)
+            built = network.build(run, stored=96, size=96, seed=1)
+            trainer = fit.Trainer(built, run, 1, images, labels, None)
+            trainer.prepare("fine-tune", trainer.model, 1e-5, 1000, warmup=0.0, ema=0.0)
+            batches = _stream(images, labels, run.augment)
+            timed[precision] = rate(partial(_train, trainer.model, batches, steps), steps * BATCH)
+        chosen, reason = runtime.choose_precision("auto", network.BACKBONES[backbone].constructor)
+        other = next(precision for precision in timed if precision != chosen)
+        note = f"{chosen} ({reason}) against {other}"
+        made = timed[chosen], timed[other]
+        yield compare(f"precision of {backbone}", *made, unit="images/s", goal=">= 1", note=note, pairs=3)
+
+
+def _train(model: keras.Model, batches: Iterator[data.Batch], steps: int) -> None:
+    for batch in islice(batches, steps):
+        model.train_on_batch(*batch)
