@@ -1,6 +1,6 @@
 """Benchmarks of every stage, each beside a reference measured in the same run.
 
-    ./run.sh bench [--quick] [--only WORD] [--input DIR] [--json FILE]
+    ./run.sh bench [--quick] [--gpu] [--only WORD] [--input DIR] [--json FILE]
 
 Prints one table and writes it as JSON. A ratio is the median of alternated pairs, its range in brackets. What
 cannot be measured here is named and the rest goes on.
@@ -19,11 +19,14 @@ from tests.benchmarks import files
 from tests.benchmarks.measure import Row
 
 
-def groups(folder: Path, given: Path | None, quick: bool) -> dict[str, Iterator[Row]]:
+def groups(folder: Path, given: Path | None, quick: bool, gpu: bool) -> dict[str, Iterator[Row]]:
     """Name -> the rows it measures, one by one; networks are loaded when they are first asked for."""
     import pipeline.nn  # noqa: F401 (sets the machine up before keras is imported)
+    from tests.benchmarks import gpu as large
     from tests.benchmarks import networks
 
+    if gpu:
+        return {"gpu": large.rows(quick)}
     return {
         "crops": files.crop_rows(folder, given, quick),
         "feed": networks.feed_rows(quick),
@@ -49,6 +52,7 @@ def main() -> int:
     """Measure, print, write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="smaller, about three minutes on two cores")
+    parser.add_argument("--gpu", action="store_true", help="the competition's networks at 224 pixels, on a GPU")
     parser.add_argument("--only", help="only the groups whose name holds this word")
     parser.add_argument("--input", type=Path, help="the competition's files, for the crops; else drawn ones")
     parser.add_argument("--json", type=Path, default=Path("output/benchmarks.json"), help="where the figures go")
@@ -58,7 +62,7 @@ def main() -> int:
     print(title)
     failed = False
     with tempfile.TemporaryDirectory() as folder:
-        for name, measured in groups(Path(folder), options.input, options.quick).items():
+        for name, measured in groups(Path(folder), options.input, options.quick, options.gpu).items():
             if options.only and options.only not in name:
                 continue
             try:

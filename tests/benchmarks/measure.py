@@ -71,6 +71,12 @@ def compare(
     return Row(stage, mine, theirs, unit, median(ratios), min(ratios), max(ratios), goal, note, peak_mb)
 
 
+def once(stage: str, ours: float, reference: float, **facts) -> Row:
+    """A row of figures that were measured once."""
+    ratio = ours / reference
+    return Row(stage, ours, reference, ratio=ratio, low=ratio, high=ratio, **facts)
+
+
 def rate(work: Callable[[], object], n: int) -> Callable[[], float]:
     """Items a second of `work`, which does n of them."""
     return lambda: n / seconds(work)()

@@ -9,7 +9,7 @@ from tempfile import mkdtemp
 import keras
 import numpy as np
 
-from pipeline.config import Augment, Run
+from pipeline.config import Run
 from pipeline.core import views
 from pipeline.nn import data, fit, network, runtime
 from pipeline.nn.augment import Warp
@@ -40,39 +40,42 @@ def bare(built: network.Network, run: Run, size: int) -> keras.Model:
 
 
 def feed_rows(quick: bool) -> Iterator[Row]:
-    """A training step on the augmented stream, against the same step on one resident batch without augmentation."""
-    steps = 10 if quick else 30
+    """The hardest to feed on a CPU."""
     for backbone, size in (("mobilenetv3small", 96), ("efficientnetb0", 128)):
-        run, stored = _run(backbone), size * 5 // 4
-        images, labels = galaxies(640, stored)
-        built = network.build(run, stored=stored, size=size, seed=1)
-        resident = bare(built, run, size)
-        trainer = fit.Trainer(built, run, 1, images, labels, None)
-        trainer.prepare("fine-tune", trainer.model, 1e-5, 1000, warmup=0.0, ema=0.99)
-        optimizer = keras.optimizers.AdamW(1e-5, use_ema=True)
-        resident.compile(optimizer, "mean_squared_error", [keras.metrics.RootMeanSquaredError()])
-        resident.jit_compile = runtime.compile_by_xla()
-        pixels = keras.ops.convert_to_tensor(images[:BATCH, :size, :size].astype(np.float32))
-        answers = keras.ops.convert_to_tensor(labels[:BATCH])
-        stream = _stream(images, labels, run.augment)
-
-        def ours(model=trainer.model, stream=stream) -> None:
-            for batch in islice(stream, steps):
-                model.train_on_batch(*batch)
-
-        def theirs(model=resident, pixels=pixels, answers=answers) -> None:
-            for _ in range(steps):
-                model.train_on_batch(pixels, answers)
-
-        made = rate(ours, steps * BATCH), rate(theirs, steps * BATCH)
-        note = "reference: one resident batch, no augmentation"
-        yield compare(f"feed {backbone} {size} px", *made, unit="images/s", goal=">= 0.95", note=note)
+        yield feed(_run(backbone), size, steps=10 if quick else 30)
 
 
-def _stream(images: np.ndarray, labels: np.ndarray, augment: Augment) -> Iterator[data.Batch]:
-    rows = np.arange(len(images))
+def feed(run: Run, size: int, steps: int) -> Row:
+    """A training step on the augmented stream, against the same step on one resident batch without augmentation."""
+    stored, batch = size * 5 // 4, run.batch_size
+    images, labels = galaxies(20 * batch, stored)
+    built = network.build(run, stored=stored, size=size, seed=1)
+    trainer = fit.Trainer(built, run, 1, images, labels, None)
+    trainer.prepare("fine-tune", trainer.model, 1e-5, 1000, warmup=0.0, ema=0.99)
+    resident = bare(built, run, size)
+    resident.compile(
+        keras.optimizers.AdamW(1e-5, use_ema=True),
+        "mean_squared_error",
+        metrics=[keras.metrics.RootMeanSquaredError()],
+        jit_compile=runtime.compile_by_xla(),
+    )
+    pixels = keras.ops.convert_to_tensor(images[:batch, :size, :size].astype(np.float32))
+    answers = keras.ops.convert_to_tensor(labels[:batch])
+    stream = _stream(images, labels, run)
+
+    def theirs() -> None:
+        for _ in range(steps):
+            resident.train_on_batch(pixels, answers)
+
+    made = rate(partial(_train, trainer.model, stream, steps), steps * batch), rate(theirs, steps * batch)
+    note = "reference: one resident batch, no augmentation"
+    return compare(f"feed {run.backbone} {size} px", *made, unit="images/s", goal=">= 0.95", note=note)
+
+
+def _stream(images: np.ndarray, labels: np.ndarray, run: Run) -> Iterator[data.Batch]:
+    rows, epochs = np.arange(len(images)), range(10**6)
     return data.training_batches(
-        images, labels, rows=rows, batch_size=BATCH, augment=augment, seed=(1,), epochs=range(10**6)
+        images, labels, rows=rows, batch_size=run.batch_size, augment=run.augment, seed=(1,), epochs=epochs
     )
 
 
@@ -92,7 +95,7 @@ def notebook_rows(folder: Path, quick: bool) -> Iterator[Row]:
         smooth = cv2.GaussianBlur(cv2.resize(images[i], (424, 424)), (0, 0), 6)  # noise makes huge files
         cv2.imwrite(str(folder / f"{i}.jpg"), smooth)
     warp = Warp(size)
-    stream = _stream(images, labels, Augment.model_validate(AUGMENT))
+    stream = _stream(images, labels, _run("mobilenetv2"))
 
     def ours() -> None:
         for batch, _ in islice(stream, n // BATCH):
@@ -181,26 +184,31 @@ def fold_rows() -> Iterator[Row]:
 
 
 def view_rows(quick: bool) -> Iterator[Row]:
+    """MobileNetV2, as the laptop plan has it."""
+    yield eight_views(_run("mobilenetv2"), 128, n=64 if quick else 256, batches=(16, 32, 64))
+
+
+def eight_views(run: Run, size: int, n: int, batches: tuple[int, ...]) -> Row:
     """Eight views of a galaxy, against eight passes of a bare loop at its best batch size."""
-    size, stored, run = 128, 160, _run("mobilenetv2")
-    images, _ = galaxies(64 if quick else 256, stored)
+    stored = size * 5 // 4
+    images, _ = galaxies(n, stored)
     built = network.build(run, stored=stored, size=size, seed=1)
     model, ready = bare(built, run, size), images[:, :size, :size].astype(np.float32)
 
     def loop(batch: int) -> None:
-        for start in range(0, len(ready), batch):
+        for start in range(0, n, batch):
             model.predict_on_batch(ready[start : start + batch])
 
-    for batch in (16, 32, 64):
+    for batch in batches:
         loop(batch)
-    best = min((16, 32, 64), key=lambda batch: seconds(partial(loop, batch))())
-    yield compare(
-        "8-view prediction",
+    best = min(batches, key=lambda batch: seconds(partial(loop, batch))())
+    return compare(
+        f"8 views {run.backbone} {size} px",
         seconds(lambda: predict_views(built.model, images, views.named("dihedral8"), 64)),
         lambda: 8 * seconds(partial(loop, best))(),
         unit="s",
         goal="<= 1.05",
-        note=f"{len(images)} galaxies, MobileNetV2 {size} px; reference: 8 x single view, no warp, batch {best}",
+        note=f"{n} galaxies; reference: 8 x single view, no warp, batch {best}",
     )
 
 
@@ -215,7 +223,7 @@ def precision_rows(quick: bool) -> Iterator[Row]:
             built = network.build(run, stored=96, size=96, seed=1)
             trainer = fit.Trainer(built, run, 1, images, labels, None)
             trainer.prepare("fine-tune", trainer.model, 1e-5, 1000, warmup=0.0, ema=0.0)
-            batches = _stream(images, labels, run.augment)
+            batches = _stream(images, labels, run)
             timed[precision] = rate(partial(_train, trainer.model, batches, steps), steps * BATCH)
         chosen, reason = runtime.choose_precision("auto", network.BACKBONES[backbone].constructor)
         other = next(precision for precision in timed if precision != chosen)
