@@ -47,12 +47,13 @@ class Predictor:
     def load(self, fold: int) -> None:
         """Put the weights of a fold into the network."""
         self.network.model.load_weights(self.store.trained(self.run.name, fold).files[0])
+        self.fast = self.network.for_prediction()
 
     def held_out(self, rows: np.ndarray, bar: tqdm) -> np.ndarray:
         """Vote fractions (k, 37) of rows (k,) of the training galaxies."""
         images, _ = self.store.load_crops(self.run.crop, "train")
         if self.run.fine_tune.epochs:
-            return self._views_averaged(self.network.model, images[rows], bar)
+            return self._views_averaged(self.fast.model, images[rows], bar)
         return self._head(np.load(self.store.features(self.run.name).files[0])[rows], bar)
 
     def test(self, bar: tqdm) -> np.ndarray:
@@ -62,9 +63,9 @@ class Predictor:
         """
         images, _ = self.store.load_crops(self.run.crop, "test")
         if self.run.fine_tune.epochs:
-            return self._views_averaged(self.network.model, images, bar)
+            return self._views_averaged(self.fast.model, images, bar)
         if self._test_features is None:
-            self._test_features = self._views_averaged(self.network.features, images, bar)
+            self._test_features = self._views_averaged(self.fast.features, images, bar)
         return self._head(self._test_features, bar)
 
     def _views_averaged(self, model: "keras.Model", images: np.ndarray, bar: tqdm) -> np.ndarray:

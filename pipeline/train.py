@@ -74,7 +74,9 @@ def frozen_features(built: "Network", unit: units.Unit, plan: Plan, images: np.n
     if fresh or unit.state()[0] != "complete" or unit.artifact.record().get("weights") != start:
         unit.artifact.begin()
         with tqdm(total=len(images), desc=unit.label, unit="galaxy", leave=False) as bar:
-            made = predict_views(built.features, images, views.named(unit.spec["views"]), 64, bar.update)
+            made = predict_views(
+                built.for_prediction().features, images, views.named(unit.spec["views"]), 64, bar.update
+            )
         with atomic(path) as temporary:
             np.save(temporary, made)
         unit.finish(weights=start)

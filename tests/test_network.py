@@ -61,7 +61,7 @@ def test_a_layer_that_is_none_is_answered_with_some_that_are():
         network._freeze(backbone(), run_of(from_layer="conv9"))
 
 
-@pytest.mark.parametrize(("pooling", "width"), [("avg", 7), ("max", 7), ("multi", 2 * (5 + 7))])
+@pytest.mark.parametrize(("pooling", "width"), [("avg", 7), ("max", 7), ("multi", 3 * (2 + 5 + 7))])
 def test_pooling_yields_so_many_features(pooling, width):
     inputs = keras.Input((32, 32, 3))
     made = backbone()
@@ -71,8 +71,9 @@ def test_pooling_yields_so_many_features(pooling, width):
     images = np.random.default_rng(0).random((2, 32, 32, 3)).astype(np.float32)
     last = np.asarray(made(images))
     seen = np.asarray(keras.Model(inputs, pooled)(images))
-    expected = {"avg": last.mean((1, 2)), "max": last.max((1, 2))}.get(pooling, last.mean((1, 2)))
-    columns = slice(5, 12) if pooling == "multi" else slice(None)  # averages of both levels, then their maxima
+    middle = [last.mean((1, 2)), last.std((1, 2)), last[:, 1:3, 1:3].mean((1, 2))]
+    expected = {"avg": middle[0], "max": last.max((1, 2))}.get(pooling, np.concatenate(middle, axis=1))
+    columns = slice(3 * (2 + 5), None) if pooling == "multi" else slice(None)  # levels from the widest on
     np.testing.assert_allclose(seen[:, columns], expected, atol=1e-5)
 
 

@@ -145,7 +145,7 @@ def counted(monkeypatch):
 
 
 def features(plan, store, weights: dict, *, fresh: bool = False) -> np.ndarray:
-    built = SimpleNamespace(features=None, facts={"weights": weights})
+    built = SimpleNamespace(for_prediction=lambda: SimpleNamespace(features=None), facts={"weights": weights})
     images, _ = store.load_crops("big", "train")
     return train.frozen_features(built, units.features(plan, store, plan.run("a")), plan, images, fresh=fresh)
 

@@ -14,6 +14,7 @@ from typing import Any
 
 import keras
 import numpy as np
+from keras import ops
 from tqdm import tqdm
 
 from pipeline.config import Run
@@ -123,7 +124,8 @@ class Trainer:
             if epoch % every and epoch != phase.epochs:
                 return math.nan
             with averaged(self.model):
-                return rmse(self.labels[valid], predict_views(self.model, self.images[valid], seen, 2 * run.batch_size))
+                model = self.network.for_prediction().model
+                return rmse(self.labels[valid], predict_views(model, self.images[valid], seen, 2 * run.batch_size))
 
         bar = tqdm(total=total, initial=done * steps, desc=f"{run.name} fold {fold}", unit="step", leave=False)
         best = checkpoint.with_name("best.weights.h5")
@@ -161,7 +163,7 @@ class Trainer:
                 jit_compile=runtime.compile_by_xla() and phase == "fine-tune",
             )
             model.optimizer.build(model.trainable_variables)
-            self._compiled[phase] = [np.array(v) for v in model.optimizer.variables]
+            self._compiled[phase] = [ops.convert_to_numpy(v).copy() for v in model.optimizer.variables]
         for variable, value in zip(model.optimizer.variables, self._compiled[phase], strict=True):
             variable.assign(value)
         for variable, average in _averages(model):
@@ -203,7 +205,7 @@ def _averages(model: keras.Model) -> Iterator[tuple[keras.Variable, keras.Variab
 def averaged(model: keras.Model) -> Iterator[None]:
     """Within the block the model holds the moving averages of its weights."""
     pairs = list(_averages(model))
-    raw = [np.array(variable) for variable, _ in pairs]
+    raw = [ops.convert_to_numpy(variable).copy() for variable, _ in pairs]
     for variable, average in pairs:
         variable.assign(average)
     try:

@@ -104,7 +104,7 @@ class Standardise(keras.layers.Layer):
 
     def of(self, features: np.ndarray) -> np.ndarray:
         """Standardised features (n, d) as an array."""
-        return (features - np.array(self.mean)) * np.array(self.scale)
+        return (features - ops.convert_to_numpy(self.mean)) * ops.convert_to_numpy(self.scale)
 
     def call(self, features: keras.KerasTensor) -> keras.KerasTensor:
         """Standardised features."""

@@ -12,12 +12,20 @@ from pipeline.backbones import BACKBONES
 from pipeline.config import Run
 from pipeline.core import views
 from pipeline.errors import UserError
-from pipeline.nn import runtime
+from pipeline.nn import folding, runtime
 from pipeline.nn.augment import Warp
 from pipeline.nn.head import build_head
 from pipeline.nn.weights import build_backbone, construct
 
 log = logging.getLogger(__name__)
+
+
+class Folded(NamedTuple):
+    """A network's twin for prediction, without normalisations: the same answers sooner."""
+
+    model: keras.Model
+    features: keras.Model
+    backbone: keras.Model
 
 
 class Network(NamedTuple):
@@ -27,7 +35,13 @@ class Network(NamedTuple):
     features: keras.Model  # the same inputs -> pooled features (n, d)
     head: keras.Model  # pooled features -> vote fractions
     backbone: keras.Model
+    twin: Folded
     facts: dict[str, Any]  # where the weights came from, parameters, precision and its reason
+
+    def for_prediction(self) -> Folded:
+        """The twin, with the weights as they are now."""
+        folding.fill(self.twin.backbone, self.backbone)
+        return self.twin
 
 
 @keras.saving.register_keras_serializable("galaxy")
@@ -73,15 +87,9 @@ def build(
         backbone, origin = construct(run.backbone, size, None), {"source": "trained"}
     else:
         backbone, origin = build_backbone(run.backbone, size, given, run.on_missing_weights)
-    inputs = {
-        "image": keras.Input((stored, stored, 3), dtype="uint8", name="image"),
-        "view": keras.Input((2, 3), dtype="float32", name="view"),
-    }
-    pixels = Scale(row.scaling, name="scale")(Warp(size, name="warp")(inputs["image"], inputs["view"]))
-    pooled = _pool(backbone, pixels, run.pooling)
-    features = keras.Model(inputs, pooled, name="features")
-    head = build_head(run, pooled.shape[-1])
-    model = keras.Model(inputs, head(pooled), name=run.name.replace(".", "_"))
+    features = _features(backbone, run, stored, size)
+    head = build_head(run, features.output_shape[-1])
+    model = keras.Model(features.input, head(features.output), name=run.name.replace(".", "_"))
     _freeze(backbone, run)
     facts = {
         "weights": origin,
@@ -92,7 +100,24 @@ def build(
     }
     if not trained_as:
         log.info("train      %s: %s weights, %s: %s", run.name, origin["source"], policy, reason)
-    return Network(model, features, head, backbone, facts)
+    return Network(model, features, head, backbone, _folded(backbone, head, run, stored, size), facts)
+
+
+def _folded(backbone: keras.Model, head: keras.Model, run: Run, stored: int, size: int) -> Folded:
+    bare = folding.clone(backbone)
+    features = _features(bare, run, stored, size)
+    return Folded(keras.Model(features.input, head(features.output), name="folded"), features, bare)
+
+
+def _features(backbone: keras.Model, run: Run, stored: int, size: int) -> keras.Model:
+    """{"image", "view"} -> pooled features."""
+    inputs = {
+        "image": keras.Input((stored, stored, 3), dtype="uint8", name="image"),
+        "view": keras.Input((2, 3), dtype="float32", name="view"),
+    }
+    scaling = BACKBONES[run.backbone].scaling
+    pixels = Scale(scaling, name="scale")(Warp(size, name="warp")(inputs["image"], inputs["view"]))
+    return keras.Model(inputs, _pool(backbone, pixels, run.pooling), name="features")
 
 
 def _pool(backbone: keras.Model, pixels: keras.KerasTensor, pooling: str) -> keras.KerasTensor:

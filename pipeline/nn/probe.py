@@ -40,7 +40,8 @@ def measure(run: Run, *, stored: int, size: int, n_train: int) -> Speeds:
     precision, _ = runtime.choose_precision(run.precision, BACKBONES[run.backbone].constructor)
     built = network.build(run, stored=stored, size=size, seed=0, trained_as=precision)
     single = views.named("single")
-    whole = built.model if run.fine_tune.epochs else built.features
+    fast = built.for_prediction()
+    whole = fast.model if run.fine_tune.epochs else fast.features
 
     def forward() -> None:
         predict_views(whole, images, single, batch)

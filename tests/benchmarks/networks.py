@@ -143,7 +143,7 @@ def head_rows(quick: bool) -> Iterator[Row]:
     run = _run("mobilenetv2", head_phase={"epochs": epochs}, fine_tune={"epochs": 0})
     built = network.build(run, stored=size, size=size, seed=1)
     fold_of = np.arange(len(images)) % folds
-    features = partial(predict_views, built.features, images, views.named("single"), 64)
+    features = partial(predict_views, built.for_prediction().features, images, views.named("single"), 64)
 
     def ours() -> None:
         trainer = fit.Trainer(built, run, 1, images, labels, features())
@@ -204,7 +204,7 @@ def eight_views(run: Run, size: int, n: int, batches: tuple[int, ...]) -> Row:
     best = min(batches, key=lambda batch: seconds(partial(loop, batch))())
     return compare(
         f"8 views {run.backbone} {size} px",
-        seconds(lambda: predict_views(built.model, images, views.named("dihedral8"), 64)),
+        seconds(lambda: predict_views(built.for_prediction().model, images, views.named("dihedral8"), 64)),
         lambda: 8 * seconds(partial(loop, best))(),
         unit="s",
         goal="<= 1.05",

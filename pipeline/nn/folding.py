@@ -1,0 +1,68 @@
+"""A backbone without its BatchNormalization: in inference mode that is one factor and one shift per channel.
+
+A convolution takes both into its kernel and its bias, so the network answers the same with a third of the passes
+over its maps saved (Jacob et al. 2018, arXiv:1712.05877, section 3.2). For prediction only: training moves the
+kernels themselves.
+"""
+
+import keras
+import numpy as np
+
+CONVOLUTIONS = (keras.layers.Conv2D, keras.layers.DepthwiseConv2D)
+
+
+def clone(backbone: keras.Model) -> keras.Model:
+    """The same layers, each foldable normalisation an identity; weights are still to be set by `fill`.
+
+    The backbone itself where there is none to fold.
+    """
+    norms = _foldable(backbone)
+    if not norms:
+        return backbone
+    convolutions = {convolution.name for convolution in norms.values()}
+
+    def new(layer: keras.layers.Layer) -> keras.layers.Layer:
+        if layer.name in norms:
+            return keras.layers.Identity(name=layer.name)
+        more = {"use_bias": True} if layer.name in convolutions else {}
+        return layer.__class__.from_config(layer.get_config() | more)
+
+    def call(layer: keras.layers.Layer, *args, **kwargs):
+        return layer(*args) if isinstance(layer, keras.layers.Identity) else layer(*args, **kwargs)  # a mask, else
+
+    return keras.models.clone_model(backbone, clone_function=new, call_function=call)
+
+
+def fill(folded: keras.Model, backbone: keras.Model) -> None:
+    """Give a clone the weights that make it answer as the backbone does in inference mode."""
+    if folded is backbone:
+        return
+    norms = _foldable(backbone)
+    after = {convolution.name: backbone.get_layer(name) for name, convolution in norms.items()}
+    for layer in backbone.layers:
+        if layer.name in after:
+            folded.get_layer(layer.name).set_weights(_folded(layer, after[layer.name]))
+        elif layer.weights and layer.name not in norms:
+            folded.get_layer(layer.name).set_weights(layer.get_weights())
+
+
+def _foldable(backbone: keras.Model) -> dict[str, keras.layers.Layer]:
+    """Name of a normalisation -> the linear convolution that feeds it and nothing else."""
+    found, asked_for = {}, {id(tensor) for tensor in backbone.outputs}
+    for layer in backbone.layers:
+        if isinstance(layer, keras.layers.BatchNormalization):
+            before = layer.input._keras_history.operation
+            linear = isinstance(before, CONVOLUTIONS) and before.activation is keras.activations.linear
+            if linear and len(before._outbound_nodes) == 1 and id(before.output) not in asked_for:
+                found[layer.name] = before
+    return found
+
+
+def _folded(convolution: keras.layers.Layer, norm: keras.layers.BatchNormalization) -> list[np.ndarray]:
+    kernel, *bias = convolution.get_weights()
+    *scale_and_shift, mean, variance = norm.get_weights()
+    factor = (scale_and_shift.pop(0) if norm.scale else 1.0) / np.sqrt(variance + norm.epsilon)
+    shift = (scale_and_shift.pop() if norm.center else 0.0) + ((bias[0] if bias else 0.0) - mean) * factor
+    if isinstance(convolution, keras.layers.DepthwiseConv2D):  # kernel (h, w, channels, multiplier)
+        return [kernel * factor.reshape(kernel.shape[2:]), shift]
+    return [kernel * factor, shift]
