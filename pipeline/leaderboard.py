@@ -124,9 +124,14 @@ def cost_of_run(store: Store, plan: Plan, run: str) -> tuple[float, float, float
         which = f"--plan {plan.name} --run {run} --fold {fold}"
         trained.append(whole(store.trained(run, fold), f"python -m pipeline.train {which}").record())
         predicted.append(whole(store.predicted(run, fold), f"python -m pipeline.predict {which}").record())
-    seconds = sum(_number(record, "train_seconds") for record in trained)
-    rates = [_number(record, "images_per_second") for record in predicted]
-    return _number(trained[0], "params"), seconds, len(rates) / sum(1 / rate for rate in rates)
+    features = store.features(run).record() or {}  # of the frozen backbone, for all folds
+    seconds = sum(_number(record, "train_seconds") for record in trained) + features.get("seconds", 0)
+    if plan.run(run).fine_tune.epochs:
+        rates = [_number(record, "images_per_second") for record in predicted]
+        rate = len(rates) / sum(1 / rate for rate in rates)
+    else:  # only the head differs between folds: a galaxy costs its features
+        rate = _number(features, "images_per_second")
+    return _number(trained[0], "params"), seconds, rate
 
 
 def to_markdown(frame: pd.DataFrame) -> str:

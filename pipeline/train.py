@@ -12,6 +12,7 @@ An interrupted fold goes on after its last whole epoch.
 
 import json
 import logging
+import time
 from itertools import groupby
 from typing import TYPE_CHECKING
 
@@ -73,13 +74,15 @@ def frozen_features(built: "Network", unit: units.Unit, plan: Plan, images: np.n
     # the plan says "imagenet" also where the network was missing and chance took its place
     if fresh or unit.state()[0] != "complete" or unit.artifact.record().get("weights") != start:
         unit.artifact.begin()
+        started = time.monotonic()
         with tqdm(total=len(images), desc=unit.label, unit="galaxy", leave=False) as bar:
             made = predict_views(
                 built.for_prediction().features, images, views.named(unit.spec["views"]), 64, bar.update
             )
         with atomic(path) as temporary:
             np.save(temporary, made)
-        unit.finish(weights=start)
+        seconds = time.monotonic() - started
+        unit.finish(weights=start, seconds=seconds, images_per_second=len(images) / seconds)
     return np.load(path)
 
 
