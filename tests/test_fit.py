@@ -5,7 +5,7 @@ import pytest
 
 from pipeline.core import views
 from pipeline.core.metrics import rmse
-from pipeline.nn import data, fit
+from pipeline.nn import callbacks, data, fit
 from pipeline.nn.history import History
 from pipeline.nn.predict import predict_views
 
@@ -94,10 +94,10 @@ def interrupted(trainer, folder, monkeypatch, at: type, epoch: int) -> None:
 
 
 INTERRUPTIONS = {
-    "before the first checkpoint": (fit._Epoch, 1),
-    "after the first epoch": (fit._Checkpoint, 1),
-    "before the last checkpoint": (fit._Epoch, 2),
-    "after the last epoch": (fit._Checkpoint, 2),
+    "before the first checkpoint": (callbacks.Epoch, 1),
+    "after the first epoch": (callbacks.Checkpoint, 1),
+    "before the last checkpoint": (callbacks.Epoch, 2),
+    "after the last epoch": (callbacks.Checkpoint, 2),
 }
 
 
@@ -122,7 +122,7 @@ def test_a_loss_that_is_no_number_stops_the_fold(trainer, tmp_path, monkeypatch)
             yield batch, labels * np.nan
 
     monkeypatch.setattr(data, "training_batches", spoilt)
-    with pytest.raises(fit.Diverged, match=r"tiny fold 0: the loss is nan in epoch 1; lower the learning rate"):
+    with pytest.raises(callbacks.Diverged, match=r"tiny fold 0: the loss is nan in epoch 1; lower the learning rate"):
         run_fold(trainer, tmp_path)
 
 
@@ -152,6 +152,6 @@ def test_patience_keeps_the_best_epoch_and_reports_its_score(trainer, tmp_path, 
 
 def test_a_fold_interrupted_after_it_stopped_early_trains_no_further(trainer, tmp_path, monkeypatch):
     patient(trainer, monkeypatch, [0.1, 0.2, 0.3], 1)
-    interrupted(trainer, tmp_path, monkeypatch, fit._Checkpoint, 2)
+    interrupted(trainer, tmp_path, monkeypatch, callbacks.Checkpoint, 2)
     facts = run_fold(trainer, tmp_path)
     assert (facts["val_rmse"], facts["epochs"]) == (0.1, 4)

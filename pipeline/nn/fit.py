@@ -5,10 +5,7 @@ The network is built and traced once; a fold starts by putting back its first we
 
 import logging
 import math
-import os
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,21 +17,15 @@ from tqdm import tqdm
 from pipeline.config import Run
 from pipeline.core import views
 from pipeline.core.metrics import rmse
-from pipeline.errors import UserError
 from pipeline.nn import data, runtime
+from pipeline.nn.callbacks import Best, Checkpoint, Epoch, averaged, averages, is_over, plain, score_of
 from pipeline.nn.head import start_at_mean, start_at_ridge
 from pipeline.nn.history import History
 from pipeline.nn.network import Network
 from pipeline.nn.predict import predict_head, predict_views
 
 log = logging.getLogger(__name__)
-
-
 SCORES = 10  # how often a fold is scored while it trains, where early stopping does not need every epoch
-
-
-class Diverged(UserError):
-    """The loss of a fold became NaN or infinite."""
 
 
 class Trainer:
@@ -71,8 +62,8 @@ class Trainer:
         checkpoint.unlink(missing_ok=True)
         seconds = sum(row["seconds"] for row in history.rows)
         facts = {"train_seconds": seconds, "wall_seconds": time.monotonic() - started, "epochs": len(history.rows)}
-        kept = min(history.of("fine-tune"), key=_score) if self.run.fine_tune.patience else history.rows[-1]
-        return facts | {"val_rmse": _score(kept)}
+        kept = min(history.of("fine-tune"), key=score_of) if self.run.fine_tune.patience else history.rows[-1]
+        return facts | {"val_rmse": score_of(kept)}
 
     def _fit_head(self, train: np.ndarray, valid: np.ndarray, fold: int, history: History) -> None:
         """First phase: the head on the frozen backbone's features."""
@@ -93,7 +84,7 @@ class Trainer:
             batch_size=batch_size,
             epochs=phase.epochs,
             verbose=0,
-            callbacks=[_Epoch(history, "head", score, bar, seed=(self.seed, fold, 0), per_batch=False)],
+            callbacks=[Epoch(history, "head", score, bar, seed=(self.seed, fold, 0), per_batch=False)],
         )
         bar.close()
 
@@ -105,7 +96,7 @@ class Trainer:
         self.prepare("fine-tune", self.model, phase.learning_rate, total, warmup=phase.warmup, ema=phase.ema)
         if checkpoint.is_file():
             self.model.load_weights(checkpoint)
-        done = int(_plain(self.model.optimizer).iterations) // steps
+        done = int(plain(self.model.optimizer).iterations) // steps
         history.keep("fine-tune", done)
         stream = data.training_batches(
             self.images,
@@ -129,16 +120,16 @@ class Trainer:
 
         bar = tqdm(total=total, initial=done * steps, desc=f"{run.name} fold {fold}", unit="step", leave=False)
         best = checkpoint.with_name("best.weights.h5")
-        keep = [_Best(self.network.model, self.model, history, best, phase.patience)] if phase.patience else []
-        epoch = _Epoch(history, "fine-tune", score, bar, seed=(self.seed, fold, 1), per_batch=True)
-        if done < phase.epochs and not _is_over(history, phase.patience):
+        keep = [Best(self.network.model, self.model, history, best, phase.patience)] if phase.patience else []
+        epoch = Epoch(history, "fine-tune", score, bar, seed=(self.seed, fold, 1), per_batch=True)
+        if done < phase.epochs and not is_over(history, phase.patience):
             self.model.fit(
                 stream,
                 steps_per_epoch=steps,
                 epochs=phase.epochs,
                 initial_epoch=done,
                 verbose=0,
-                callbacks=[epoch, *keep, _Checkpoint(checkpoint)],
+                callbacks=[epoch, *keep, Checkpoint(checkpoint)],
             )
         else:  # interrupted after its last epoch
             self.model.optimizer.finalize_variable_values(self.model.trainable_variables)
@@ -166,7 +157,7 @@ class Trainer:
             self._compiled[phase] = [ops.convert_to_numpy(v).copy() for v in model.optimizer.variables]
         for variable, value in zip(model.optimizer.variables, self._compiled[phase], strict=True):
             variable.assign(value)
-        for variable, average in _averages(model):
+        for variable, average in averages(model):
             average.assign(variable)
 
 
@@ -187,111 +178,3 @@ def _cosine(rate: float, total: int, warmup: float) -> keras.optimizers.schedule
 def _seed(seed: int, fold: int) -> int:
     """One 31-bit number from plan seed and fold."""
     return int(np.random.SeedSequence((seed, fold)).generate_state(1)[0] >> 1)
-
-
-def _plain(optimizer: keras.optimizers.Optimizer) -> keras.optimizers.Optimizer:
-    """The optimiser itself, without the loss scaling that float16 puts around it."""
-    return getattr(optimizer, "inner_optimizer", optimizer)
-
-
-def _averages(model: keras.Model) -> Iterator[tuple[keras.Variable, keras.Variable]]:
-    """(weight, its moving average) pairs; none where the optimiser keeps no average."""
-    optimizer = _plain(model.optimizer)
-    if optimizer.use_ema:
-        yield from zip(optimizer._trainable_variables, optimizer._model_variables_moving_average, strict=True)
-
-
-@contextmanager
-def averaged(model: keras.Model) -> Iterator[None]:
-    """Within the block the model holds the moving averages of its weights."""
-    pairs = list(_averages(model))
-    raw = [ops.convert_to_numpy(variable).copy() for variable, _ in pairs]
-    for variable, average in pairs:
-        variable.assign(average)
-    try:
-        yield
-    finally:
-        for (variable, _), value in zip(pairs, raw, strict=True):
-            variable.assign(value)
-
-
-def _reseed(model: keras.Model, seed: tuple[int, ...]) -> None:
-    """Let dropout go on from `seed`, so that an epoch does not depend on what was trained before it."""
-    states = [variable for variable in model.variables if variable.name == "seed_generator_state"]
-    values = np.random.SeedSequence(seed).generate_state(2 * len(states)) >> 1
-    for state, value in zip(states, values.reshape(-1, 2), strict=True):
-        state.assign(value.astype(state.dtype))
-
-
-class _Epoch(keras.callbacks.Callback):
-    """Scores each epoch, writes its row of the history, moves the bar; stops the fold where the loss is not finite."""
-
-    def __init__(self, history: History, phase: str, score, bar: tqdm, *, seed: tuple[int, ...], per_batch: bool):
-        super().__init__()
-        self.history, self.phase, self.score, self.bar = history, phase, score, bar
-        self.seed, self.per_batch = seed, per_batch
-
-    def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
-        self.started = time.monotonic()
-        _reseed(self.model, (*self.seed, epoch))
-
-    def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
-        if self.per_batch:
-            self.bar.update(1)
-
-    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
-        if not math.isfinite(logs["loss"]):
-            raise Diverged(f"{self.bar.desc}: the loss is {logs['loss']} in epoch {epoch + 1}; lower the learning rate")
-        value = self.score(epoch + 1)
-        self.history.append(
-            phase=self.phase,
-            epoch=epoch + 1,
-            loss=logs["loss"],
-            rmse=logs["rmse"],
-            val_rmse=value,
-            learning_rate=float(self.model.optimizer.learning_rate),
-            seconds=time.monotonic() - self.started,
-        )
-        if math.isfinite(value):
-            self.bar.set_postfix_str(f"RMSE {value:.4f}", refresh=False)
-        if not self.per_batch:
-            self.bar.update(1)
-
-
-def _score(row: dict) -> float:
-    """The RMSE on the held-out galaxies of an epoch's row."""
-    return row["val_rmse"]
-
-
-def _is_over(history: History, patience: int) -> bool:
-    """Whether `patience` epochs of fine-tuning (0: never) have gone by without a better one."""
-    scores = [_score(row) for row in history.of("fine-tune")]
-    return bool(patience and scores) and len(scores) - 1 - int(np.argmin(scores)) >= patience
-
-
-class _Best(keras.callbacks.Callback):
-    """Keeps the averaged weights of the best epoch and stops after `patience` epochs without a better one."""
-
-    def __init__(self, bare: keras.Model, model: keras.Model, history: History, path: Path, patience: int):
-        super().__init__()
-        self.bare, self.trained, self.history, self.path, self.patience = bare, model, history, path, patience
-
-    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
-        rows = self.history.of("fine-tune")
-        if min(rows, key=_score) is rows[-1]:
-            with averaged(self.trained):
-                self.bare.save_weights(self.path)
-        self.model.stop_training = _is_over(self.history, self.patience)
-
-
-class _Checkpoint(keras.callbacks.Callback):
-    """After each epoch: weights, averages and optimiser state, so that an interrupted fold goes on."""
-
-    def __init__(self, path: Path):
-        super().__init__()
-        self.path = path
-
-    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
-        temporary = self.path.with_name("." + self.path.name)
-        self.model.save_weights(temporary)
-        os.replace(temporary, self.path)

@@ -1,0 +1,128 @@
+"""What happens between the epochs of a fit: moving averages, scores, the history, checkpoints, early stopping."""
+
+import math
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import keras
+import numpy as np
+from keras import ops
+from tqdm import tqdm
+
+from pipeline.errors import UserError
+from pipeline.nn.history import History
+
+
+class Diverged(UserError):
+    """The loss of a fold became NaN or infinite."""
+
+
+def plain(optimizer: keras.optimizers.Optimizer) -> keras.optimizers.Optimizer:
+    """The optimiser itself, without the loss scaling that float16 puts around it."""
+    return getattr(optimizer, "inner_optimizer", optimizer)
+
+
+def averages(model: keras.Model) -> Iterator[tuple[keras.Variable, keras.Variable]]:
+    """(weight, its moving average) pairs; none where the optimiser keeps no average."""
+    optimizer = plain(model.optimizer)
+    if optimizer.use_ema:
+        yield from zip(optimizer._trainable_variables, optimizer._model_variables_moving_average, strict=True)
+
+
+@contextmanager
+def averaged(model: keras.Model) -> Iterator[None]:
+    """Within the block the model holds the moving averages of its weights."""
+    pairs = list(averages(model))
+    raw = [ops.convert_to_numpy(variable).copy() for variable, _ in pairs]
+    for variable, average in pairs:
+        variable.assign(average)
+    try:
+        yield
+    finally:
+        for (variable, _), value in zip(pairs, raw, strict=True):
+            variable.assign(value)
+
+
+def _reseed(model: keras.Model, seed: tuple[int, ...]) -> None:
+    """Let dropout go on from `seed`, so that an epoch does not depend on what was trained before it."""
+    states = [variable for variable in model.variables if variable.name == "seed_generator_state"]
+    values = np.random.SeedSequence(seed).generate_state(2 * len(states)) >> 1
+    for state, value in zip(states, values.reshape(-1, 2), strict=True):
+        state.assign(value.astype(state.dtype))
+
+
+class Epoch(keras.callbacks.Callback):
+    """Scores each epoch, writes its row of the history, moves the bar; stops the fold where the loss is not finite."""
+
+    def __init__(self, history: History, phase: str, score, bar: tqdm, *, seed: tuple[int, ...], per_batch: bool):
+        super().__init__()
+        self.history, self.phase, self.score, self.bar = history, phase, score, bar
+        self.seed, self.per_batch = seed, per_batch
+
+    def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
+        self.started = time.monotonic()
+        _reseed(self.model, (*self.seed, epoch))
+
+    def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
+        if self.per_batch:
+            self.bar.update(1)
+
+    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
+        if not math.isfinite(logs["loss"]):
+            raise Diverged(f"{self.bar.desc}: the loss is {logs['loss']} in epoch {epoch + 1}; lower the learning rate")
+        value = self.score(epoch + 1)
+        self.history.append(
+            phase=self.phase,
+            epoch=epoch + 1,
+            loss=logs["loss"],
+            rmse=logs["rmse"],
+            val_rmse=value,
+            learning_rate=float(self.model.optimizer.learning_rate),
+            seconds=time.monotonic() - self.started,
+        )
+        if math.isfinite(value):
+            self.bar.set_postfix_str(f"RMSE {value:.4f}", refresh=False)
+        if not self.per_batch:
+            self.bar.update(1)
+
+
+def score_of(row: dict) -> float:
+    """The RMSE on the held-out galaxies of an epoch's row."""
+    return row["val_rmse"]
+
+
+def is_over(history: History, patience: int) -> bool:
+    """Whether `patience` epochs of fine-tuning (0: never) have gone by without a better one."""
+    scores = [score_of(row) for row in history.of("fine-tune")]
+    return bool(patience and scores) and len(scores) - 1 - int(np.argmin(scores)) >= patience
+
+
+class Best(keras.callbacks.Callback):
+    """Keeps the averaged weights of the best epoch and stops after `patience` epochs without a better one."""
+
+    def __init__(self, bare: keras.Model, model: keras.Model, history: History, path: Path, patience: int):
+        super().__init__()
+        self.bare, self.trained, self.history, self.path, self.patience = bare, model, history, path, patience
+
+    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
+        rows = self.history.of("fine-tune")
+        if min(rows, key=score_of) is rows[-1]:
+            with averaged(self.trained):
+                self.bare.save_weights(self.path)
+        self.model.stop_training = is_over(self.history, self.patience)
+
+
+class Checkpoint(keras.callbacks.Callback):
+    """After each epoch: weights, averages and optimiser state, so that an interrupted fold goes on."""
+
+    def __init__(self, path: Path):
+        super().__init__()
+        self.path = path
+
+    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
+        temporary = self.path.with_name("." + self.path.name)
+        self.model.save_weights(temporary)
+        os.replace(temporary, self.path)
