@@ -8,12 +8,15 @@ cannot be measured here is named and the rest goes on.
 
 import argparse
 import json
+import os
 import platform
 import sys
 import tempfile
 from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
+
+os.environ["TQDM_DISABLE"] = "1"  # the table is the progress; read when tqdm is imported
 
 from tests.benchmarks import files
 from tests.benchmarks.measure import Row

@@ -29,6 +29,9 @@ name = "a"
 backbone = "vgg16"
 crop = "half"
 head_phase = { epochs = 1 }
+[[ensembles]]
+name = "final"
+runs = ["a"]
 """
 
 

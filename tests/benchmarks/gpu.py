@@ -3,10 +3,10 @@
 from collections.abc import Iterator
 
 from pipeline.config import Run, load_plan
-from pipeline.nn import data, fit, network, runtime
+from pipeline.nn import data, fit, runtime
 from tests.benchmarks.files import COMPETITION
 from tests.benchmarks.measure import Row, once
-from tests.benchmarks.networks import eight_views, feed, galaxies
+from tests.benchmarks.networks import built_of, eight_views, feed, galaxies
 
 BACKBONES = ("vgg16", "resnet50", "efficientnetb0", "efficientnetv2s")
 SIZE = 224
@@ -17,7 +17,7 @@ def rows(quick: bool) -> Iterator[Row]:
     if not runtime.gpus():
         raise RuntimeError("no GPU is seen by Keras's backend here; nothing is extrapolated from a CPU")
     for name in BACKBONES:
-        run = load_plan("competition").run(name).model_copy(update={"on_missing_weights": "random"})
+        run = load_plan("competition").run(name)
         fed = feed(run, SIZE, steps=10 if quick else 50)
         yield fed
         epoch = COMPETITION[0] / fed.ours, COMPETITION[0] / fed.reference
@@ -38,7 +38,7 @@ def _largest_batch(run: Run, limit: int = 4096) -> int:
 
 def _fits(run: Run) -> bool:
     images, labels = galaxies(run.batch_size, SIZE)
-    built = network.build(run, stored=SIZE, size=SIZE, seed=1)
+    built = built_of(run, stored=SIZE, size=SIZE)
     trainer = fit.Trainer(built, run, 1, images, labels, None)
     trainer.prepare("fine-tune", trainer.model, 1e-5, 1000, warmup=0.0, ema=0.999)
     batches = data.training_batches(

@@ -21,7 +21,7 @@ BATCH = 32
 
 
 def _run(backbone: str, **more) -> Run:
-    made = {"name": backbone, "backbone": backbone, "crop": "c", "batch_size": BATCH, "on_missing_weights": "random"}
+    made = {"name": backbone, "backbone": backbone, "crop": "c", "batch_size": BATCH}
     return Run.model_validate(made | {"augment": AUGMENT, "fine_tune": {"epochs": 1}} | more)
 
 
@@ -29,6 +29,12 @@ def galaxies(n: int, stored: int) -> tuple[np.ndarray, np.ndarray]:
     """Noise in the shape of crops (n, stored, stored, 3) and labels (n, 37): no stage's speed depends on pixels."""
     rng = np.random.default_rng(0)
     return rng.integers(0, 256, (n, stored, stored, 3), np.uint8), rng.random((n, 37), np.float32)
+
+
+def built_of(run: Run, *, stored: int, size: int) -> network.Network:
+    """A network at random weights: none are looked for."""
+    precision, _ = runtime.choose_precision(run.precision, network.BACKBONES[run.backbone].constructor)
+    return network.build(run, stored=stored, size=size, seed=1, trained_as=precision)
 
 
 def bare(built: network.Network, run: Run, size: int) -> keras.Model:
@@ -49,7 +55,7 @@ def feed(run: Run, size: int, steps: int) -> Row:
     """A training step on the augmented stream, against the same step on one resident batch without augmentation."""
     stored, batch = size * 5 // 4, run.batch_size
     images, labels = galaxies(20 * batch, stored)
-    built = network.build(run, stored=stored, size=size, seed=1)
+    built = built_of(run, stored=stored, size=size)
     trainer = fit.Trainer(built, run, 1, images, labels, None)
     trainer.prepare("fine-tune", trainer.model, 1e-5, 1000, warmup=0.0, ema=0.99)
     resident = bare(built, run, size)
@@ -101,12 +107,12 @@ def notebook_rows(folder: Path, quick: bool) -> Iterator[Row]:
         for batch, _ in islice(stream, n // BATCH):
             warp(keras.ops.convert_to_tensor(batch["image"]), keras.ops.convert_to_tensor(batch["view"]))
 
-    frame = pd.DataFrame(labels, columns=COLUMNS).assign(name=[f"{i}.jpg" for i in range(n)])
+    frame = pd.DataFrame(labels, columns=list(COLUMNS)).assign(name=[f"{i}.jpg" for i in range(n)])
     generator = tf.keras.preprocessing.image.ImageDataGenerator(
         rotation_range=180, zoom_range=0.2, horizontal_flip=True, vertical_flip=True
     )
     flow = generator.flow_from_dataframe(
-        frame, folder, "name", COLUMNS, target_size=(size, size), class_mode="raw", batch_size=BATCH, verbose=0
+        frame, folder, "name", list(COLUMNS), target_size=(size, size), class_mode="raw", batch_size=BATCH, verbose=0
     )
     dataset = _tf_data(tf, [str(folder / name) for name in frame["name"]], size)
     for name, goal, theirs in (
@@ -141,7 +147,7 @@ def head_rows(quick: bool) -> Iterator[Row]:
     epochs, folds, size = 15, 5, 96
     images, labels = galaxies(128 if quick else 512, size)
     run = _run("mobilenetv2", head_phase={"epochs": epochs}, fine_tune={"epochs": 0})
-    built = network.build(run, stored=size, size=size, seed=1)
+    built = built_of(run, stored=size, size=size)
     fold_of = np.arange(len(images)) % folds
     features = partial(predict_views, built.for_prediction().features, images, views.named("single"), 64)
 
@@ -171,7 +177,7 @@ def fold_rows() -> Iterator[Row]:
     kept: list[fit.Trainer] = []
 
     def first() -> None:
-        built = network.build(run, stored=size, size=size, seed=1)
+        built = built_of(run, stored=size, size=size)
         kept[:] = [fit.Trainer(built, run, 1, images, labels, None)]
         kept[0].fit(*half, 0, Path(mkdtemp()))
 
@@ -192,7 +198,7 @@ def eight_views(run: Run, size: int, n: int, batches: tuple[int, ...]) -> Row:
     """Eight views of a galaxy, against eight passes of a bare loop at its best batch size."""
     stored = size * 5 // 4
     images, _ = galaxies(n, stored)
-    built = network.build(run, stored=stored, size=size, seed=1)
+    built = built_of(run, stored=stored, size=size)
     model, ready = bare(built, run, size), images[:, :size, :size].astype(np.float32)
 
     def loop(batch: int) -> None:
@@ -220,7 +226,7 @@ def precision_rows(quick: bool) -> Iterator[Row]:
         for precision in ("float32", "mixed_bfloat16"):
             run = _run(backbone, precision=precision)
             images, labels = galaxies(BATCH, 96)
-            built = network.build(run, stored=96, size=96, seed=1)
+            built = built_of(run, stored=96, size=96)
             trainer = fit.Trainer(built, run, 1, images, labels, None)
             trainer.prepare("fine-tune", trainer.model, 1e-5, 1000, warmup=0.0, ema=0.0)
             batches = _stream(images, labels, run)
