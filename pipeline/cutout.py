@@ -36,7 +36,7 @@ def cut(data: bytes, crops: Sequence[Crop]) -> list[np.ndarray]:
         if half not in decoded:
             decoded[half] = decode(data, half)
         region = crop.size if half else max(1, round(crop.region * side / SIDE))
-        made.append(resize(centre(decoded[half], region), crop.size)[..., ::-1])
+        made.append(cv2.cvtColor(resize(centre(decoded[half], region), crop.size), cv2.COLOR_BGR2RGB))
     return made
 
 
