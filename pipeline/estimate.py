@@ -12,6 +12,7 @@ in a picture: about ten seconds a run on a GPU or for small images. Hours are of
 
 import contextlib
 import io
+import logging
 import os
 import resource
 import subprocess
@@ -166,6 +167,7 @@ def main(argv: list[str] | None = None) -> None:
     made.add_argument("--price", type=float, help="what an hour of this machine costs, in any currency")
     request = cli.parse(made, argv)
     options = request.options
+    logging.getLogger("pipeline.nn").setLevel(logging.WARNING)  # the probe's own training is nobody's news
     for line in table(request.plan, request.store, estimate=options.estimate, price=options.price):
         print(line, flush=True)
 
