@@ -64,9 +64,16 @@ class Artifact:
         self.record_path.parent.mkdir(parents=True, exist_ok=True)
         self.record_path.unlink(missing_ok=True)
 
-    def finish(self, spec: dict[str, Any], made_from: dict[str, str | None], **facts: Any) -> dict[str, Any]:
-        """Digest the files and write the record; returns it."""
-        entries = {p.name: {"bytes": p.stat().st_size, "sha256": file_digest(p)} for p in self.files}
+    def finish(
+        self,
+        spec: dict[str, Any],
+        made_from: dict[str, str | None],
+        digests: dict[Path, str] | None = None,
+        **facts: Any,
+    ) -> dict[str, Any]:
+        """Digest the files, but for those whose sha256 is given, and write the record; returns it."""
+        known = digests or {}
+        entries = {p.name: {"bytes": p.stat().st_size, "sha256": known.get(p) or file_digest(p)} for p in self.files}
         digest = hashlib.sha256(json.dumps(entries, sort_keys=True).encode()).hexdigest()
         record = {"spec": spec, "made_from": made_from, **facts, "digest": digest, "files": entries}
         record["made"] = {"at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), **_environment()}

@@ -8,7 +8,7 @@ import struct
 import zipfile
 import zlib
 from dataclasses import dataclass, fields
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -29,6 +29,7 @@ SPELLINGS = {  # the first that is there is taken: the corrected release before 
     "sample": ("all_zeros_benchmark", "all_ones_benchmark", "central_pixel_benchmark", "sample_submission"),
 }
 LARGEST = 1 << 26  # bytes of one image; the competition's have 20 KB
+USUAL_NAME = 96  # bytes of a name and its extra fields: one read brings them and the data
 LOCAL_HEADER = 30  # bytes before the name of a zip member
 
 
@@ -137,7 +138,7 @@ class Images:
 
     def fingerprint(self) -> dict[str, int | str]:
         """Count, and digest of every image's name, size and (in a zip) checksum; the folders above do not count."""
-        lines = sorted(f"{PurePosixPath(m.name).name} {m.size} {m.crc}" for m in self._members.values())
+        lines = sorted(f"{_file_name(m.name)} {m.size} {m.crc}" for m in self._members.values())
         return {"count": len(lines), "sha256": hashlib.sha256("\n".join(lines).encode()).hexdigest()}
 
 
@@ -159,7 +160,7 @@ def _infos(file: io.BufferedReader, path: Path) -> list[zipfile.ZipInfo]:
     except (zipfile.BadZipFile, NotImplementedError) as error:
         raise UserError(f"{path} is not a whole zip file ({error}): download it again") from None
     names = [info.filename for info in infos]
-    if outside := [n for n in names if n.startswith("/") or ".." in PurePosixPath(n).parts or n[1:2] == ":"]:
+    if outside := [n for n in names if n.startswith("/") or ".." in n.split("/") or n[1:2] == ":"]:
         raise UserError(f"{path}: {len(outside)} names point outside the archive (such as {outside[0]}); do not use it")
     return [info for info in infos if not info.is_dir() and not _is_litter(info.filename)]
 
@@ -170,10 +171,15 @@ def _list_folder(path: Path) -> list[Member]:
     for entry in os.scandir(path):
         inner = os.scandir(entry.path) if entry.is_dir() else [entry]
         for file in inner:
-            name = os.path.relpath(file.path, path)
+            name = file.name if file is entry else f"{entry.name}/{file.name}"
             if _is_image(name) and not _is_litter(name) and file.is_file():
                 members.append(Member(name, file.stat().st_size))
     return sorted(members)
+
+
+def _file_name(name: str) -> str:
+    """The last part of a path; pathlib takes ten times as long, which counts for 141,553 images."""
+    return name.rpartition("/")[2]
 
 
 def _is_image(name: str) -> bool:
@@ -182,7 +188,7 @@ def _is_image(name: str) -> bool:
 
 def _is_litter(name: str) -> bool:
     """What macOS and file managers leave behind."""
-    return any(part.startswith((".", "__MACOSX")) for part in PurePosixPath(name).parts)
+    return any(part.startswith((".", "__MACOSX")) for part in name.split("/"))
 
 
 def _by_id(members: list[Member], where: str) -> tuple[dict[int, Member], list[str]]:
@@ -190,7 +196,7 @@ def _by_id(members: list[Member], where: str) -> tuple[dict[int, Member], list[s
     known: dict[int, Member] = {}
     strange, twice = [], []
     for member in members:
-        stem = PurePosixPath(member.name).stem
+        stem = _file_name(member.name).rpartition(".")[0]
         if not (stem.isascii() and stem.isdecimal() and len(stem) <= 18):
             strange.append(member.name)
         elif int(stem) in known:
@@ -206,11 +212,13 @@ def _by_id(members: list[Member], where: str) -> tuple[dict[int, Member], list[s
 
 def _read_member(descriptor: int, member: Member) -> bytes:
     """The bytes of a zip member, checked; pread has no position, so threads do not disturb each other."""
-    header = os.pread(descriptor, LOCAL_HEADER, member.offset)
-    if header[:4] != b"PK\3\4" or len(header) < LOCAL_HEADER:
+    block = os.pread(descriptor, LOCAL_HEADER + USUAL_NAME + member.packed, member.offset)
+    if block[:4] != b"PK\3\4" or len(block) < LOCAL_HEADER:
         raise DamagedImage("is not where its zip says it is")
-    name_length, extra_length = struct.unpack("<HH", header[26:])
-    data = os.pread(descriptor, member.packed, member.offset + LOCAL_HEADER + name_length + extra_length)
+    begins = LOCAL_HEADER + sum(struct.unpack("<HH", block[26:LOCAL_HEADER]))  # the name and extra fields
+    data = block[begins : begins + member.packed]
+    if len(data) < member.packed:  # an unusually long name
+        data = os.pread(descriptor, member.packed, member.offset + begins)
     if member.method == zipfile.ZIP_DEFLATED:
         try:
             data = zlib.decompressobj(-zlib.MAX_WBITS).decompress(data, member.size + 1)

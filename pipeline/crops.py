@@ -4,21 +4,19 @@ reads   the competition's images where stage 0 found them, inputs/labels.parquet
 writes  crops/<crop>/{train,test}.npy uint8 (n, size, size, 3) RGB, {train,test}.ids.npy int64 (n,), ascending
 
 Every image is read and decoded once for all crops that are missing. Interrupted, the same command goes on after
-the last 2,048 finished rows. An image that cannot be used stops the stage or, where the plan says
+the last 256 finished rows. An image that cannot be used stops the stage or, where the plan says
 corrupt_images = "set-aside", leaves its row 0 and its id in the record's `set_aside`.
 
     python -m pipeline.crops --plan demo
 """
 
-import json
 import logging
 import os
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
-from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -27,129 +25,121 @@ import numpy as np
 from tqdm import tqdm
 
 from pipeline import cli, competition, cutout, units
-from pipeline.artifacts import Store, atomic, save_json
+from pipeline.artifacts import Store, atomic
 from pipeline.competition import Images
 from pipeline.config import Crop, Plan
 from pipeline.errors import DamagedImage, UserError
+from pipeline.rows import RowFile
 from pipeline.units import Unit
 
 log = logging.getLogger(__name__)
-CHUNK = 2048  # rows between two flushes: what an interruption costs at most
-PIECE = 32  # rows of one task of a thread
+CHUNK = 256  # rows between two flushes: what an interruption costs at most; two chunks fit in the last cache
+PIECE = 8  # rows of one task of a thread
 SPARE = 1 << 26  # bytes to leave free on the disk
 MANY = 10_000  # images from which on it is said beforehand what they will take
 
 
 class Partial:
-    """One array in the making: rows up to `done` are on disk, and a small record beside it says so.
-
-    A partial of another spec or of other inputs is thrown away, as is one that --force finds.
-    """
+    """One crop of one split in the making."""
 
     def __init__(self, unit: Unit, ids: np.ndarray):
         self.unit, self.ids = unit, ids
         self.crop = Crop(region=unit.spec["region"], size=unit.spec["size"])
-        self.final, self.ids_path = unit.artifact.files
-        self.path = self.final.with_name(f".{self.final.name}.partial")
-        self.progress_path = self.final.with_name(f".{self.final.stem}.progress.json")
-        self.shape = (len(ids), self.crop.size, self.crop.size, 3)
-        self.key = {"spec": unit.spec, "made_from": unit.made_from(), "shape": list(self.shape)}
-        self.done = 0
-        self.damaged: dict[int, str] = {}  # row -> why
-        self.array: np.ndarray | None = None
-
-    def missing_bytes(self) -> int:
-        """Bytes of disk that the array still needs."""
-        there = self.path.stat().st_blocks * 512 if self.path.exists() else 0
-        return max(0, int(np.prod(self.shape)) - there)
+        final, self.ids_path = unit.artifact.files
+        shape = (len(ids), self.crop.size, self.crop.size, 3)
+        self.file = RowFile(final, shape, {"spec": unit.spec, "made_from": unit.made_from()})
 
     def open(self) -> None:
         """Go on where an earlier call was interrupted, else begin; withdraws a record."""
         complete = self.unit.artifact.record() is not None  # and made anew, by --force or since it is outdated
         self.unit.artifact.begin()
-        if complete or not self._resume():
-            self.progress_path.unlink(missing_ok=True)
-            self.array = np.lib.format.open_memmap(self.path, mode="w+", dtype=np.uint8, shape=self.shape)
-            _reserve(self.path)
-
-    def _resume(self) -> bool:
-        try:
-            progress = json.loads(self.progress_path.read_text(encoding="utf-8"))
-            if progress["key"] != self.key:
-                return False
-            if not self.path.exists():  # killed between the renaming and the record
-                os.replace(self.final, self.path)
-            array = np.lib.format.open_memmap(self.path, mode="r+")
-        except (OSError, ValueError, KeyError):
-            return False
-        if array.shape != self.shape or array.dtype != np.uint8:
-            return False
-        self.array, self.done = array, progress["done"]
-        self.damaged = {int(row): why for row, why in progress["damaged"].items()}
-        return True
-
-    def advance(self, done: int, damaged: dict[int, str]) -> None:
-        """Rows up to `done` are written: put them on disk, let go of their memory, then say so."""
-        self.array.flush()
-        self.array = np.lib.format.open_memmap(self.path, mode="r+")
-        self.done, self.damaged = done, self.damaged | damaged
-        save_json(self.progress_path, {"key": self.key, "done": done, "damaged": self.damaged})
+        self.file.open(anew=complete)
 
     def finish(self, **facts: Any) -> None:
         """Give the files their names and write the record."""
-        self.array = None  # unmaps
         with atomic(self.ids_path) as temporary:
             np.save(temporary, self.ids)
-        os.replace(self.path, self.final)
-        set_aside = [int(self.ids[row]) for row in sorted(self.damaged)]
-        self.unit.finish(n=len(self.ids), set_aside=set_aside, **facts)
-        self.progress_path.unlink(missing_ok=True)
+        digest = self.file.finish()
+        set_aside = [int(self.ids[row]) for row in sorted(self.file.notes)]
+        self.unit.finish(n=len(self.ids), set_aside=set_aside, digests={self.file.final: digest}, **facts)
+        self.file.forget()
 
 
-def _reserve(path: Path) -> None:
-    """Take the file's room now: a full disk is an error here, but kills a process that writes to mapped memory."""
-    if hasattr(os, "posix_fallocate"):
-        with open(path, "rb+") as file:
-            os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
-
-
-def cut_rows(images: Images, rows: range | list[int], parts: list[Partial]) -> dict[int, str]:
-    """Write some rows of the arrays of `parts`; {row: why} of those that could not be made and are 0."""
+def cut_rows(images: Images, ids: np.ndarray, crops: list[Crop], targets: list[np.ndarray]) -> dict[int, str]:
+    """Cut images (k,) into one target (k, size, size, 3) a crop; {index: why} of those that cannot be and are 0."""
     damaged = {}
-    ids = parts[0].ids
-    for row in rows:
+    for i, galaxy_id in enumerate(ids):
+        rows = [target[i] for target in targets]
         try:
-            made = cutout.cut(images.read(ids[row]), [part.crop for part in parts])
+            cutout.cut(images.read(galaxy_id), crops, rows)
         except DamagedImage as error:
-            made, damaged[row] = [np.uint8(0)] * len(parts), str(error)
-        for part, pixels in zip(parts, made, strict=True):
-            part.array[row] = pixels
+            damaged[i] = str(error)
+            for row in rows:
+                row[...] = 0
     return damaged
+
+
+def retry(images: Images, part: Partial) -> None:
+    """Look at the damaged images of an earlier call again: they may have been mended since."""
+    rows = sorted(part.file.notes)
+    if rows:
+        target = np.empty((len(rows), *part.file.shape[1:]), np.uint8)
+        damaged = cut_rows(images, part.ids[rows], [part.crop], [target])
+        part.file.replace(dict(zip(rows, target, strict=True)), {rows[i]: why for i, why in damaged.items()})
 
 
 def fill(images: Images, parts: list[Partial], progress: Callable[[int], Any] = lambda _: None) -> int:
     """Make all missing rows of the arrays, each image decoded once, one thread a core; how many images that were.
 
-    OpenCV and reading let other threads run, and rows do not overlap, so threads write straight into the files.
+    OpenCV and reading let other threads run. While a chunk is cut, the one before is digested and written.
     """
-    n, first = len(parts[0].ids), min(part.done for part in parts)
+    ids, first = parts[0].ids, min(part.file.done for part in parts)
     cv2.setNumThreads(1)  # the images are the parallelism
-    for part in parts:  # an image may have been mended since
-        retry, part.damaged = sorted(part.damaged), {}
-        if retry:
-            part.advance(part.done, cut_rows(images, retry, [part]))
+    for part in parts:
+        retry(images, part)
     progress(first)
-    with ThreadPoolExecutor(cores()) as pool:
-        for start in range(first, n, CHUNK):
-            rows, active = range(n)[start : start + CHUNK], [part for part in parts if part.done <= start]
-            pieces = [rows[i : i + PIECE] for i in range(0, len(rows), PIECE)]
-            damaged: dict[int, str] = {}
-            for piece, found in zip(pieces, pool.map(partial(cut_rows, images, parts=active), pieces), strict=True):
-                damaged |= found
-                progress(len(piece))
-            for part in active:
-                part.advance(rows.stop, damaged)
-    return n - first
+    size = min(CHUNK, len(ids) - first)
+    buffers = [[np.empty((size, *part.file.shape[1:]), np.uint8) for part in parts] for _ in range(2)]
+    with ThreadPoolExecutor(cores()) as cutters, ThreadPoolExecutor(1) as writer:
+        written = []  # of the chunk before: its buffers are the next chunk's
+        for turn, (start, stop) in enumerate(chunks(first, len(ids), {part.file.done for part in parts})):
+            chunk = ids[start:stop]
+            wanted = [(p, b) for p, b in zip(parts, buffers[turn % 2], strict=True) if p.file.done <= start]
+            damaged = cut_chunk(cutters, images, chunk, wanted, progress)
+            for future in written:
+                future.result()
+            notes = {start + i: why for i, why in damaged.items()}
+            written = [writer.submit(part.file.append, buffer[: len(chunk)], notes) for part, buffer in wanted]
+        for future in written:
+            future.result()
+    return len(ids) - first
+
+
+def chunks(first: int, n: int, marks: set[int]) -> Iterator[tuple[int, int]]:
+    """(start, stop) of the chunks from `first` to n; none goes past a mark, where another array joins in."""
+    edges = sorted({*range(first, n, CHUNK), *(mark for mark in marks if mark > first), n})
+    return pairwise(edges)
+
+
+def cut_chunk(
+    cutters: ThreadPoolExecutor,
+    images: Images,
+    ids: np.ndarray,
+    wanted: list[tuple[Partial, np.ndarray]],
+    progress: Callable[[int], Any],
+) -> dict[int, str]:
+    """Cut images (k,) into the first k rows of the buffers, on all threads; {index: why} of the damaged ones."""
+    crops = [part.crop for part, _ in wanted]
+
+    def cut_piece(at: int) -> dict[int, str]:
+        found = cut_rows(images, ids[at : at + PIECE], crops, [buffer[at : at + PIECE] for _, buffer in wanted])
+        return {at + i: why for i, why in found.items()}
+
+    damaged: dict[int, str] = {}
+    for at, found in zip(starts := range(0, len(ids), PIECE), cutters.map(cut_piece, starts), strict=True):
+        damaged |= found
+        progress(len(ids[at : at + PIECE]))
+    return damaged
 
 
 def cores() -> int:
@@ -159,12 +149,11 @@ def cores() -> int:
 
 def forecast(images: Images, parts: list[Partial]) -> float:
     """Seconds that the missing rows will take, from every n-th image of 64 cut on one thread."""
-    ids, done = parts[0].ids, min(part.done for part in parts)
+    ids, done = parts[0].ids, min(part.file.done for part in parts)
     few = ids[:: max(1, len(ids) // 64)]
+    targets = [np.empty((len(few), *part.file.shape[1:]), np.uint8) for part in parts]
     began = time.perf_counter()
-    for galaxy_id in few:
-        with suppress(DamagedImage):
-            cutout.cut(images.read(galaxy_id), [part.crop for part in parts])
+    cut_rows(images, few, [part.crop for part in parts], targets)
     return (time.perf_counter() - began) * (len(ids) - done) / len(few) / cores()
 
 
@@ -195,21 +184,21 @@ def make(store: Store, split: str, parts: list[Partial], stop: bool) -> dict[int
     names = ", ".join(part.unit.label for part in parts)
     with open_images(store, split) as images, tqdm(total=len(images), desc=split, unit="image", disable=None) as bar:
         if len(images) >= MANY:
-            size, hours = sum(part.array.nbytes for part in parts) / 1e9, forecast(images, parts) / 3600
+            size, hours = sum(np.prod(part.file.shape) for part in parts) / 1e9, forecast(images, parts) / 3600
             log.info("%-10s %s: %s images, %.1f GB, about %.2f h", "crops", names, f"{len(images):,}", size, hours)
         made = fill(images, parts, bar.update)
     seconds = time.perf_counter() - began
     rate = round(made / seconds)
     for part in parts:
-        if not (stop and part.damaged):
+        if not (stop and part.file.notes):
             part.finish(seconds=round(seconds, 2), images_per_second=rate)
     log.info("%-10s %s: %s images in %.1f s (%s a second)", "crops", names, f"{made:,}", seconds, f"{rate:,}")
-    return {int(part.ids[row]): why for part in parts for row, why in part.damaged.items()}
+    return {int(part.ids[row]): why for part in parts for row, why in part.file.notes.items()}
 
 
 def check_disk(root: Path, parts: list[Partial]) -> None:
     """UserError where the arrays will not fit."""
-    need = sum(part.missing_bytes() for part in parts)
+    need = sum(part.file.missing_bytes() for part in parts)
     free = shutil.disk_usage(root).free
     if need + SPARE > free:
         raise UserError(

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from pipeline import competition, crops, cutout, inputs
-from pipeline.artifacts import Store
+from pipeline.artifacts import Store, save_json
 from pipeline.competition import Images
 from pipeline.config import Crop
 from pipeline.errors import DamagedImage, UserError
@@ -59,6 +59,12 @@ class Counter:
 # ---- one image ----
 
 
+def cut(data: bytes, crops: list[Crop]) -> list[np.ndarray]:
+    made = [np.empty((crop.size, crop.size, 3), np.uint8) for crop in crops]
+    cutout.cut(data, crops, made)
+    return made
+
+
 def square(side: int, width: int) -> bytes:
     """A white square of that width in the middle of a black image."""
     image = np.zeros((side, side, 3), np.uint8)
@@ -81,7 +87,7 @@ def square(side: int, width: int) -> bytes:
     ],
 )
 def test_a_square_lands_on_the_right_pixels(region, size, first, last):
-    (made,) = cutout.cut(square(424, 64), [Crop(region=region, size=size)])
+    (made,) = cut(square(424, 64), [Crop(region=region, size=size)])
     assert made.shape == (size, size, 3)
     assert made.dtype == np.uint8
     white = made.min(axis=2) > 127
@@ -95,7 +101,7 @@ def test_colours_and_orientation(crop):
     image = np.full((424, 424, 3), 20, np.uint8)
     image[150:200, 150:200] = (0, 0, 220)  # BGR: red, above and to the left
     image[150:200, 230:280] = (220, 0, 0)  # blue, above and to the right
-    (made,) = cutout.cut(tiny.jpeg(image), [crop])
+    (made,) = cut(tiny.jpeg(image), [crop])
     top, left, right = ((np.array([175, 175, 255]) - 212) * crop.size / crop.region + crop.size / 2).astype(int)
     np.testing.assert_allclose(made[top, left], (220, 0, 0), atol=12)
     np.testing.assert_allclose(made[top, right], (0, 0, 220), atol=12)
@@ -118,9 +124,9 @@ def test_half_scale_is_used_only_where_its_pixels_are_the_blocks(region, size, s
 def half_scale_errors(jpegs: list[bytes], crop: Crop) -> np.ndarray:
     """Mean absolute difference in grey levels of each image between half scale and full decode + area average."""
     assert cutout.at_half_scale(crop, cutout.SIDE)
-    half = np.array([cutout.cut(data, [crop])[0] for data in jpegs], float)
-    whole = [cutout.centre(cutout.decode(data, half=False), crop.region) for data in jpegs]
-    full = np.array([cutout.resize(image, crop.size)[..., ::-1] for image in whole], float)
+    half = np.array([cut(data, [crop])[0] for data in jpegs], float)
+    whole = (cutout.centre(cutout.decode(data, half=False), crop.region) for data in jpegs)
+    full = np.array([cutout.resize(image, crop.size) for image in whole], float)
     assert half.std() > 1
     return np.abs(half - full).mean(axis=(1, 2, 3))
 
@@ -134,15 +140,15 @@ def test_half_scale_is_within_a_grey_level(size):
 @pytest.mark.parametrize("side", [212, 848, 300])
 def test_other_sides_show_the_same_part(side):
     crop = Crop(region=256, size=64)
-    (made,) = cutout.cut(square(side, side // 4), [crop])
-    (usual,) = cutout.cut(square(424, 106), [crop])
+    (made,) = cut(square(side, side // 4), [crop])
+    (usual,) = cut(square(424, 106), [crop])
     assert np.abs(made.astype(int) - usual).mean() < 4
 
 
 def test_grey_becomes_rgb():
     grey = tiny.galaxy(1)[..., 0]
     for crop in (Crop(region=256, size=128), Crop(region=424, size=424)):
-        (made,) = cutout.cut(tiny.jpeg(grey, quality=100), [crop])
+        (made,) = cut(tiny.jpeg(grey, quality=100), [crop])
         assert made.shape == (crop.size, crop.size, 3)
         assert (made == made[..., :1]).all()
     np.testing.assert_allclose(made[..., 0], grey, atol=3)
@@ -175,11 +181,11 @@ def resized(height: int, width: int) -> bytes:
 )
 def test_unusable_images_are_told(data, message):
     with pytest.raises(DamagedImage, match=message):
-        cutout.cut(data, [Crop(region=256, size=128)])
+        cut(data, [Crop(region=256, size=128)])
 
 
 def test_padding_after_the_end_is_fine():
-    assert (cutout.cut(GOOD + b"\0" * 20, [Crop(region=256, size=64)])[0] > 0).any()
+    assert (cut(GOOD + b"\0" * 20, [Crop(region=256, size=64)])[0] > 0).any()
 
 
 # ---- the stage ----
@@ -193,7 +199,7 @@ def test_rows_are_the_images_in_ascending_order(tmp_path):
             images, rows = store.load_crops(name, split)
             assert rows.tolist() == sorted(ids)
             assert rows.dtype == np.int64
-            expected = [cutout.cut(tiny.images((i,))[f"{i}.jpg"], [crop])[0] for i in sorted(ids)]
+            expected = [cut(tiny.images((i,))[f"{i}.jpg"], [crop])[0] for i in sorted(ids)]
             np.testing.assert_array_equal(images, expected)
             record = store.crops(name, split).record()
             assert (record["n"], record["set_aside"]) == (len(ids), [])
@@ -312,7 +318,7 @@ def test_force_makes_every_row_anew(tmp_path, monkeypatch):
     run(tmp_path)
     units = crops.units.crops(crops.cli.load_plan(str(tmp_path / "tiny.toml")), store)
     train = crops.Partial(next(units), np.sort(tiny.TRAIN))  # its progress, as if killed right after the record
-    crops.save_json(train.progress_path, {"key": train.key, "done": 6, "damaged": {}})
+    save_json(train.file.progress_path, {"key": train.file.key, "done": 6, "notes": {}})
     counter = Counter(monkeypatch)
     run(tmp_path, "--force")
     assert counter.count == 9
