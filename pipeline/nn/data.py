@@ -28,9 +28,7 @@ def training_batches(
     for epoch in epochs:
         rng = np.random.default_rng((*seed, epoch))
         policy = keras_cv_policy(augment.policy, seed=int(rng.integers(2**31)))
-        order = rng.permutation(rows)
-        for start in range(0, steps(len(rows), batch_size) * batch_size, batch_size):
-            chosen = np.take(order, range(start, start + batch_size), mode="wrap")
+        for chosen in shuffled(rng, rows, batch_size):
             seen = views.random(
                 rng,
                 batch_size,
@@ -40,6 +38,22 @@ def training_batches(
                 flip=augment.flip,
             )
             yield {"image": policy(images[chosen]), "view": seen}, labels[chosen]
+
+
+def feature_batches(
+    features: np.ndarray, labels: np.ndarray, *, rows: np.ndarray, batch_size: int, seed: tuple[int, ...], epochs: int
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """The same stream for pooled features (n, d), which are not augmented: full batches of (features, labels)."""
+    for epoch in range(epochs):
+        for chosen in shuffled(np.random.default_rng((*seed, epoch)), rows, batch_size):
+            yield features[chosen], labels[chosen]
+
+
+def shuffled(rng: np.random.Generator, rows: np.ndarray, batch_size: int) -> Iterator[np.ndarray]:
+    """The full batches (batch_size,) of one epoch's rows in random order; rows begin anew where they do not suffice."""
+    order = rng.permutation(rows)
+    for start in range(0, steps(len(rows), batch_size) * batch_size, batch_size):
+        yield np.take(order, range(start, start + batch_size), mode="wrap")
 
 
 def steps(n: int, batch_size: int) -> int:

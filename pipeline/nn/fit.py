@@ -77,11 +77,17 @@ class Trainer:
             return rmse(self.labels[valid], predict_head(head, self.features[valid]))
 
         bar = tqdm(total=phase.epochs, desc=f"{self.run.name} fold {fold} head", unit="epoch", leave=False)
-        keras.utils.set_random_seed(_seed(self.seed, fold))  # the order of rows
-        head.fit(
-            self.features[train],
-            self.labels[train],
+        stream = data.feature_batches(
+            self.features,
+            self.labels,
+            rows=train,
             batch_size=batch_size,
+            seed=(self.seed, fold, 2),
+            epochs=phase.epochs,
+        )
+        head.fit(
+            stream,
+            steps_per_epoch=steps,
             epochs=phase.epochs,
             verbose=0,
             callbacks=[Epoch(history, "head", score, bar, seed=(self.seed, fold, 0), per_batch=False)],
@@ -173,8 +179,3 @@ def _cosine(rate: float, total: int, warmup: float) -> keras.optimizers.schedule
         warmup_target=rate,
         warmup_steps=first,
     )
-
-
-def _seed(seed: int, fold: int) -> int:
-    """One 31-bit number from plan seed and fold."""
-    return int(np.random.SeedSequence((seed, fold)).generate_state(1)[0] >> 1)

@@ -7,6 +7,8 @@ import numpy as np
 
 from pipeline.nn.data import viewed_batches
 
+BLOCK = 1024  # features at once
+
 
 def predict_views(
     model: keras.Model,
@@ -33,4 +35,5 @@ def predict_views(
 
 def predict_head(head: keras.Model, features: np.ndarray) -> np.ndarray:
     """Vote fractions float32 (n, 37) from pooled features (n, d)."""
-    return np.asarray(head.predict(features, batch_size=1024, verbose=0), np.float32)
+    blocks = [features[i : i + BLOCK] for i in range(0, len(features), BLOCK)]
+    return np.concatenate([np.asarray(head.predict_on_batch(block), np.float32) for block in blocks])

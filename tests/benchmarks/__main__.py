@@ -12,6 +12,7 @@ import os
 import platform
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
@@ -32,14 +33,15 @@ def groups(folder: Path, given: Path | None, quick: bool, gpu: bool) -> dict[str
         return {"gpu": large.rows(quick)}
     return {
         "crops": files.crop_rows(folder, given, quick),
+        "memory": iter(()) if quick else files.memory_row(folder),
         "feed": networks.feed_rows(quick),
         "input": networks.notebook_rows(folder, quick),
         "head": networks.head_rows(quick),
-        "fold": networks.fold_rows(),
+        "fold": networks.fold_rows(quick),
         "views": networks.view_rows(quick),
         "precision": networks.precision_rows(quick),
         "ensemble": files.big_rows(folder, quick),
-        "start": files.start_rows(folder),
+        "start": files.start_rows(folder, quick),
     }
 
 
@@ -54,7 +56,7 @@ def line(row: Row) -> str:
 def main() -> int:
     """Measure, print, write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="smaller, about three minutes on two cores")
+    parser.add_argument("--quick", action="store_true", help="smaller and noisier, three minutes on two cores")
     parser.add_argument("--gpu", action="store_true", help="the competition's networks at 224 pixels, on a GPU")
     parser.add_argument("--only", help="only the groups whose name holds this word")
     parser.add_argument("--input", type=Path, help="the competition's files, for the crops; else drawn ones")
@@ -63,11 +65,12 @@ def main() -> int:
     rows: list[Row] = []
     title = f"{'stage':<42}{'ours':>9} {'reference':>9} {'':<9}{'ratio':>7} {'(range)':<18}{'goal':<16}{'peak':>9}"
     print(title)
-    failed = False
+    failed, took = False, {}
     with tempfile.TemporaryDirectory() as folder:
         for name, measured in groups(Path(folder), options.input, options.quick, options.gpu).items():
             if options.only and options.only not in name:
                 continue
+            began = time.monotonic()
             try:
                 for row in measured:
                     rows.append(row)
@@ -75,9 +78,10 @@ def main() -> int:
             except Exception as error:  # what one group lacks must not cost the others
                 failed = True
                 print(f"{name:<42}could not be measured: {error}", flush=True)
+            took[name] = round(time.monotonic() - began, 1)
     options.json.parent.mkdir(parents=True, exist_ok=True)
     versions = {name: version(name) for name in ("keras", "numpy", "scikit-learn")}
-    facts = {"machine": platform.machine(), "python": platform.python_version(), "versions": versions}
+    facts = {"machine": platform.machine(), "python": platform.python_version(), "versions": versions, "seconds": took}
     options.json.write_text(json.dumps(facts | {"rows": [row.record() for row in rows]}, indent=1) + "\n")
     print(f"written to {options.json}")
     return int(failed)

@@ -1,6 +1,7 @@
 """Stages without a network: crops against the JPEG decoder, ensemble and submit at the competition's size, start-up."""
 
 import os
+import shutil
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -13,6 +14,7 @@ from pipeline import competition, crops, inputs
 from pipeline.artifacts import Store
 from pipeline.config import load_plan
 from pipeline.sky import survey
+from tests import competition_files as tiny
 from tests import fabricated
 from tests.benchmarks.measure import Row, child, compare, module, once, rate
 
@@ -85,6 +87,27 @@ def crop_rows(folder: Path, given: Path | None, quick: bool) -> Iterator[Row]:
     yield compare("crops, written", ours, rate(bare_and_written, len(jpegs)), unit="images/s", goal=">= 0.8", note=note)
 
 
+def memory_row(folder: Path) -> Iterator[Row]:
+    """Crops of as many images as the competition has (one JPEG under many names), against a tenth of them."""
+    peaks = {}
+    for share in (10, 1):
+        n_train, n_test = (n // share for n in COMPETITION)
+        place = folder / f"share{share}"
+        place.mkdir()
+        flags = tiny.plan(place)
+        ids = tuple(range(100_001, 100_001 + n_train)), tuple(range(900_001, 900_001 + n_test))
+        image = tiny.jpeg(tiny.galaxy(1))
+        train, test = (dict.fromkeys((f"{one}.jpg" for one in side), image) for side in ids)
+        raw = tiny.write(
+            place / "raw", table=tiny.labels(ids[0]), sample=tiny.labels(ids[1]) * 0, train=train, test=test
+        )
+        child(module("pipeline.inputs", *flags, "--input", raw))
+        peaks[share] = child(module("pipeline.crops", *flags))[1]
+        shutil.rmtree(place)
+    note = f"{sum(COMPETITION):,} images against a tenth: peak of crops, once; what grows is the list of their names"
+    yield once("crops, memory", peaks[1], peaks[10], unit="MB", goal="<= 2", note=note, peak_mb=peaks[1])
+
+
 def big_rows(folder: Path, quick: bool) -> Iterator[Row]:
     """Ensemble and submit of 12 runs x 5 folds at the competition's size; a tenth of the galaxies where quick."""
     n, m = (size // 10 if quick else size for size in COMPETITION)
@@ -110,12 +133,12 @@ def big_rows(folder: Path, quick: bool) -> Iterator[Row]:
     yield once("ensemble + submit", took, 60.0, unit="s", goal="<= 1", note=note, peak_mb=peak)
 
 
-def start_rows(folder: Path) -> Iterator[Row]:
+def start_rows(folder: Path, quick: bool) -> Iterator[Row]:
     """Start-up of stages that need no network, nothing to do, against importing pandas."""
     path = fabricated.write_plan(folder)
     plan, store = load_plan(str(path)), Store(folder / "mine")
     fabricated.complete(plan, store)
-    for stage in ("folds", "ensemble", "submit", "status"):
+    for stage in ("ensemble", "status") if quick else ("folds", "ensemble", "submit", "status"):
         command = module(f"pipeline.{stage}", "--plan", path, "--output", folder)
         yield compare(
             f"start of {stage}",
