@@ -4,7 +4,8 @@ reads   runs/<run>/fold<k>/{valid,test}.parquet, inputs/labels.parquet, folds.cs
 writes  ensembles/<name>/oof.parquet, test.parquet, ensemble.json
 
 Weights are fitted on out-of-fold predictions. The score, and oof.parquet, are cross-fitted: the galaxies of fold k
-are blended with weights fitted on the other folds. Method "best" takes the simplest that is not beaten.
+are blended with weights fitted on the other folds. Method "best" takes the simplest that is not beaten. The blend is
+then projected onto the decision tree: all its sums hold, and no galaxy's error can grow.
 
     python -m pipeline.ensemble --plan demo [--run ENSEMBLE] [--force]
 """
@@ -17,7 +18,7 @@ import pandas as pd
 from pipeline import cli, units
 from pipeline.artifacts import Store, fractions, load_fractions, same_galaxies, save_fractions
 from pipeline.config import Ensemble, Plan
-from pipeline.core import blend
+from pipeline.core import blend, tree
 from pipeline.core.metrics import rmse
 
 log = logging.getLogger(__name__)
@@ -44,15 +45,17 @@ def build(unit: units.Unit, spec: Ensemble, plan: Plan, store: Store) -> float:
     if method == "best":
         method, scores = blend.best_method(stack, truth, folds)
     fit = blend.METHODS[method]
-    oof = blend.cross_fitted(stack, truth, folds, fit)
+    blended = blend.cross_fitted(stack, truth, folds, fit)
+    oof = tree.project(blended)
     weights = fit(stack, truth)  # (runs,) or (runs, 11)
     ids = runs[0][1].index
     tests = np.stack([same_galaxies(test, ids, "test predictions").to_numpy() for _, test in runs])
     unit.artifact.begin()
     save_fractions(unit.artifact.files[0], fractions(labels.index.to_numpy(), oof))
-    save_fractions(unit.artifact.files[1], fractions(ids.to_numpy(), blend.mix(tests, weights)))
-    score = rmse(truth, oof)
-    unit.finish(method=method, weights=dict(zip(spec.runs, weights.tolist(), strict=True)), scores=scores, rmse=score)
+    save_fractions(unit.artifact.files[1], fractions(ids.to_numpy(), tree.project(blend.mix(tests, weights))))
+    score, by_run = rmse(truth, oof), dict(zip(spec.runs, weights.tolist(), strict=True))
+    facts = {"rmse": score, "rmse_before_projection": rmse(truth, blended)}
+    unit.finish(method=method, weights=by_run, scores=scores, **facts)
     log.info("ensemble   %s: %s of %d runs, cross-fitted RMSE %.4f", spec.name, method, len(spec.runs), score)
     return score
 

@@ -82,6 +82,33 @@ def test_normalise_keeps_conditional_fractions_and_shares_equally_where_all_are_
     assert fractions[:5].tolist() == pytest.approx([0.75, 0.25, 0, 0.125, 0.125])
 
 
+def test_project_makes_every_sum_hold_and_keeps_the_type():
+    for spread in (0.01, 0.3, 3):
+        values = random_fractions() + np.random.default_rng(1).normal(0, spread, (200, 37))
+        fractions = tree.project(values.astype(np.float32))
+        assert fractions.dtype == np.float32
+        assert tree.violations(fractions).max() < 2e-6
+        assert fractions.min() >= 0
+
+
+def test_project_leaves_votes_as_they_are():
+    conditional = tree.condition(random_fractions())
+    conditional[:, :3] = [1, 0, 0]  # with zeros, at the edge of the set
+    votes = tree.join(conditional)
+    np.testing.assert_allclose(tree.project(votes), votes, atol=1e-12)
+
+
+def test_project_takes_no_galaxy_further_from_any_votes_and_finds_the_nearest():
+    rng = np.random.default_rng(2)
+    votes, others = random_fractions(400), random_fractions(400, seed=3)
+    guess = votes + rng.normal(0, 0.2, votes.shape)
+    made = tree.project(guess)
+    for truth in (votes, others):
+        assert (np.linalg.norm(made - truth, axis=1) <= np.linalg.norm(guess - truth, axis=1) + 1e-5).all()
+    # the condition of optimality: from the nearest point, no other point of the set lies towards the guess
+    assert ((guess - made) * (others - made)).sum(axis=1).max() < 1e-5
+
+
 def test_violations_tell_which_sum_is_off_by_how_much():
     fractions = random_fractions(2)
     fractions[1, tree.INDEX["Class10.1"]] += 0.1

@@ -96,6 +96,45 @@ def normalise(values: np.ndarray) -> np.ndarray:
     return join(conditional)
 
 
+def project(values: np.ndarray, tolerance: float = 1e-6) -> np.ndarray:
+    """(n, 37) any values -> the nearest (n, 37) on which every sum of the tree holds and nothing is negative.
+
+    Votes lie in that convex set, and a projection onto one never leads away from any of its points: the squared error
+    of no galaxy can grow. Sums hold within `tolerance`. Alternating projections with Dykstra's correction (Boyle &
+    Dykstra 1986, doi:10.1007/978-1-4613-9940-7_3), for the rows that one step does not settle.
+    """
+    result = values.astype(np.float64)
+    result -= _excess(result)
+    open_rows = np.flatnonzero((result < 0).any(axis=1))
+    x, correction = result[open_rows], np.zeros((len(open_rows), result.shape[1]))
+    while len(open_rows):
+        inside = np.maximum(x + correction, 0)
+        correction += x - inside
+        x = inside - _excess(inside)
+        settled = x.min(axis=1) > -tolerance / result.shape[1]
+        result[open_rows[settled]] = np.maximum(x[settled], 0)
+        open_rows, x, correction = open_rows[~settled], x[~settled], correction[~settled]
+    return result.astype(values.dtype)
+
+
+def _sums() -> tuple[np.ndarray, np.ndarray]:
+    """(S (11, 37), s (11,)): the sums of the tree hold where S @ fractions = s."""
+    sums, totals = np.zeros((len(SLICES), len(COLUMNS))), np.zeros(len(SLICES))
+    for question, (columns, parent) in enumerate(zip(SLICES, PARENTS, strict=True)):
+        sums[question, columns] = 1
+        if parent is None:
+            totals[question] = 1
+        else:
+            sums[question, parent] = -1
+    return sums, totals
+
+
+def _excess(values: np.ndarray) -> np.ndarray:
+    """What is to be taken from each value (n, 37) so that all sums hold, with the smallest change."""
+    sums, totals = _sums()
+    return (values @ sums.T - totals) @ np.linalg.pinv(sums).T
+
+
 def violations(fractions: np.ndarray) -> np.ndarray:
     """(n, 37) vote fractions -> (n, 11) how far each question's answers are from summing to their parent."""
     sums = np.stack([fractions[:, columns].sum(axis=1) for columns in SLICES], axis=1)
