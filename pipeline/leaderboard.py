@@ -21,6 +21,7 @@ COLUMNS = (
     "rmse",
     "rmse_low",  # 95 % interval by bootstrap over galaxies
     "rmse_high",
+    "beyond_noise",  # the part of the RMSE that the finite number of votes does not explain
     "fold_std",  # standard deviation of the folds' RMSE
     "accuracy5",  # on the five-class clean sample
     "params",  # of one network; of an ensemble: of one network of each member
@@ -28,7 +29,15 @@ COLUMNS = (
     "images_per_second",  # galaxies that one network predicts, all their views; of an ensemble: one of each member
 )
 UNKNOWN = "\N{EN DASH}"
-DIGITS = {"rmse": 6, "rmse_low": 6, "rmse_high": 6, "fold_std": 6, "accuracy5": 5, "train_seconds": 1}
+DIGITS = {
+    "rmse": 6,
+    "rmse_low": 6,
+    "rmse_high": 6,
+    "beyond_noise": 6,
+    "fold_std": 6,
+    "accuracy5": 5,
+    "train_seconds": 1,
+}
 DIGITS["images_per_second"] = 1
 
 
@@ -42,6 +51,7 @@ class Entry:
     errors: np.ndarray  # (n,) squared error per galaxy
     folds: np.ndarray  # (k,) RMSE of each fold
     interval: tuple[float, float]
+    noise: float  # the RMSE of perfect predictions
     accuracy5: float
     params: float
     train_seconds: float
@@ -52,11 +62,15 @@ class Entry:
         """Root mean squared error over all galaxies and columns."""
         return float(np.sqrt(self.errors.mean()))
 
+    @property
+    def beyond_noise(self) -> float:
+        """What is left of the RMSE when the noise of the votes is taken off, in quadrature."""
+        return float(np.sqrt(max(0.0, self.rmse**2 - self.noise**2)))
+
     def row(self) -> tuple[Any, ...]:
         """Its values in the order of `COLUMNS`."""
-        spread = float(self.folds.std())
-        cost = (self.params, self.train_seconds, self.images_per_second)
-        return (self.name, self.kind, self.rmse, *self.interval, spread, self.accuracy5, *cost)
+        scores = (self.rmse, *self.interval, self.beyond_noise, float(self.folds.std()), self.accuracy5)
+        return (self.name, self.kind, *scores, self.params, self.train_seconds, self.images_per_second)
 
 
 @dataclass(frozen=True)
@@ -167,7 +181,8 @@ def _score(
     errors = metrics.squared_error_per_galaxy(truth, predicted)
     folds = np.array([np.sqrt(errors[fold_of == fold].mean()) for fold in np.unique(fold_of)])
     interval = stats.bootstrap_rmse(errors, seed)
-    return Entry(name, kind, predicted, errors, folds, interval, metrics.accuracy5(truth, predicted), *cost)
+    noise, accuracy = metrics.vote_noise(truth), metrics.accuracy5(truth, predicted)
+    return Entry(name, kind, predicted, errors, folds, interval, noise, accuracy, *cost)
 
 
 def _sum_costs(costs: list[tuple[float, float, float]]) -> tuple[float, float, float]:
@@ -184,7 +199,8 @@ def _number(record: dict[str, Any], fact: str) -> float:
 
 def _texts(frame: pd.DataFrame) -> list[list[str]]:
     """The cells of a leaderboard as text: 4 to 5 digits, thousands parted, a dash for what is not known."""
-    forms = {"rmse": "{:.5f}", "rmse_low": "{:.5f}", "rmse_high": "{:.5f}", "fold_std": "{:.5f}", "accuracy5": "{:.4f}"}
+    forms = {"rmse": "{:.5f}", "rmse_low": "{:.5f}", "rmse_high": "{:.5f}"}
+    forms |= {"beyond_noise": "{:.5f}", "fold_std": "{:.5f}", "accuracy5": "{:.4f}"}
     forms |= {"params": "{:,}", "train_seconds": "{:,.1f}", "images_per_second": "{:,.1f}"}
     return [
         [UNKNOWN if pd.isna(value) else forms.get(column, "{}").format(value) for column, value in row.items()]

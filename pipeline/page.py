@@ -36,6 +36,7 @@ def render(plan: Plan, store: Store, board: Board, plan_option: str) -> str:
         summary=summary(plan, store, board),
         worries=worries.all_of(plan, store, board),
         board=lines(board),
+        noise=board.entries[0].noise,
         questions=questions(board),
         confusion=confusion(board),
         pairs=pairs(board),

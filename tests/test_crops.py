@@ -5,6 +5,7 @@ import struct
 from pathlib import Path
 
 import competition_files as tiny
+import cv2
 import numpy as np
 import pytest
 
@@ -135,6 +136,23 @@ def half_scale_errors(jpegs: list[bytes], crop: Crop) -> np.ndarray:
 def test_half_scale_is_within_a_grey_level(size):
     jpegs = [tiny.jpeg(tiny.galaxy(seed)) for seed in range(8)]
     assert half_scale_errors(jpegs, Crop(region=2 * size, size=size)).max() < 1
+
+
+@pytest.mark.parametrize(("half", "flag"), [(True, cv2.IMREAD_REDUCED_COLOR_2), (False, cv2.IMREAD_COLOR)])
+@pytest.mark.parametrize("quality", [30, 75, 98])
+def test_decoding_agrees_with_opencv(half, flag, quality):
+    data = tiny.jpeg(tiny.galaxy(quality), quality)
+    expected = cv2.imdecode(np.frombuffer(data, np.uint8), flag)[..., ::-1]
+    np.testing.assert_allclose(cutout.decode(data, half).astype(int), expected, atol=1)  # two builds of one library
+
+
+def test_a_threads_space_is_not_mixed_up():
+    crops_ = [Crop(region=256, size=128), Crop(region=424, size=424), Crop(region=424, size=212)]
+    alone = [[cut(tiny.jpeg(tiny.galaxy(seed)), [crop])[0] for crop in crops_] for seed in (1, 2)]
+    together = [cut(tiny.jpeg(tiny.galaxy(seed)), crops_) for seed in (1, 2)]
+    for one, other in zip(alone, together, strict=True):
+        for a, b in zip(one, other, strict=True):
+            np.testing.assert_array_equal(a, b)
 
 
 @pytest.mark.parametrize("side", [212, 848, 300])

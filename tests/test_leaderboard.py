@@ -6,6 +6,7 @@ import pandas as pd
 import pytest
 
 from pipeline import leaderboard
+from pipeline.core import metrics
 from pipeline.errors import UserError
 
 
@@ -41,6 +42,7 @@ def test_scores_are_those_of_the_files(made, frame, kind, name):
     assert row["kind"] == kind
     assert row["rmse"] == pytest.approx(np.sqrt(squared.mean()), abs=1e-6)
     assert row["fold_std"] == pytest.approx(np.std([np.sqrt(squared[folds == k].mean()) for k in range(3)]), abs=1e-6)
+    assert row["beyond_noise"] ** 2 + metrics.vote_noise(truth) ** 2 == pytest.approx(row["rmse"] ** 2, rel=1e-4)
     error_of_mean_square = squared.mean(axis=1).std() / np.sqrt(len(truth))
     width = 2 * 1.96 * error_of_mean_square / (2 * row["rmse"])
     assert row["rmse_low"] < row["rmse"] < row["rmse_high"]
@@ -58,7 +60,7 @@ def test_costs(frame):
 def test_sorted_by_score_with_the_promised_columns(made):
     frame = leaderboard.score_all(*made[1:]).frame()
     assert ",".join(frame.columns) == (
-        "name,kind,rmse,rmse_low,rmse_high,fold_std,accuracy5,params,train_seconds,images_per_second"
+        "name,kind,rmse,rmse_low,rmse_high,beyond_noise,fold_std,accuracy5,params,train_seconds,images_per_second"
     )
     assert frame["rmse"].is_monotonic_increasing
     assert len(frame) == 6
@@ -78,7 +80,7 @@ def test_text_is_aligned_and_markdown_is_a_table(made):
     assert all(row.index(frame["kind"][i]) == head.index("kind") for i, row in enumerate(rows))
     lines = leaderboard.to_markdown(frame).splitlines()
     assert lines[0].startswith("| name | kind | rmse |")
-    assert {line.count("|") for line in lines} == {11}
+    assert {line.count("|") for line in lines} == {len(frame.columns) + 1}
 
 
 @pytest.mark.parametrize(

@@ -145,3 +145,18 @@ def test_no_galaxies_score_nan():
     assert np.isnan(metrics.rmse(nobody, nobody))
     assert np.isnan(metrics.rmse_per_question(nobody, nobody)).all()
     assert metrics.rmse_per_answer(nobody, nobody).shape == (37,)
+
+
+def test_vote_noise_is_the_error_of_votes_counted_from_true_fractions():
+    rng = np.random.default_rng(0)
+    true = tree.normalise(rng.random((4000, 37)))
+    counted = np.zeros_like(true)  # 44 volunteers walk through the tree
+    asked = {None: np.full(len(true), 44)}
+    conditional = tree.condition(true)
+    for columns, parent in tree.in_tree_order():
+        shares = conditional[:, columns] / conditional[:, columns].sum(axis=1, keepdims=True)
+        votes = rng.multinomial(asked[parent], shares)
+        counted[:, columns] = votes / 44
+        asked |= {columns.start + i: votes[:, i] for i in range(votes.shape[1])}
+    assert metrics.vote_noise(counted) == pytest.approx(metrics.rmse(counted, true), rel=0.01)
+    assert np.isnan(metrics.vote_noise(counted[:0]))

@@ -18,6 +18,7 @@ CLEAN_SAMPLE = {  # class -> its conditions (column, least vote fraction); the l
     "spiral": (("Class1.2", 0.430), ("Class2.2", 0.715), ("Class4.1", 0.619)),
 }
 FIVE_CLASSES = tuple(CLEAN_SAMPLE)
+VOLUNTEERS = 44  # who saw a galaxy of Galaxy Zoo 2, on average (Willett et al. 2013, section 2)
 
 
 class Calibration(NamedTuple):
@@ -42,6 +43,18 @@ def rmse_per_question(truth: np.ndarray, predicted: np.ndarray) -> np.ndarray:
 def rmse_per_answer(truth: np.ndarray, predicted: np.ndarray) -> np.ndarray:
     """RMSE over all rows of each column: float64 (37,)."""
     return np.sqrt(_mean(_squared_error(truth, predicted), axis=0))
+
+
+def vote_noise(truth: np.ndarray, volunteers: int = VOLUNTEERS) -> float:
+    """The RMSE of perfect predictions: what is left because each galaxy was seen by so many people and no more.
+
+    A column's votes are binomial, of `volunteers` tries: the fraction p found has the variance that p (1 - p) /
+    (volunteers - 1) estimates without bias. Joint fractions count all volunteers, so the tree needs no more than
+    that. Volunteers were weighted by their consistency, which this leaves out. NaN where there are no rows.
+    """
+    _check_columns(truth)
+    values = np.asarray(truth, np.float64)
+    return float(np.sqrt(_mean(values * (1 - values), axis=None) / (volunteers - 1)))
 
 
 def squared_error_per_galaxy(truth: np.ndarray, predicted: np.ndarray) -> np.ndarray:
