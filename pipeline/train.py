@@ -54,10 +54,9 @@ def train_run(todo: list[units.Unit], plan: Plan, store: Store, *, fresh: bool) 
         size=plan.input_size(run),
         seed=runtime.seed_of(plan.seed, run.name),
         given=store.load_weights_list().get(run.backbone),
+        sample=images[fold_of >= 0][:64],
     )
     _same_start(todo, plan, store, built.facts["weights"])
-    if built.facts["weights"]["source"] == "random":
-        network.calibrate(built, images[fold_of >= 0][:64])
     features = None
     if run.head_phase.epochs:
         features = frozen_features(built, units.features(plan, store, run), plan, images, fresh=fresh)

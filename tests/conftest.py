@@ -32,6 +32,5 @@ def tiny():
     answers = rng.uniform(0.48, 0.52, (48, 37))
     answers[:, 0] = 3 * (bright / 250) ** 2
     labels = tree.normalise(answers).astype(np.float32)
-    built = network.build(run, stored=40, size=32, seed=1, trained_as="float32")  # looks for no weights
-    network.calibrate(built, images)
+    built = network.build(run, stored=40, size=32, seed=1, sample=images, trained_as="float32")  # looks for no weights
     return SimpleNamespace(run=run, network=built, images=images, labels=labels)

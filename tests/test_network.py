@@ -77,10 +77,13 @@ def test_pooling_yields_so_many_features(pooling, width):
     np.testing.assert_allclose(seen[:, columns], expected, atol=1e-5)
 
 
-def test_batch_normalisation_uses_its_statistics_while_frozen(tiny):
-    norms = [layer for layer in tiny.network.backbone.layers if isinstance(layer, keras.layers.BatchNormalization)]
-    assert len(norms) == 52
-    assert not any(layer.trainable for layer in norms)
+@pytest.mark.parametrize(("batch_norm", "count"), [("inference", 0), ("train", 52)])
+def test_normalisations_are_folded_unless_they_are_trained(batch_norm, count):
+    run = run_of(batch_norm=batch_norm).model_copy(update={"backbone": "mobilenetv2"})
+    built = network.build(run, stored=32, size=32, seed=1, trained_as="float32")
+    norms = [layer for layer in built.backbone.layers if isinstance(layer, keras.layers.BatchNormalization)]
+    assert len(norms) == count
+    assert all(layer.trainable for layer in norms)
 
 
 def test_the_halves_share_the_weights_of_the_whole(tiny):

@@ -25,7 +25,7 @@ from pipeline.nn.network import Network
 from pipeline.nn.predict import predict_head, predict_views
 
 log = logging.getLogger(__name__)
-SCORES = 10  # how often a fold is scored while it trains, where early stopping does not need every epoch
+SCORES = 5  # how often a fold is scored while it trains, where early stopping does not need every epoch
 
 
 class Trainer:

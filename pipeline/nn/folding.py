@@ -1,8 +1,8 @@
 """A backbone without its BatchNormalization: in inference mode that is one factor and one shift per channel.
 
 A convolution takes both into its kernel and its bias, so the network answers the same with a third of the passes
-over its maps saved (Jacob et al. 2018, arXiv:1712.05877, section 3.2). For prediction only: training moves the
-kernels themselves.
+over its maps saved (Jacob et al. 2018, arXiv:1712.05877, section 3.2). Where fine-tuning leaves the statistics as they
+are, it starts from the folded network and trains that; where it trains them, prediction has a folded twin.
 """
 
 import keras
@@ -31,6 +31,13 @@ def clone(backbone: keras.Model) -> keras.Model:
         return layer(*args) if isinstance(layer, keras.layers.Identity) else layer(*args, **kwargs)  # a mask, else
 
     return keras.models.clone_model(backbone, clone_function=new, call_function=call)
+
+
+def folded(backbone: keras.Model) -> keras.Model:
+    """A backbone that answers the same without normalisations; itself where there is none to fold."""
+    made = clone(backbone)
+    fill(made, backbone)
+    return made
 
 
 def fill(folded: keras.Model, backbone: keras.Model) -> None:

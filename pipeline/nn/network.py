@@ -70,12 +70,14 @@ def build(
     size: int,
     seed: int,
     given: dict[str, Any] | None = None,
+    sample: np.ndarray | None = None,
     trained_as: str | None = None,
 ) -> Network:
     """A run's network for crops stored at `stored` pixels and seen at `size`; UserError for missing weights.
 
-    `given` is a weights file {path, sha256}. The same seed gives the same random weights. `trained_as` is the
-    precision of a trained network whose weights are about to be loaded: no first weights are looked for then.
+    `given` is a weights file {path, sha256}. The same seed gives the same random weights, whose normalisations are
+    calibrated on `sample`, uint8 (n, stored, stored, 3). `trained_as` is the precision of a trained network whose
+    weights are about to be loaded: no first weights are looked for then.
     """
     keras.backend.clear_session()
     gc.collect()
@@ -87,6 +89,10 @@ def build(
         backbone, origin = construct(run.backbone, size, None), {"source": "trained"}
     else:
         backbone, origin = build_backbone(run.backbone, size, given, run.on_missing_weights)
+    if sample is not None and origin["source"] in ("random", "trained"):
+        calibrate(backbone, _features(backbone, run, stored, size), sample)
+    if run.fine_tune.batch_norm == "inference":
+        backbone = folding.folded(backbone)
     features = _features(backbone, run, stored, size)
     head = build_head(run, features.output_shape[-1])
     model = keras.Model(features.input, head(features.output), name=run.name.replace(".", "_"))
@@ -175,19 +181,19 @@ def _freeze(backbone: keras.Model, run: Run) -> None:
         layer.trainable = i >= start and (not normalises or run.fine_tune.batch_norm == "train")
 
 
-def calibrate(network: Network, images: np.ndarray) -> None:
+def calibrate(backbone: keras.Model, features: keras.Model, images: np.ndarray) -> None:
     """Set the BatchNormalization statistics of a randomly started backbone from a batch of images.
 
     Without it the signal of a deep random network vanishes or explodes. One pass per level of depth is not
     needed: in training mode every layer normalises by the batch before the next sees it.
     """
-    layers = [x for x in network.backbone.layers if isinstance(x, keras.layers.BatchNormalization)]
+    layers = [layer for layer in backbone.layers if isinstance(layer, keras.layers.BatchNormalization)]
     if not layers:
         return
-    momenta = [(layer.momentum, layer.trainable) for layer in layers]
+    momenta = [layer.momentum for layer in layers]
     for layer in layers:
         layer.momentum, layer.trainable = 0.0, True
     seen = np.tile(views.named("single"), (len(images), 1, 1))
-    network.features({"image": ops.convert_to_tensor(images), "view": ops.convert_to_tensor(seen)}, training=True)
-    for layer, (momentum, trainable) in zip(layers, momenta, strict=True):
-        layer.momentum, layer.trainable = momentum, trainable
+    features({"image": ops.convert_to_tensor(images), "view": ops.convert_to_tensor(seen)}, training=True)
+    for layer, momentum in zip(layers, momenta, strict=True):
+        layer.momentum = momentum
