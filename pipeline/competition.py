@@ -7,6 +7,7 @@ import os
 import struct
 import zipfile
 import zlib
+from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import NamedTuple
@@ -135,6 +136,10 @@ class Images:
             except OSError as error:
                 raise DamagedImage(f"cannot be read ({error.strerror})") from None
         return _read_member(self._file.fileno(), member)
+
+    def sizes(self) -> Iterator[tuple[int, int, int | None]]:
+        """(GalaxyID, bytes, checksum; None in a folder) of every image."""
+        return ((galaxy_id, member.size, member.crc) for galaxy_id, member in self._members.items())
 
     def fingerprint(self) -> dict[str, int | str]:
         """Count, and digest of every image's name, size and (in a zip) checksum; the folders above do not count."""

@@ -3,7 +3,8 @@
 reads   inputs/labels.parquet
 writes  folds.csv (GalaxyID,fold), folds.json
 
-Deterministic, stratified on the dominant path through the decision tree, independent of the order of rows.
+Deterministic, stratified on the dominant path through the decision tree, independent of the order of rows. Copies of
+one image under several names share a fold.
 
     python -m pipeline.folds --plan demo
 """
@@ -13,7 +14,7 @@ import logging
 import numpy as np
 import pandas as pd
 
-from pipeline import cli, units
+from pipeline import cli, copies, units
 from pipeline.artifacts import ID, atomic
 from pipeline.core.split import stratified_folds
 from pipeline.errors import UserError
@@ -35,6 +36,7 @@ def main(argv: list[str] | None = None) -> None:
     for unit in request.to_do(units.folds(request.plan, request.store)):
         unit.artifact.begin()
         fold = assign(request.store.load_labels(), request.plan.folds, request.plan.seed)
+        fold = copies.together(fold, request.store.inputs().record().get("copies", {}).get("train", []))
         with atomic(unit.artifact.files[0]) as path:
             fold.rename_axis(ID).to_csv(path)
         sizes = np.bincount(fold, minlength=request.plan.folds).tolist()

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from pipeline import cli, competition, units
+from pipeline import cli, competition, copies, units
 from pipeline.artifacts import Store, atomic, file_digest, save_fractions, save_json
 from pipeline.backbones import BACKBONES
 from pipeline.competition import ID, Files, Images
@@ -219,7 +219,9 @@ def make(request: cli.Request, folder: Path, drawn: bool) -> dict[str, Any]:
         labels, (header, ids) = read_checked(files)
         unit.artifact.begin()
         write(store, labels, header, ids, prints)
-        record = unit.finish(**found, n_train=len(labels), n_test=len(ids))
+        record = unit.finish(**found, n_train=len(labels), n_test=len(ids), copies=copies.find(files))
+        for worry in copies.worries(record):
+            log.warning("%-10s %s", "inputs", worry)
     if any(record[key] != value for key, value in found.items()):  # the same files, elsewhere
         record |= found
         save_json(store.inputs().record_path, record)

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from pipeline import units
+from pipeline import copies, units
 from pipeline.artifacts import Store
 from pipeline.config import Plan
 from pipeline.core import stats
@@ -18,6 +18,8 @@ def all_of(plan: Plan, store: Store, board: Board) -> list[str]:
     """Every worry there is, the gravest first."""
     return [
         *random_weights(plan, store),
+        *too_good(board),
+        *copies.worries(store.inputs().record() or {}),
         *drawn_galaxies(plan, store),
         *set_aside(plan, store),
         *strange_folds(board),
@@ -34,6 +36,16 @@ def random_weights(plan: Plan, store: Store) -> Iterator[str]:
             f"Started from RANDOM weights, not from pretrained ones: {', '.join(names)}. With ImageNet weights "
             f"such networks are far more accurate as a rule."
         )
+
+
+def too_good(board: Board) -> Iterator[str]:
+    """Scores that no honest prediction can have."""
+    for entry in board.entries:
+        if entry.interval[1] < entry.noise:
+            yield (
+                f"{entry.name} scores {entry.rmse:.4f}, below the {entry.noise:.4f} that the noise of the votes leaves "
+                f"even to perfect predictions: it has seen the answers."
+            )
 
 
 def weights(plan: Plan, store: Store) -> dict[str, str]:
