@@ -86,6 +86,7 @@ class Run(Strict):
     pooling: Literal["avg", "max", "multi"] = "avg"  # "multi": statistics of every resolution, not only the last
     head: Literal["sigmoid", "tree"] = "sigmoid"
     hidden: int = Field(0, ge=0)  # units of a dense layer before the answers; 0: none
+    head_rate: float = Field(1.0, gt=0, le=1)  # learning rate of the answers' weights in fine-tuning, of the backbone's
     dropout: Fraction = 0.2
     loss: Literal["mse", "bce"] = "mse"
     weight_decay: float = Field(1e-4, ge=0)

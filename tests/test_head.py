@@ -7,7 +7,15 @@ from sklearn.linear_model import RidgeCV
 
 from pipeline.config import Run
 from pipeline.core import tree
-from pipeline.nn.head import HALF_A_VOTE, DecisionTree, Standardise, build_head, start_at_mean, start_at_ridge
+from pipeline.nn.head import (
+    HALF_A_VOTE,
+    DecisionTree,
+    Standardise,
+    build_head,
+    slow_down,
+    start_at_mean,
+    start_at_ridge,
+)
 
 RNG = np.random.default_rng(0)
 N, D = 400, 6
@@ -93,6 +101,26 @@ def test_ridge_is_a_better_start_than_the_mean(kind):
     start_at_ridge(head, FEATURES, LABELS)
     residual = np.square(answers(head) - LABELS).mean()
     assert residual < 0.3 * LABELS.var(axis=0).mean()
+
+
+def test_a_slower_head_says_the_same_and_moves_less():
+    fast, slow = head_of("sigmoid", dropout=0.0), head_of("sigmoid", dropout=0.0)
+    for head in (fast, slow):
+        start_at_ridge(head, FEATURES, LABELS)
+    slow_down(slow, 0.1)
+    before = answers(fast)
+    np.testing.assert_allclose(answers(slow), before, atol=1e-5)
+    for head in (fast, slow):
+        head.compile(keras.optimizers.AdamW(1e-3, weight_decay=0), "mean_squared_error")
+        head.train_on_batch(FEATURES, 1 - LABELS)
+
+    def weight_of_a_feature(head: keras.Model) -> np.ndarray:
+        return np.asarray(head.get_layer("answers").kernel * head.get_layer("standardise").scale[:, None])
+
+    start = head_of("sigmoid")
+    start_at_ridge(start, FEATURES, LABELS)
+    moved = [np.abs(weight_of_a_feature(head) - weight_of_a_feature(start)).mean() for head in (fast, slow)]
+    assert moved[1] == pytest.approx(0.1 * moved[0], rel=0.05)
 
 
 def test_with_a_hidden_layer_the_biases_are_set_and_features_standardised():

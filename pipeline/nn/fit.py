@@ -19,7 +19,7 @@ from pipeline.core import views
 from pipeline.core.metrics import rmse
 from pipeline.nn import data, runtime
 from pipeline.nn.callbacks import Best, Checkpoint, Epoch, averaged, averages, is_over, plain, score_of
-from pipeline.nn.head import start_at_mean, start_at_ridge
+from pipeline.nn.head import slow_down, start_at_mean, start_at_ridge
 from pipeline.nn.history import History
 from pipeline.nn.network import Network
 from pipeline.nn.predict import predict_head, predict_views
@@ -99,6 +99,8 @@ class Trainer:
         run, phase = self.run, self.run.fine_tune
         steps = data.steps(len(train), run.batch_size)
         total = steps * phase.epochs
+        if not run.hidden:
+            slow_down(self.network.head, run.head_rate)
         self.prepare("fine-tune", self.model, phase.learning_rate, total, warmup=phase.warmup, ema=phase.ema)
         if checkpoint.is_file():
             self.model.load_weights(checkpoint)

@@ -79,6 +79,17 @@ def start_at_ridge(head: keras.Model, features: np.ndarray, labels: np.ndarray) 
     return float(ridge.alpha_)
 
 
+def slow_down(head: keras.Model, rate: float) -> None:
+    """Let the answers' weights learn at `rate` times the learning rate, without a change of what the head says.
+
+    Adam's steps are as long whatever the scale of a gradient. So features that are smaller by `rate`, and weights that
+    are larger by as much, make each step change the answers `rate` times as much.
+    """
+    standardise, answers = head.get_layer("standardise"), head.get_layer("answers")
+    standardise.scale.assign(standardise.scale * rate)
+    answers.kernel.assign(answers.kernel / rate)
+
+
 def _logits(head: keras.Model, fractions: np.ndarray) -> np.ndarray:
     """What the last dense layer must say for the head to answer these vote fractions (n, 37)."""
     if any(isinstance(layer, DecisionTree) for layer in head.layers):
