@@ -111,7 +111,7 @@ def test_a_slower_head_says_the_same_and_moves_less():
     before = answers(fast)
     np.testing.assert_allclose(answers(slow), before, atol=1e-5)
     for head in (fast, slow):
-        head.compile(keras.optimizers.AdamW(1e-3, weight_decay=0), "mean_squared_error")
+        head.compile(keras.optimizers.AdamW(1e-3, weight_decay=0, epsilon=1e-12), "mean_squared_error")
         head.train_on_batch(FEATURES, 1 - LABELS)
 
     def weight_of_a_feature(head: keras.Model) -> np.ndarray:
