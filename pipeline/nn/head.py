@@ -53,6 +53,7 @@ def build_head(run: Run, n_features: int) -> keras.Model:
     return keras.Model(inputs, outputs, name="head")
 
 
+FLOOR = 0.2  # of the largest deviation: what a feature is divided by at least
 HALF_A_VOTE = 0.0125  # of the about 40 that an answer gets: how near to 0 and 1 a logit may be taken
 
 
@@ -108,10 +109,13 @@ class Standardise(keras.layers.Layer):
         self.scale = self.add_weight(shape=input_shape[1:], initializer="ones", trainable=False, name="scale")
 
     def set(self, features: np.ndarray) -> None:
-        """Take mean and standard deviation from features (n, d)."""
+        """Take mean and standard deviation from features (n, d); what hardly varies is not blown up like the rest.
+
+        Fine-tuning moves such features by many of their deviations at once, and the answers with them.
+        """
         deviation = features.std(axis=0)
         self.mean.assign(features.mean(axis=0))
-        self.scale.assign(1 / (deviation + 1e-3 * deviation.max() + 1e-12))
+        self.scale.assign(1 / np.maximum(deviation, FLOOR * deviation.max() + 1e-12))
 
     def of(self, features: np.ndarray) -> np.ndarray:
         """Standardised features (n, d) as an array."""

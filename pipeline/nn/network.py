@@ -18,6 +18,7 @@ from pipeline.nn.head import build_head
 from pipeline.nn.weights import build_backbone, construct
 
 log = logging.getLogger(__name__)
+LEAST_VARIANCE = 1e-2  # of a map of activations
 
 
 class Folded(NamedTuple):
@@ -151,7 +152,8 @@ class CentralStatistics(keras.layers.Layer):
         """See the class."""
         top, left = maps.shape[1] // 4, maps.shape[2] // 4
         middle = maps[:, top : maps.shape[1] - top, left : maps.shape[2] - left]
-        return ops.concatenate([ops.mean(maps, (1, 2)), ops.std(maps, (1, 2)), ops.mean(middle, (1, 2))], axis=-1)
+        deviation = ops.sqrt(ops.var(maps, (1, 2)) + LEAST_VARIANCE)  # a root has no gradient at 0, where maps are dead
+        return ops.concatenate([ops.mean(maps, (1, 2)), deviation, ops.mean(middle, (1, 2))], axis=-1)
 
 
 def _ends_of_levels(backbone: keras.Model) -> list[keras.KerasTensor]:
