@@ -19,7 +19,7 @@ from pipeline.core import views
 from pipeline.core.metrics import rmse
 from pipeline.nn import data, runtime
 from pipeline.nn.callbacks import Best, Checkpoint, Epoch, averaged, averages, is_over, plain, score_of
-from pipeline.nn.head import slow_down, start_at_mean, start_at_ridge
+from pipeline.nn.head import FLOOR, FLOOR_TUNED, slow_down, start_at_mean, start_at_ridge
 from pipeline.nn.history import History
 from pipeline.nn.network import Network
 from pipeline.nn.predict import predict_head, predict_views
@@ -70,7 +70,8 @@ class Trainer:
         head, phase, batch_size = self.network.head, self.run.head_phase, max(self.run.batch_size, 64)
         steps = data.steps(len(train), batch_size)
         self.prepare("head", head, phase.learning_rate, steps * phase.epochs, warmup=0.0, ema=0.0)
-        penalty = start_at_ridge(head, self.features[train], self.labels[train])
+        floor = FLOOR_TUNED if self.run.fine_tune.epochs else FLOOR
+        penalty = start_at_ridge(head, self.features[train], self.labels[train], floor)
         log.info("train      %s fold %d: head starts at ridge, penalty %.3g", self.run.name, fold, penalty)
 
         def score(epoch: int) -> float:
