@@ -85,13 +85,18 @@ def of_rest(plan: Plan, n: int, m: int) -> Cost:
     return Cost(took, disk + (15_000 * (n + m) if plan.sky else 0), 0)
 
 
-def _seconds_to_draw(n: int = 48) -> float:
+def _seconds_to_draw(few: int = 32, many: int = 160) -> float:
+    """A galaxy's; by the difference of two skies, which leaves out the start of the processes that draw."""
+    return max(0.0, _seconds_of_sky(many) - _seconds_of_sky(few)) / (many - few)
+
+
+def _seconds_of_sky(n: int) -> float:
     from pipeline.sky import survey
 
     with tempfile.TemporaryDirectory() as folder:
         began = time.monotonic()
         survey.draw(Path(folder), n_train=n - 1, n_test=1, seed=0, progress=False)
-        return (time.monotonic() - began) / n
+        return time.monotonic() - began
 
 
 def _seconds_to_cut(plan: Plan, n: int = 200) -> float:
