@@ -8,6 +8,8 @@ import hashlib
 import json
 import os
 import platform
+import re
+import resource
 import subprocess
 import sys
 import time
@@ -76,7 +78,8 @@ class Artifact:
         entries = {p.name: {"bytes": p.stat().st_size, "sha256": known.get(p) or file_digest(p)} for p in self.files}
         digest = hashlib.sha256(json.dumps(entries, sort_keys=True).encode()).hexdigest()
         record = {"spec": spec, "made_from": made_from, **facts, "digest": digest, "files": entries}
-        record["made"] = {"at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), **_environment()}
+        now = {"at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "peak_bytes": _peak_memory()}
+        record["made"] = now | _environment()
         save_json(self.record_path, record)
         return record
 
@@ -128,6 +131,11 @@ class Store:
         """valid.parquet (the fold's held-out galaxies) and test.parquet of one fold."""
         folder = self.root / "runs" / run / f"fold{fold}"
         return Artifact(folder / "predictions.json", (folder / "valid.parquet", folder / "test.parquet"))
+
+    def insight(self, run: str) -> Artifact:
+        """insight.npz: activations, Grad-CAM and features of the run's network of fold 0; see the stage `insight`."""
+        folder = self.root / "runs" / run
+        return Artifact(folder / "insight.json", (folder / "insight.npz",))
 
     def baseline(self, name: str) -> Artifact:
         """oof.parquet of one baseline."""
@@ -255,9 +263,23 @@ def _environment() -> dict[str, Any]:
         "code": _commit(),
         "python": platform.python_version(),
         "libraries": libraries,
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores",
+        "machine": f"{_processor()}, {os.cpu_count()} cores",
         "command": " ".join(Path(a).name if i == 0 else a for i, a in enumerate(sys.argv)),
     }
+
+
+def _peak_memory() -> int:
+    """The most memory that this process has had, in bytes."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+
+def _processor() -> str:
+    """The processor's own name where Linux tells it."""
+    try:
+        found = re.search(r"model name\s*:\s*(.+)", Path("/proc/cpuinfo").read_text(encoding="utf-8"))
+    except OSError:
+        found = None
+    return found[1].strip() if found else platform.processor() or platform.machine()
 
 
 def _version(name: str) -> str | None:

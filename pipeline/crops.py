@@ -24,11 +24,12 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from pipeline import cli, competition, cutout, units
+from pipeline import cli, cutout, units
 from pipeline.artifacts import Store, atomic
 from pipeline.competition import Images
 from pipeline.config import Crop, Plan
 from pipeline.errors import DamagedImage, UserError
+from pipeline.raw import open_images
 from pipeline.rows import RowFile
 from pipeline.units import Unit
 
@@ -61,7 +62,9 @@ class Partial:
             np.save(temporary, self.ids)
         digest = self.file.finish()
         set_aside = [int(self.ids[row]) for row in sorted(self.file.notes)]
-        self.unit.finish(n=len(self.ids), set_aside=set_aside, digests={self.file.final: digest}, **facts)
+        reasons = {str(self.ids[row]): why for row, why in self.file.notes.items()}
+        facts |= {"set_aside": set_aside, "reasons": reasons}
+        self.unit.finish(n=len(self.ids), digests={self.file.final: digest}, **facts)
         self.file.forget()
 
 
@@ -155,25 +158,6 @@ def forecast(images: Images, parts: list[Partial]) -> float:
     began = time.perf_counter()
     cut_rows(images, few, [part.crop for part in parts], targets)
     return (time.perf_counter() - began) * (len(ids) - done) / len(few) / cores()
-
-
-def open_images(store: Store, split: str) -> Images:
-    """The raw images of a split; UserError where they are gone or are not those that stage 0 checked."""
-    record = store.inputs().record()
-    folder = store.root / record["folder"]
-    if not folder.is_dir():
-        raise UserError(
-            f"the competition's files are no longer in {folder}: say where they are by "
-            f"`python -m pipeline.inputs --plan {store.root.name} --input DIR`"
-        )
-    images = Images(getattr(competition.find(folder), split))
-    if images.fingerprint() != record["spec"][split]:
-        images.close()
-        raise UserError(
-            f"{images.path} has changed since it was checked: check it anew by "
-            f"`python -m pipeline.inputs --plan {store.root.name}`"
-        )
-    return images
 
 
 def make(store: Store, split: str, parts: list[Partial], stop: bool) -> dict[int, str]:

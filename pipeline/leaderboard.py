@@ -23,6 +23,7 @@ COLUMNS = (
     "rmse_high",
     "beyond_noise",  # the part of the RMSE that the finite number of votes does not explain
     "fold_std",  # standard deviation of the folds' RMSE
+    "views_gain",  # by how much a single view's RMSE is higher, of runs that were fine-tuned
     "accuracy5",  # on the five-class clean sample
     "params",  # of one network; of an ensemble: of one network of each member
     "train_seconds",  # of all folds; of an ensemble: of all members
@@ -35,6 +36,7 @@ DIGITS = {
     "rmse_high": 6,
     "beyond_noise": 6,
     "fold_std": 6,
+    "views_gain": 6,
     "accuracy5": 5,
     "train_seconds": 1,
 }
@@ -52,6 +54,7 @@ class Entry:
     folds: np.ndarray  # (k,) RMSE of each fold
     interval: tuple[float, float]
     noise: float  # the RMSE of perfect predictions
+    one_view: float  # the RMSE of a single view
     accuracy5: float
     params: float
     train_seconds: float
@@ -69,8 +72,8 @@ class Entry:
 
     def row(self) -> tuple[Any, ...]:
         """Its values in the order of `COLUMNS`."""
-        scores = (self.rmse, *self.interval, self.beyond_noise, float(self.folds.std()), self.accuracy5)
-        return (self.name, self.kind, *scores, self.params, self.train_seconds, self.images_per_second)
+        scores = (self.rmse, *self.interval, self.beyond_noise, float(self.folds.std()), self.one_view - self.rmse)
+        return (self.name, self.kind, *scores, self.accuracy5, self.params, self.train_seconds, self.images_per_second)
 
 
 @dataclass(frozen=True)
@@ -80,6 +83,7 @@ class Board:
     entries: tuple[Entry, ...]
     truth: np.ndarray  # (n, 37)
     fold_of: np.ndarray  # (n,)
+    ids: np.ndarray  # (n,)
 
     def best(self, kind: str) -> Entry | None:
         """The best entry of a kind; None where there is none."""
@@ -102,9 +106,11 @@ def score_all(plan: Plan, store: Store) -> Board:
     entries = []
     costs: dict[str, tuple[float, float, float]] = {}
 
-    def add(name: str, kind: str, frame: pd.DataFrame, cost: tuple[float, float, float]) -> None:
+    def add(
+        name: str, kind: str, frame: pd.DataFrame, cost: tuple[float, float, float], single: float = np.nan
+    ) -> None:
         predicted = same_galaxies(frame, labels.index, f"out-of-fold predictions of {kind} {name}").to_numpy()
-        entries.append(_score(name, kind, predicted, truth, fold_of, cost, plan.seed))
+        entries.append(_score(name, kind, predicted, truth, fold_of, cost, single, plan.seed))
 
     for name in plan.baselines:
         artifact = whole(store.baseline(name), f"python -m pipeline.baselines --plan {plan.name} --run {name}")
@@ -112,11 +118,12 @@ def score_all(plan: Plan, store: Store) -> Board:
     for run in plan.runs:
         costs[run.name] = cost_of_run(store, plan, run.name)
         parts = [store.predicted(run.name, fold).files[0] for fold in range(plan.folds)]
-        add(run.name, "run", pd.concat([load_fractions(part) for part in parts]), costs[run.name])
+        frame = pd.concat([load_fractions(part) for part in parts])
+        add(run.name, "run", frame, costs[run.name], one_view(store, plan, run.name))
     for spec in plan.ensembles:
         artifact = whole(store.ensemble(spec.name), f"python -m pipeline.ensemble --plan {plan.name} --run {spec.name}")
         add(spec.name, "ensemble", load_fractions(artifact.files[0]), _sum_costs([costs[run] for run in spec.runs]))
-    return Board(tuple(sorted(entries, key=lambda entry: entry.rmse)), truth, fold_of)
+    return Board(tuple(sorted(entries, key=lambda entry: entry.rmse)), truth, fold_of, labels.index.to_numpy())
 
 
 def whole(artifact: Artifact, command: str) -> Artifact:
@@ -148,6 +155,18 @@ def cost_of_run(store: Store, plan: Plan, run: str) -> tuple[float, float, float
     return _number(trained[0], "params"), seconds, rate
 
 
+def one_view(store: Store, plan: Plan, run: str) -> float:
+    """RMSE of a run on its held-out galaxies, seen once each, as training scored it.
+
+    NaN where only a head was trained: its features are already the mean over views.
+    """
+    if not plan.run(run).fine_tune.epochs:
+        return float("nan")
+    records = [store.trained(run, fold).record() for fold in range(plan.folds)]
+    squared, sizes = zip(*((_number(r, "val_rmse") ** 2, _number(r, "n_valid")) for r in records), strict=True)
+    return float(np.sqrt(np.average(squared, weights=sizes)))
+
+
 def to_markdown(frame: pd.DataFrame) -> str:
     """The leaderboard as a Markdown table."""
     texts = _texts(frame)
@@ -176,13 +195,14 @@ def _score(
     truth: np.ndarray,
     fold_of: np.ndarray,
     cost: tuple[float, float, float],
+    one_view: float,
     seed: int,
 ) -> Entry:
     errors = metrics.squared_error_per_galaxy(truth, predicted)
     folds = np.array([np.sqrt(errors[fold_of == fold].mean()) for fold in np.unique(fold_of)])
     interval = stats.bootstrap_rmse(errors, seed)
     noise, accuracy = metrics.vote_noise(truth), metrics.accuracy5(truth, predicted)
-    return Entry(name, kind, predicted, errors, folds, interval, noise, accuracy, *cost)
+    return Entry(name, kind, predicted, errors, folds, interval, noise, one_view, accuracy, *cost)
 
 
 def _sum_costs(costs: list[tuple[float, float, float]]) -> tuple[float, float, float]:
@@ -200,7 +220,7 @@ def _number(record: dict[str, Any], fact: str) -> float:
 def _texts(frame: pd.DataFrame) -> list[list[str]]:
     """The cells of a leaderboard as text: 4 to 5 digits, thousands parted, a dash for what is not known."""
     forms = {"rmse": "{:.5f}", "rmse_low": "{:.5f}", "rmse_high": "{:.5f}"}
-    forms |= {"beyond_noise": "{:.5f}", "fold_std": "{:.5f}", "accuracy5": "{:.4f}"}
+    forms |= {"beyond_noise": "{:.5f}", "fold_std": "{:.5f}", "views_gain": "{:+.5f}", "accuracy5": "{:.4f}"}
     forms |= {"params": "{:,}", "train_seconds": "{:,.1f}", "images_per_second": "{:,.1f}"}
     return [
         [UNKNOWN if pd.isna(value) else forms.get(column, "{}").format(value) for column, value in row.items()]

@@ -2,7 +2,7 @@
 
 reads   baselines/<name>/oof.parquet, runs/<run>/fold<k>/{valid.parquet,history.csv,run.json,predictions.json},
         ensembles/<name>/{oof.parquet,ensemble.json}, crops/<crop>/<split>.json, inputs/labels.parquet, folds.csv
-writes  leaderboard.csv, leaderboard.md, report.html (one file, no network), report.json
+writes  leaderboard.csv, leaderboard.md, report.html (one file, no network), report.json; report/<figure>.{svg,csv}
 
 All scores are out of fold. Prints the leaderboard and where submissions and report lie, also when nothing was to do.
 
@@ -10,29 +10,48 @@ All scores are out of fold. Prints the leaderboard and where submissions and rep
 """
 
 import logging
+import shutil
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pipeline import cli, leaderboard, units
 from pipeline.artifacts import Store, atomic
 from pipeline.config import Plan
+
+if TYPE_CHECKING:
+    from pipeline.page.figure import Figure
 
 log = logging.getLogger(__name__)
 
 
 def build(unit: units.Unit, plan: Plan, store: Store, plan_option: str) -> None:
     """Score everything and write the three files."""
-    from pipeline import page
+    from pipeline.page.render import render
 
+    started = time.monotonic()
     board = leaderboard.score_all(plan, store)
     frame = board.frame()
-    html = page.render(plan, store, board, plan_option)
+    made = render(plan, store, board, plan_option)
     unit.artifact.begin()
-    texts = (frame.to_csv(index=False), leaderboard.to_markdown(frame), html)
+    texts = (frame.to_csv(index=False), leaderboard.to_markdown(frame), made.html)
     for path, text in zip(unit.artifact.files, texts, strict=True):
         with atomic(path) as temporary:
             temporary.write_text(text, encoding="utf-8")
+    save_figures(store.root / "report", made.figures)
     best = board.entries[0]
-    unit.finish(best=best.name, rmse=best.rmse)
+    unit.finish(best=best.name, rmse=best.rmse, seconds=time.monotonic() - started)
     log.info("%-10s %d entries on %s galaxies", "report", len(board.entries), f"{len(board.truth):,}")
+
+
+def save_figures(folder: Path, figures: "Iterable[Figure]") -> None:
+    """Every figure as <name>.svg and what it shows as <name>.csv; those of an earlier report go."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    for figure in figures:
+        (folder / f"{figure.name}.svg").write_text(figure.file(), encoding="utf-8")
+        figure.numbers.to_csv(folder / f"{figure.name}.csv", index=False)
 
 
 def show(plan: Plan, store: Store) -> str:

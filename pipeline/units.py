@@ -81,6 +81,12 @@ def _refuse(refused: list[tuple[Unit, list[str]]], plan: str) -> None:
     )
 
 
+def seconds(unit: Unit) -> float:
+    """Seconds that a unit took, as its stage recorded them; 0 where it did not."""
+    record = unit.artifact.record() or {}
+    return float(record.get("train_seconds") or record.get("seconds") or 0)
+
+
 def _differences(old: Any, new: Any, where: str = "") -> list[str]:
     """Leaves in which two specifications differ, as 'epochs: 3 -> 5'."""
     if isinstance(old, dict) and isinstance(new, dict):

@@ -76,11 +76,15 @@ def five_class(truth: np.ndarray) -> np.ndarray:
     return np.where(meets.sum(axis=1) == 1, meets.argmax(axis=1), -1)
 
 
+def own_columns() -> np.ndarray:
+    """The column of each of the five classes' own answer: int64 (5,)."""
+    return np.array([INDEX[rule[-1][0]] for rule in CLEAN_SAMPLE.values()])
+
+
 def five_class_predicted(predicted: np.ndarray) -> np.ndarray:
     """Predicted class of each galaxy, whatever the sample: the largest of the five classes' own columns, int64 (n,)."""
     _check_columns(predicted)
-    own = [INDEX[rule[-1][0]] for rule in CLEAN_SAMPLE.values()]
-    return predicted[:, own].argmax(axis=1)
+    return predicted[:, own_columns()].argmax(axis=1)
 
 
 def accuracy5(truth: np.ndarray, predicted: np.ndarray) -> float:
@@ -103,6 +107,18 @@ def confusion(truth_class: np.ndarray, predicted_class: np.ndarray, n: int) -> n
     if pairs.size and not 0 <= pairs.min() <= pairs.max() < n:
         raise ValueError(f"expected classes 0 to {n - 1}; received {pairs.min()} to {pairs.max()}")
     return np.bincount(pairs[0] * n + pairs[1], minlength=n * n).reshape(n, n)
+
+
+def precision_recall_f1(counts: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Precision, recall and their harmonic mean of each class, float64 (n,), from `confusion`'s counts (n, n).
+
+    NaN where nothing was predicted as the class (precision), or nothing is of it (recall).
+    """
+    right = np.diag(counts).astype(np.float64)
+    said, true = counts.sum(axis=0), counts.sum(axis=1)
+    precision = np.where(said > 0, right / np.maximum(said, 1), np.nan)
+    recall = np.where(true > 0, right / np.maximum(true, 1), np.nan)
+    return precision, recall, np.where(said + true > 0, 2 * right / np.maximum(said + true, 1), np.nan)
 
 
 def leading_answer_accuracy(truth: np.ndarray, predicted: np.ndarray) -> np.ndarray:

@@ -1,0 +1,85 @@
+"""How it was made: the plan, what each run started from, versions, hardware, time and memory."""
+
+import json
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+
+from pipeline import units, worries
+from pipeline.page.material import Material, Section
+from pipeline.page.summary import SOURCES
+from pipeline.page.words import duration
+
+
+def section(material: Material) -> Section:
+    """Everything that is needed to make it again."""
+    plan, store = material.plan, material.store
+    stages = by_stage(material)
+    total = sum(stage["seconds"] for stage in stages)
+    finding = f"All stages together took {duration(total)} of work; the command below makes the same again."
+    records = [unit.artifact.record() or {} for unit in units.every(plan, store) if unit.stage != "report"]
+    facts = {
+        "command": f"./run.sh {material.plan_option}",
+        "plan": json.dumps(plan.model_dump(mode="json", exclude_defaults=True), indent=2),
+        "versions": versions([record["made"] for record in records if "made" in record]),
+        "stages": stages,
+        "folds": np.bincount(store.load_folds().to_numpy()).tolist(),
+        "runs": runs(material),
+        "digests": {unit.label: unit.artifact.digest() or "" for unit in digested(material)},
+    }
+    return Section("made", "How it was made", finding, facts)
+
+
+def runs(material: Material) -> list[dict[str, Any]]:
+    """What each run was and what it started from."""
+    sources = worries.weights(material.plan, material.store)
+    found = []
+    for run in material.plan.runs:
+        record = material.store.trained(run.name, 0).record() or {}
+        origin = record.get("weights", {})
+        found.append({
+            "run": run,
+            "pixels": material.plan.input_size(run),
+            "weights": SOURCES.get(sources[run.name], sources[run.name]),
+            "random": "random" in sources[run.name],
+            "digest": (origin.get("sha256") or "")[:12],
+            "precision": record.get("precision", "not recorded"),
+            "reason": record.get("precision_reason", ""),
+            "epochs": record.get("epochs"),
+        })  # fmt: skip
+    return found
+
+
+def by_stage(material: Material) -> list[dict[str, Any]]:
+    """Seconds and the most memory that each stage took, as its records say."""
+    found = []
+    for stage, makers in units.STAGES.items():
+        mine = [unit for maker in makers for unit in maker(material.plan, material.store)]
+        memory = [(unit.artifact.record() or {}).get("made", {}).get("peak_bytes", 0) for unit in mine]
+        seconds = sum(units.seconds(unit) for unit in mine)
+        if stage != "report" and (seconds or any(memory)):
+            found.append({"stage": stage, "seconds": seconds, "memory": max(memory)})
+    return found
+
+
+def digested(material: Material) -> list[units.Unit]:
+    """What a reader may want to compare with files of their own: data and ensembles."""
+    stages = (units.inputs, units.folds, units.crops, units.ensemble, units.submit)
+    return [unit for stage in stages for unit in stage(material.plan, material.store)]
+
+
+def versions(environments: list[dict[str, Any]]) -> dict[str, str]:
+    """What -> the different versions that the artifacts were made with."""
+    found = {
+        "code": _all(env["code"] for env in environments),
+        "Python": _all(env["python"] for env in environments),
+    }
+    libraries = sorted({name for env in environments for name in env["libraries"]})
+    found |= {name: _all(env["libraries"].get(name) for env in environments) for name in libraries}
+    return found | {"machine": _all(env["machine"] for env in environments)}
+
+
+def _all(values: Iterable[str | None]) -> str:
+    """The different values, in one line."""
+    return ", ".join(sorted({value for value in values if value}))

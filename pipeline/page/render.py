@@ -1,0 +1,49 @@
+"""The whole report: every section's numbers through its template into one page, and its figures into files."""
+
+from contextlib import closing
+from pathlib import Path
+from typing import NamedTuple
+
+from pipeline.artifacts import Store
+from pipeline.config import Plan
+from pipeline.leaderboard import Board
+from pipeline.page import (
+    accuracy,
+    calibration,
+    confusion,
+    galleries,
+    inside,
+    provenance,
+    ranking,
+    summary,
+    training,
+)
+from pipeline.page.figure import DARK, LIGHT, Figure
+from pipeline.page.material import Material
+from pipeline.page.words import FILTERS
+
+TEMPLATES = Path(__file__).parent.parent / "templates"
+SECTIONS = (ranking, accuracy, confusion, calibration, inside, galleries, training, provenance)
+
+
+class Report(NamedTuple):
+    """The page, and the figures that it shows."""
+
+    html: str
+    figures: tuple[Figure, ...]
+
+
+def render(plan: Plan, store: Store, board: Board, plan_option: str) -> Report:
+    """The report as one HTML page that needs nothing else; `plan_option` is the plan as the command line names it."""
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+    from markupsafe import Markup
+
+    layout = {"trim_blocks": True, "lstrip_blocks": True}
+    environment = Environment(loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined, **layout)
+    environment.filters |= FILTERS | {"svg": lambda figure: Markup(figure.inline())}
+    material = Material(plan, store, board, plan_option)
+    with closing(material.thumbnails):
+        sections = [module.section(material) for module in SECTIONS]
+        page = environment.get_template("report.html.jinja")
+        html = page.render(plan=plan, summary=summary.summary(material), sections=sections, light=LIGHT, dark=DARK)
+    return Report(html, tuple(figure for section in sections for figure in section.figures))
