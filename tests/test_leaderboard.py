@@ -57,10 +57,17 @@ def test_costs(frame):
     assert pd.isna(frame.loc["ridge", "params"])
 
 
+def test_gain_by_views_is_one_view_less_all(frame):
+    assert frame.loc["efficientnetb0", "views_gain"] == pytest.approx(
+        0.1 - frame.loc["efficientnetb0", "rmse"], abs=2e-6
+    )
+    assert frame["views_gain"].notna().sum() == 1
+
+
 def test_sorted_by_score_with_the_promised_columns(made):
     frame = leaderboard.score_all(*made[1:]).frame()
     assert ",".join(frame.columns) == (
-        "name,kind,rmse,rmse_low,rmse_high,beyond_noise,fold_std,accuracy5,params,train_seconds,images_per_second"
+        "name,kind,rmse,rmse_low,rmse_high,beyond_noise,fold_std,views_gain,accuracy5,params,train_seconds,images_per_second"
     )
     assert frame["rmse"].is_monotonic_increasing
     assert len(frame) == 6
