@@ -12,7 +12,7 @@ set -euo pipefail
 
 here="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
 venv="$here/.venv"
-stages=(inputs folds crops baselines train predict ensemble submit report)
+stages=(inputs folds crops baselines train predict insight ensemble submit report)
 
 say() { printf '%s\n' "$*" >&2; }
 fail() { say "error: $*"; exit 2; }

@@ -1,4 +1,4 @@
-"""Stage 3 of 8: what a network must clear, scored out of fold on the same folds.
+"""Stage 3 of 9: what a network must clear, scored out of fold on the same folds.
 
 reads   crops/<crop>/train.npy, folds.csv, inputs/labels.parquet
 writes  baselines/<name>/oof.parquet, baseline.json

@@ -86,9 +86,8 @@ class Run(Strict):
     pooling: Literal["avg", "max", "multi"] = "avg"  # "multi": statistics of every resolution, not only the last
     head: Literal["sigmoid", "tree"] = "sigmoid"
     hidden: int = Field(0, ge=0)  # units of a dense layer before the answers; 0: none
-    head_rate: float = Field(1.0, gt=0, le=1)  # learning rate of the answers' weights in fine-tuning, of the backbone's
     dropout: Fraction = 0.2
-    loss: Literal["mse", "bce"] = "mse"
+    loss: Literal["mse", "bce", "votes"] = "mse"  # "votes": their likelihood along the tree; needs head = "tree"
     weight_decay: float = Field(1e-4, ge=0)
     batch_size: int = Field(32, ge=1)
     precision: Literal["auto", "float32", "mixed_float16", "mixed_bfloat16"] = "auto"
@@ -102,6 +101,8 @@ class Run(Strict):
     def _trains(self) -> "Run":
         if not self.head_phase.epochs and not self.fine_tune.epochs:
             raise ValueError("trains nothing: give head_phase.epochs or fine_tune.epochs")
+        if self.loss == "votes" and self.head != "tree":
+            raise ValueError('loss = "votes" is the likelihood along the tree: it needs head = "tree"')
         return self
 
 

@@ -1,4 +1,4 @@
-"""Stage 2 of 8: the central part of every image as one array per crop spec and split.
+"""Stage 2 of 9: the central part of every image as one array per crop spec and split.
 
 reads   the competition's images where stage 0 found them, inputs/labels.parquet, inputs/sample.csv
 writes  crops/<crop>/{train,test}.npy uint8 (n, size, size, 3) RGB, {train,test}.ids.npy int64 (n,), ascending

@@ -1,4 +1,4 @@
-"""Stage 6 of 8: blend the runs of each ensemble.
+"""Stage 7 of 9: blend the runs of each ensemble.
 
 reads   runs/<run>/fold<k>/{valid,test}.parquet, inputs/labels.parquet, folds.csv
 writes  ensembles/<name>/oof.parquet, test.parquet, ensemble.json

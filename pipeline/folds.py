@@ -1,4 +1,4 @@
-"""Stage 1 of 8: assign every training galaxy to a fold.
+"""Stage 1 of 9: assign every training galaxy to a fold.
 
 reads   inputs/labels.parquet
 writes  folds.csv (GalaxyID,fold), folds.json

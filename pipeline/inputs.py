@@ -1,4 +1,4 @@
-"""Stage 0 of 8: find the competition's files (or draw galaxies), check all of them before any work.
+"""Stage 0 of 9: find the competition's files (or draw galaxies), check all of them before any work.
 
 reads   the folder --input DIR (remembered), else the galaxies that the plan's [sky] draws, else input/
 writes  inputs/labels.parquet, inputs/sample.csv, inputs/images.json, inputs/weights.json, sky/ (if drawn)

@@ -1,4 +1,4 @@
-"""Stage 5 of 8: predict held-out and test galaxies with every trained network.
+"""Stage 5 of 9: predict held-out and test galaxies with every trained network.
 
 reads   runs/<run>/fold<k>/model.weights.h5, crops/<crop>/{train,test}.npy, folds.csv
 writes  runs/<run>/fold<k>/valid.parquet, test.parquet, predictions.json

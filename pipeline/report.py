@@ -1,4 +1,4 @@
-"""Stage 8 of 8: the leaderboard and the report.
+"""Stage 9 of 9: the leaderboard and the report.
 
 reads   baselines/<name>/oof.parquet, runs/<run>/fold<k>/{valid.parquet,history.csv,run.json,predictions.json},
         ensembles/<name>/{oof.parquet,ensemble.json}, crops/<crop>/<split>.json, inputs/labels.parquet, folds.csv

@@ -1,4 +1,4 @@
-"""Stage 7 of 8: write each ensemble's submission.
+"""Stage 8 of 9: write each ensemble's submission.
 
 reads   ensembles/<name>/test.parquet, inputs/sample.csv
 writes  submissions/<name>.csv, <name>.json

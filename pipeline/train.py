@@ -1,4 +1,4 @@
-"""Stage 4 of 8: train every run once per fold.
+"""Stage 4 of 9: train every run once per fold.
 
 reads   crops/<crop>/train.npy, folds.csv, inputs/labels.parquet, inputs/weights.json
 writes  runs/<run>/fold<k>/model.weights.h5, history.csv, run.json; runs/<run>/features.npy

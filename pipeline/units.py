@@ -182,6 +182,13 @@ def predict(plan: Plan, store: Store) -> Iterator[Unit]:
             yield Unit("predict", label, artifact, {"views": run.views}, sources, run.name, fold)
 
 
+def insight(plan: Plan, store: Store) -> Iterator[Unit]:
+    """What the network of each run's fold 0 looks like inside."""
+    for run in plan.runs:
+        sources = {f"runs/{run.name}/fold0": store.trained(run.name, 0), "crops": store.crops(run.crop, "train")}
+        yield Unit("insight", f"insight of {run.name}", store.insight(run.name), {}, sources, run.name)
+
+
 def baselines(plan: Plan, store: Store) -> Iterator[Unit]:
     """Out-of-fold predictions of what a network must beat."""
     crop = plan.crop_of_baselines()
@@ -212,6 +219,7 @@ def report(plan: Plan, store: Store) -> Iterator[Unit]:
     """The leaderboard and the report."""
     sources = {f"baselines/{name}": store.baseline(name) for name in plan.baselines}
     sources |= {f"{u.run}/fold{u.fold}": u.artifact for u in predict(plan, store)}
+    sources |= {u.label: u.artifact for u in insight(plan, store) if u.artifact.record()}  # it can do without
     sources |= {f"ensembles/{e.name}": store.ensemble(e.name) for e in plan.ensembles}
     yield Unit("report", "report.html", store.report(), {}, sources)
 
@@ -223,6 +231,7 @@ STAGES = {
     "baselines": (baselines,),
     "train": (train,),
     "predict": (predict,),
+    "insight": (insight,),
     "ensemble": (ensemble,),
     "submit": (submit,),
     "report": (report,),

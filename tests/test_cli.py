@@ -31,7 +31,7 @@ def test_help_is_the_contract_of_the_stage(stage, capsys):
 @pytest.mark.parametrize("stage", units.STAGES)
 def test_the_contract_says_number_reads_writes_and_command(stage):
     lines = importlib.import_module(f"pipeline.{stage}").__doc__.splitlines()
-    assert lines[0].startswith(f"Stage {list(units.STAGES).index(stage)} of 8: ")
+    assert lines[0].startswith(f"Stage {list(units.STAGES).index(stage)} of 9: ")
     for beginning in ("reads   ", "writes  ", f"    python -m pipeline.{stage} --plan "):
         assert any(line.startswith(beginning) for line in lines), beginning
 

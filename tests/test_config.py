@@ -83,6 +83,11 @@ WRONG = {
         "",
         "runs[1]: trains nothing: give head_phase.epochs or fine_tune.epochs",
     ),
+    "the votes' likelihood without the tree": (
+        "fine_tune = { epochs = 2 }",
+        'fine_tune = { epochs = 2 }\nloss = "votes"',
+        'runs[1]: loss = "votes" is the likelihood along the tree: it needs head = "tree"',
+    ),
     "two runs of one name": ('name = "b"', 'name = "a"', "runs: the name 'a' is given twice; names must differ"),
     "a name with a slash": ('name = "b"', 'name = "b/c"', "runs[1].name: 'b/c': string should match pattern"),
     "a name that leaves the folder": ('name = "b"', 'name = ".."', "runs[1].name: '..': string should match pattern"),

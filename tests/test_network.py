@@ -65,7 +65,7 @@ def test_a_layer_that_is_none_is_answered_with_some_that_are():
 def test_pooling_yields_so_many_features(pooling, width):
     inputs = keras.Input((32, 32, 3))
     made = backbone()
-    pooled = network._pool(made, inputs, pooling)
+    pooled = network.pool(made, inputs, pooling)
     assert pooled.shape == (None, width)
     assert pooled.dtype == "float32"
     images = np.random.default_rng(0).random((2, 32, 32, 3)).astype(np.float32)

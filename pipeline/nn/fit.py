@@ -17,9 +17,9 @@ from tqdm import tqdm
 from pipeline.config import Run
 from pipeline.core import views
 from pipeline.core.metrics import rmse
-from pipeline.nn import data, runtime
+from pipeline.nn import data, loss, runtime
 from pipeline.nn.callbacks import Best, Checkpoint, Epoch, averaged, averages, is_over, plain, score_of
-from pipeline.nn.head import FLOOR, FLOOR_TUNED, slow_down, start_at_mean, start_at_ridge
+from pipeline.nn.head import start_at_mean, start_at_ridge
 from pipeline.nn.history import History
 from pipeline.nn.network import Network
 from pipeline.nn.predict import predict_head, predict_views
@@ -70,8 +70,7 @@ class Trainer:
         head, phase, batch_size = self.network.head, self.run.head_phase, max(self.run.batch_size, 64)
         steps = data.steps(len(train), batch_size)
         self.prepare("head", head, phase.learning_rate, steps * phase.epochs, warmup=0.0, ema=0.0)
-        floor = FLOOR_TUNED if self.run.fine_tune.epochs else FLOOR
-        penalty = start_at_ridge(head, self.features[train], self.labels[train], floor)
+        penalty = start_at_ridge(head, self.features[train], self.labels[train])
         log.info("train      %s fold %d: head starts at ridge, penalty %.3g", self.run.name, fold, penalty)
 
         def score(epoch: int) -> float:
@@ -100,8 +99,6 @@ class Trainer:
         run, phase = self.run, self.run.fine_tune
         steps = data.steps(len(train), run.batch_size)
         total = steps * phase.epochs
-        if not run.hidden:
-            slow_down(self.network.head, run.head_rate)
         self.prepare("fine-tune", self.model, phase.learning_rate, total, warmup=phase.warmup, ema=phase.ema)
         if checkpoint.is_file():
             self.model.load_weights(checkpoint)
@@ -158,7 +155,7 @@ class Trainer:
             )
             model.compile(
                 optimizer,
-                {"mse": "mean_squared_error", "bce": "binary_crossentropy"}[self.run.loss],
+                loss.named(self.run.loss),
                 metrics=[keras.metrics.RootMeanSquaredError(name="rmse")],
                 jit_compile=runtime.compile_by_xla() and phase == "fine-tune",
             )

@@ -53,7 +53,7 @@ def build_head(run: Run, n_features: int) -> keras.Model:
     return keras.Model(inputs, outputs, name="head")
 
 
-FLOOR, FLOOR_TUNED = 1e-3, 0.2  # of the largest deviation: what a feature is divided by at least; see Standardise.set
+FLOOR = 1e-3  # of the largest deviation: what a feature is divided by at least
 HALF_A_VOTE = 0.0125  # of the about 40 that an answer gets: how near to 0 and 1 a logit may be taken
 
 
@@ -62,16 +62,15 @@ def start_at_mean(head: keras.Model, mean: np.ndarray) -> None:
     head.get_layer("answers").bias.assign(_logits(head, mean[None])[0])
 
 
-def start_at_ridge(head: keras.Model, features: np.ndarray, labels: np.ndarray, floor: float = FLOOR) -> float:
+def start_at_ridge(head: keras.Model, features: np.ndarray, labels: np.ndarray) -> float:
     """Start the head at the ridge regression of the labels' logits on the standardised features; returns the penalty.
 
-    features (n, d), labels (n, 37), `floor` as for `Standardise.set`. A convex problem needs no gradient steps to get
-    near its solution: they only refine it, and fine-tuning then starts from a head that fits (Kumar et al. 2022,
-    arXiv:2202.10054). The penalty is chosen by efficient leave-one-out. With a hidden layer only features are
-    standardised and biases set.
+    features (n, d), labels (n, 37). A convex problem needs no gradient steps to get near its solution: they only
+    refine it, and fine-tuning then starts from a head that fits (Kumar et al. 2022, arXiv:2202.10054). The penalty
+    is chosen by efficient leave-one-out. With a hidden layer only features are standardised and biases set.
     """
     standardise, answers = head.get_layer("standardise"), head.get_layer("answers")
-    standardise.set(features, floor)
+    standardise.set(features)
     if answers.kernel.shape[0] != features.shape[1]:
         start_at_mean(head, labels.mean(axis=0))
         return float("nan")
@@ -79,17 +78,6 @@ def start_at_ridge(head: keras.Model, features: np.ndarray, labels: np.ndarray, 
     answers.kernel.assign(ridge.coef_.T)
     answers.bias.assign(ridge.intercept_)
     return float(ridge.alpha_)
-
-
-def slow_down(head: keras.Model, rate: float) -> None:
-    """Let the answers' weights learn at `rate` times the learning rate, without a change of what the head says.
-
-    Adam's steps are as long whatever the scale of a gradient. So features that are smaller by `rate`, and weights that
-    are larger by as much, make each step change the answers `rate` times as much.
-    """
-    standardise, answers = head.get_layer("standardise"), head.get_layer("answers")
-    standardise.scale.assign(standardise.scale * rate)
-    answers.kernel.assign(answers.kernel / rate)
 
 
 def _logits(head: keras.Model, fractions: np.ndarray) -> np.ndarray:
@@ -109,15 +97,11 @@ class Standardise(keras.layers.Layer):
         self.mean = self.add_weight(shape=input_shape[1:], initializer="zeros", trainable=False, name="mean")
         self.scale = self.add_weight(shape=input_shape[1:], initializer="ones", trainable=False, name="scale")
 
-    def set(self, features: np.ndarray, floor: float = FLOOR) -> None:
-        """Take mean and standard deviation from features (n, d); none counts as less than `floor` of the largest.
-
-        Where fine-tuning follows the floor is high: it would move what hardly varied by many of its deviations at
-        once, and the answers with it. Frozen features are best treated alike, all but the dead.
-        """
+    def set(self, features: np.ndarray) -> None:
+        """Take mean and standard deviation from features (n, d); what is dead is not blown up."""
         deviation = features.std(axis=0)
         self.mean.assign(features.mean(axis=0))
-        self.scale.assign(1 / np.maximum(deviation, floor * deviation.max() + 1e-12))
+        self.scale.assign(1 / np.maximum(deviation, FLOOR * deviation.max() + 1e-12))
 
     def of(self, features: np.ndarray) -> np.ndarray:
         """Standardised features (n, d) as an array."""

@@ -124,17 +124,18 @@ def _features(backbone: keras.Model, run: Run, stored: int, size: int) -> keras.
     }
     scaling = BACKBONES[run.backbone].scaling
     pixels = Scale(scaling, name="scale")(Warp(size, name="warp")(inputs["image"], inputs["view"]))
-    return keras.Model(inputs, _pool(backbone, pixels, run.pooling), name="features")
+    return keras.Model(inputs, pool(backbone, pixels, run.pooling), name="features")
 
 
-def _pool(backbone: keras.Model, pixels: keras.KerasTensor, pooling: str) -> keras.KerasTensor:
+def pool(backbone: keras.Model, pixels: keras.KerasTensor, pooling: str) -> keras.KerasTensor:
     """Pooled features (n, d) in float32."""
     average = keras.layers.GlobalAveragePooling2D(name="pool", dtype="float32")
     if pooling == "avg":
         return average(backbone(pixels))
     if pooling == "max":
         return keras.layers.GlobalMaxPooling2D(name="pool", dtype="float32")(backbone(pixels))
-    levels = keras.Model(backbone.inputs, _ends_of_levels(backbone), name="levels")(pixels)
+    ends = [layer.output for layer in ends_of_levels(backbone)]
+    levels = keras.Model(backbone.inputs, ends, name="levels")(pixels)
     return keras.layers.Concatenate(name="pool", dtype="float32")([CentralStatistics()(level) for level in levels])
 
 
@@ -156,16 +157,16 @@ class CentralStatistics(keras.layers.Layer):
         return ops.concatenate([ops.mean(maps, (1, 2)), deviation, ops.mean(middle, (1, 2))], axis=-1)
 
 
-def _ends_of_levels(backbone: keras.Model) -> list[keras.KerasTensor]:
-    """The last activation of every resolution from the input's down to 4 pixels, below which nothing has a place."""
-    last: dict[int, keras.KerasTensor] = {}
+def ends_of_levels(backbone: keras.Model) -> list[keras.layers.Layer]:
+    """The last layer of every resolution from the input's down to 4 pixels, below which nothing has a place."""
+    last: dict[int, keras.layers.Layer] = {}
     for layer in backbone.layers:
         shape = getattr(layer.output, "shape", ())
         spatial = len(shape) == 4 and shape[1] == shape[2]
         if spatial and not isinstance(layer, keras.layers.InputLayer | keras.layers.ZeroPadding2D):
-            last[shape[1]] = layer.output
-    last[backbone.output_shape[1]] = backbone.output
-    return [tensor for side, tensor in sorted(last.items(), reverse=True) if side and side >= 4]
+            last[shape[1]] = layer
+    last[backbone.output_shape[1]] = backbone.output._keras_history.operation
+    return [layer for side, layer in sorted(last.items(), reverse=True) if side and side >= 4]
 
 
 def _freeze(backbone: keras.Model, run: Run) -> None:

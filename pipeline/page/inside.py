@@ -146,13 +146,12 @@ def features_map(material: Material, arrays: dict[str, np.ndarray]) -> Figure:
             style = {"alpha": 0.25, "s": 4} if i < 0 else {"alpha": 0.8, "s": 8}
             axes.scatter(mine["x"], mine["y"], color=colour, linewidths=0, label=names[i], **style)
         axes.set_axis_off()
-        axes.set_aspect("equal")
         marks = axes.figure.legend(loc="outside lower center", ncols=3, handletextpad=0.2, columnspacing=1.0)
         for handle in marks.legend_handles:
             handle.set(sizes=[28], alpha=1)
 
     alt = "Galaxies on a map where neighbours have similar features, coloured by their class."
-    return draw("map", alt, numbers, on, size=(5.2, 5.0), title="The map by class")
+    return draw("map", alt, numbers, on, size=(5.2, 4.0), title="The map by class")
 
 
 def mosaic(material: Material, arrays: dict[str, np.ndarray]) -> str:
