@@ -7,7 +7,9 @@
 #   ./run.sh plan PLAN [--estimate [--price PER_HOUR]]
 #                          what it trains; with --estimate the time, disk and memory that it takes on this machine
 #   ./run.sh test [--all]  ruff and pytest; --all adds the tests that take minutes
-#   ./run.sh bench [--quick]  each stage beside its own limit, in one run
+#   ./run.sh bench [--quick] [--only GROUP] [--gpu]  each stage beside its own limit, in one run
+#   ./run.sh STAGE --plan PLAN [--run NAME] [--fold K] [--force]
+#                          one stage: inputs, folds, crops, baselines, train, predict, insight, ensemble, submit, report
 set -euo pipefail
 
 here="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
@@ -84,12 +86,15 @@ run_plan() {
   local plan=demo output=() inputs=() force=""
   if [[ $# -gt 0 && "$1" != --* ]]; then plan="$1"; shift; fi
   while [[ $# -gt 0 ]]; do
-    [[ $# -ge 2 ]] || fail "$1 needs a value"
+    case "$1" in
+      --input | --weights | --output | --force) [[ $# -ge 2 ]] || fail "$1 needs a value" ;;
+      --*) fail "unknown option $1; ./run.sh --help lists them" ;;
+      *) fail "$plan $1: unknown command $plan, or one word too many; ./run.sh --help lists what there is" ;;
+    esac
     case "$1" in
       --input | --weights) inputs+=("$1" "$2") ;;
       --output) output=("$1" "$2") ;;
       --force) force="$2" ;;
-      *) fail "unknown option $1; ./run.sh --help lists them" ;;
     esac
     shift 2
   done
@@ -104,10 +109,12 @@ run_plan() {
 }
 
 case "${1:-}" in
-  -h | --help) sed -n '2,12s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" ;;
+  -h | --help) sed -n '2,14s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" ;;
   test) shift; run_tests "$@" ;;
   status) shift; run_module pipeline.status --plan "${@:-demo}" ;;
   plan) shift; run_module pipeline.estimate --plan "${@:-demo}" ;;
   bench) shift; run_module tests.benchmarks "$@" ;;
+  inputs | folds | crops | baselines | train | predict | insight | ensemble | submit | report)
+    stage="$1"; shift; run_module "pipeline.$stage" "$@" ;;
   *) run_plan "$@" ;;
 esac; exit # on this line: bash reads as it goes, and the file may be another by the end of a long run

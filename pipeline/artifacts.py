@@ -183,7 +183,7 @@ class Store:
     def _must(self, artifact: Artifact, stage: str) -> Artifact:
         if artifact.record() is None:
             raise UserError(
-                f"{artifact.record_path} is missing: run `python -m pipeline.{stage} "
+                f"{artifact.record_path} is missing: run `./run.sh {stage} "
                 f"--plan {self.root.name}` first, or the whole plan by ./run.sh"
             )
         return artifact

@@ -68,7 +68,15 @@ def parse(made: argparse.ArgumentParser, argv: list[str] | None, select: tuple[s
         made.add_argument("--fold", type=int, help="only this fold (from 0)")
     options = made.parse_args(argv)
     plan = load_plan(options.plan)
+    _check_folder(options.output.expanduser().resolve())
     return Request(plan, Store(options.output.expanduser().resolve() / plan.name), options)
+
+
+def _check_folder(output: Path) -> None:
+    """UserError where no folder can be made at this path."""
+    there = next(path for path in (output, *output.parents) if path.exists())
+    if not there.is_dir():
+        raise UserError(f"--output {output}: {there} is a file; expected a folder, or a place for a new one")
 
 
 def start(main: Callable[[], None]) -> None:
@@ -83,10 +91,13 @@ def start(main: Callable[[], None]) -> None:
         print("interrupted: what is complete is kept; the same command goes on from there", file=sys.stderr)
         sys.exit(130)
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS):
+        mended = {
+            errno.ENOSPC: "make room, or choose another --output",
+            errno.EDQUOT: "make room, or choose another --output",
+            errno.EACCES: "choose an --output that you may write to",
+            errno.EROFS: "choose an --output that you may write to",
+        }
+        if error.errno not in mended:
             raise
-        print(
-            f"error: {error.strerror}: {error.filename or os.getcwd()}; make room or choose another --output",
-            file=sys.stderr,
-        )
+        print(f"error: {error.strerror}: {error.filename or os.getcwd()}; {mended[error.errno]}", file=sys.stderr)
         sys.exit(2)

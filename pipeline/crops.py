@@ -199,7 +199,7 @@ def check_policy(plan: Plan, store: Store) -> None:
         label, ids = next(iter(aside.items()))
         raise UserError(
             f"{label} was made without {len(ids):,} images (such as {ids[:3]}) and the plan now says corrupt_images = "
-            f'"stop": put "set-aside" back, or mend them and run `python -m pipeline.crops --plan {plan.name} --force`'
+            f'"stop": put "set-aside" back, or mend them and run `./run.sh crops --plan {plan.name} --force`'
         )
 
 

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 COMPETITION = (61_578, 79_975)  # training and test galaxies
 FEW = 600  # galaxies that baselines are timed on
-STAGES = 10
+STAGES, MAP = 10, 5.0  # seconds that the map of a run's features takes
 
 
 class Cost(NamedTuple):
@@ -59,7 +59,7 @@ def of_run(run: Run, speeds: "Speeds", n: int, m: int, folds: int) -> Cost:
     from pipeline.nn.fit import SCORES
 
     seen, epochs, fold = len(views.named(run.views)), run.fine_tune.epochs, n * (folds - 1) / folds
-    took = 2 * speeds.start + folds * speeds.head  # built by train and by predict
+    took = 3 * speeds.start + folds * speeds.head + MAP  # built by train, by predict and by insight
     if run.head_phase.epochs:
         took += n * (1 if epochs else seen) / speeds.forward
     if epochs:

@@ -18,16 +18,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from pipeline import cli, competition, copies, units
-from pipeline.artifacts import Store, atomic, file_digest, save_fractions, save_json
-from pipeline.backbones import BACKBONES
+from pipeline import cli, competition, copies, pretrained, units
+from pipeline.artifacts import Store, atomic, save_fractions, save_json
 from pipeline.competition import ID, Files, Images
 from pipeline.core import tree
 from pipeline.errors import UserError
 
 log = logging.getLogger(__name__)
 INPUT = Path(__file__).parent.parent / "input"
-HDF5 = b"\x89HDF\r\n\x1a\n"
 IN_RANGE = 1e-6  # how far a vote fraction may lie outside [0, 1]
 SUMS = 1e-3  # how far the answers of a question may be from summing to their parent
 
@@ -148,39 +146,6 @@ def fingerprints(files: Files) -> dict[str, Any]:
         raise
 
 
-def given_weights(items: list[str]) -> dict[str, dict[str, Any]]:
-    """['backbone=file', …] -> {backbone: {path, bytes, sha256}}; UserError where one is not what it should be."""
-    given = {}
-    for item in items:
-        name, _, file = item.partition("=")
-        if name not in BACKBONES or not file:
-            raise UserError(f"--weights {item}: expected BACKBONE=FILE, BACKBONE one of {', '.join(BACKBONES)}")
-        path = Path(file).expanduser().resolve()
-        _check_weights(name, path)
-        given[name] = {"path": str(path), "bytes": path.stat().st_size, "sha256": file_digest(path)}
-    return given
-
-
-def _check_weights(name: str, path: Path) -> None:
-    """UserError where the file is missing, is not HDF5, or has Keras's name but not its checksum."""
-    if not path.is_file():
-        raise UserError(f"--weights {name}={path}: there is no such file")
-    with open(path, "rb") as file:
-        if file.read(len(HDF5)) != HDF5:
-            raise UserError(f"--weights {name}={path}: expected an HDF5 file, and its first bytes say it is none")
-        file.seek(0)
-        expected = BACKBONES[name].checksum if path.name == BACKBONES[name].weights_file else None
-        if expected is None:  # another name: the user's own weights, which nobody has a checksum of
-            return
-        kind = "md5" if len(expected) == 32 else "sha256"
-        received = hashlib.file_digest(file, kind).hexdigest()
-    if received != expected:
-        raise UserError(
-            f"--weights {name}={path}: its {kind} is {received}, that of Keras's file of this name is {expected}; "
-            f"download it again, or rename it if it is your own"
-        )
-
-
 def choose_folder(given: Path | None, store: Store, has_sky: bool) -> Path:
     """The folder of the raw files: the given one, else the recorded one, else the drawn one, else input/."""
     sky = store.sky().record_path.parent
@@ -256,7 +221,8 @@ def main(argv: list[str] | None = None) -> None:
     """Draw if need be, check, write, remember."""
     request = cli.parse(arguments(), argv)
     plan, store = request.plan, request.store
-    weights = given_weights(request.options.weights)
+    weights = pretrained.given(request.options.weights, plan)
+    pretrained.require(plan, store, store.load_weights_list() | weights)
     folder = choose_folder(request.options.input, store, plan.sky is not None)
     drawn = plan.sky is not None and folder == store.sky().record_path.parent
     if drawn:

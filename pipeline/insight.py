@@ -5,7 +5,7 @@ writes  runs/<run>/insight.npz:
         ids (k,)                     galaxies of different kinds
         seen uint8 (k, s, s, 3)      what the network sees of them; predicted float32 (k, 37): what it answers
         level_names (3,), level_0 … level_2 float16 (k, side, side, 8): activations of an early, a middle and a late
-                                     layer, the channels that vary most, each between 0 and 1
+                                     layer, the channels that differ most, each between 0 and 1
         cam_answers (k, 3), cam float16 (k, 3, side, side): three leading answers and where they come from (Grad-CAM)
         feature_ids (n,), features float32 (n, d), map float32 (n, 2): pooled features of up to 3,000 galaxies, their
                                      leading 64 principal components, and a map on which neighbours are alike (t-SNE)
@@ -27,7 +27,7 @@ from pipeline.config import Plan
 from pipeline.core import metrics, tree, views
 
 log = logging.getLogger(__name__)
-MOST, COMPONENTS, CHANNELS, PERPLEXITY, SEED = 3000, 64, 8, 30, 0
+MOST, COMPONENTS, CHANNELS, PERPLEXITY, STEPS, SEED = 3000, 64, 8, 30, 500, 0
 
 
 def held_out(store: Store, crop: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -60,8 +60,11 @@ def leading_answers(predicted: np.ndarray) -> np.ndarray:
 
 
 def most_varied(maps: np.ndarray) -> np.ndarray:
-    """The 8 channels of maps (k, h, w, c) that vary most, each scaled to [0, 1]: float16 (k, h, w, 8)."""
-    channels = np.argsort(-maps.var(axis=(0, 1, 2)), kind="stable")[:CHANNELS]
+    """The 8 channels of maps (k, h, w, c) that differ most between galaxies, each scaled to [0, 1]: float16.
+
+    Not within a map: the frame that padding draws is the same in all.
+    """
+    channels = np.argsort(-maps.var(axis=0).mean(axis=(0, 1)), kind="stable")[:CHANNELS]
     chosen = maps[..., channels]
     low, high = chosen.min(axis=(0, 1, 2)), chosen.max(axis=(0, 1, 2))
     return ((chosen - low) / np.maximum(high - low, 1e-12)).astype(np.float16)
@@ -71,12 +74,15 @@ def embed(features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """(leading principal components float32 (n, up to 64), map float32 (n, 2)) of features (n, d)."""
     from sklearn.decomposition import PCA
     from sklearn.manifold import TSNE
+    from threadpoolctl import threadpool_limits
 
     deviation = features.std(axis=0)
     standard = (features - features.mean(axis=0)) / np.maximum(deviation, 1e-3 * deviation.max() + 1e-12)
     components = PCA(min(COMPONENTS, *standard.shape), random_state=SEED).fit_transform(standard)
     perplexity = min(PERPLEXITY, (len(features) - 1) / 3)
-    flat = TSNE(init="pca", perplexity=perplexity, random_state=SEED).fit_transform(components)
+    with threadpool_limits(1):  # on a busy machine threads that wait for each other take ten times as long
+        tsne = TSNE(init="pca", perplexity=perplexity, max_iter=STEPS, random_state=SEED)
+        flat = tsne.fit_transform(components)
     return components.astype(np.float32), flat.astype(np.float32)
 
 
@@ -87,9 +93,8 @@ def look(unit: units.Unit, plan: Plan, store: Store) -> dict[str, np.ndarray]:
     from pipeline.nn.predict import predict_views
 
     run, trained = plan.run(unit.run), store.trained(unit.run, 0)
-    precision = trained.record()["precision"]
     stored, size = plan.crops[run.crop].size, plan.input_size(run)
-    built = network.build(run, stored=stored, size=size, seed=0, trained_as=precision)
+    built = network.build(run, stored=stored, size=size, seed=0, trained_as="float32")
     built.model.load_weights(trained.files[0])
     images, _ = store.load_crops(run.crop, "train")
     rows, ids, votes = held_out(store, run.crop)

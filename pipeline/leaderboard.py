@@ -113,7 +113,7 @@ def score_all(plan: Plan, store: Store) -> Board:
         entries.append(_score(name, kind, predicted, truth, fold_of, cost, single, plan.seed))
 
     for name in plan.baselines:
-        artifact = whole(store.baseline(name), f"python -m pipeline.baselines --plan {plan.name} --run {name}")
+        artifact = whole(store.baseline(name), f"./run.sh baselines --plan {plan.name} --run {name}")
         add(name, "baseline", load_fractions(artifact.files[0]), (np.nan, artifact.record()["seconds"], np.nan))
     for run in plan.runs:
         costs[run.name] = cost_of_run(store, plan, run.name)
@@ -121,7 +121,7 @@ def score_all(plan: Plan, store: Store) -> Board:
         frame = pd.concat([load_fractions(part) for part in parts])
         add(run.name, "run", frame, costs[run.name], one_view(store, plan, run.name))
     for spec in plan.ensembles:
-        artifact = whole(store.ensemble(spec.name), f"python -m pipeline.ensemble --plan {plan.name} --run {spec.name}")
+        artifact = whole(store.ensemble(spec.name), f"./run.sh ensemble --plan {plan.name} --run {spec.name}")
         add(spec.name, "ensemble", load_fractions(artifact.files[0]), _sum_costs([costs[run] for run in spec.runs]))
     return Board(tuple(sorted(entries, key=lambda entry: entry.rmse)), truth, fold_of, labels.index.to_numpy())
 
@@ -143,8 +143,8 @@ def cost_of_run(store: Store, plan: Plan, run: str) -> tuple[float, float, float
     trained, predicted = [], []
     for fold in range(plan.folds):
         which = f"--plan {plan.name} --run {run} --fold {fold}"
-        trained.append(whole(store.trained(run, fold), f"python -m pipeline.train {which}").record())
-        predicted.append(whole(store.predicted(run, fold), f"python -m pipeline.predict {which}").record())
+        trained.append(whole(store.trained(run, fold), f"./run.sh train {which}").record())
+        predicted.append(whole(store.predicted(run, fold), f"./run.sh predict {which}").record())
     features = store.features(run).record() or {}  # of the frozen backbone, for all folds
     seconds = sum(_number(record, "train_seconds") for record in trained) + features.get("seconds", 0)
     if plan.run(run).fine_tune.epochs:

@@ -13,13 +13,13 @@ def open_images(store: Store, split: str) -> Images:
     if not folder.is_dir():
         raise UserError(
             f"the competition's files are no longer in {folder}: say where they are by "
-            f"`python -m pipeline.inputs --plan {store.root.name} --input DIR`"
+            f"`./run.sh inputs --plan {store.root.name} --input DIR`"
         )
     images = Images(getattr(competition.find(folder), split))
     if images.fingerprint() != record["spec"][split]:
         images.close()
         raise UserError(
             f"{images.path} has changed since it was checked: check it anew by "
-            f"`python -m pipeline.inputs --plan {store.root.name}`"
+            f"`./run.sh inputs --plan {store.root.name}`"
         )
     return images

@@ -1,6 +1,6 @@
 """What of a plan exists, what is missing, what is stale and why. Changes nothing.
 
-python -m pipeline.status --plan demo
+./run.sh status --plan demo
 """
 
 from itertools import groupby

@@ -112,7 +112,7 @@ def _same_start(todo: list[units.Unit], plan: Plan, store: Store, weights: dict)
         if record and record["weights"].get("sha256") != weights.get("sha256"):
             raise UserError(
                 f"fold {fold} of run {todo[0].run} started from {record['weights']}, this one would start from "
-                f"{weights}: train all its folds anew by `python -m pipeline.train --run {todo[0].run} --force …`"
+                f"{weights}: train all its folds anew by `./run.sh train --run {todo[0].run} --force …`"
             )
 
 

@@ -76,7 +76,7 @@ def _refuse(refused: list[tuple[Unit, list[str]]], plan: str) -> None:
     select = f" --run {unit.run}" if unit.run else ""
     raise UserError(
         f"{unit.label} was not made by this plan: {'; '.join(why[:4])}{more}. Put the plan back, choose another "
-        f"--output, or make it anew by `python -m pipeline.{unit.stage} --plan {plan}{select} --force` "
+        f"--output, or make it anew by `./run.sh {unit.stage} --plan {plan}{select} --force` "
         f"(`./run.sh {plan} --force {unit.stage}` for the whole stage)"
     )
 
@@ -185,7 +185,8 @@ def predict(plan: Plan, store: Store) -> Iterator[Unit]:
 def insight(plan: Plan, store: Store) -> Iterator[Unit]:
     """What the network of each run's fold 0 looks like inside."""
     for run in plan.runs:
-        sources = {f"runs/{run.name}/fold0": store.trained(run.name, 0), "crops": store.crops(run.crop, "train")}
+        sources = {"inputs": store.inputs(), "folds": store.folds(), "crops": store.crops(run.crop, "train")}
+        sources[f"runs/{run.name}/fold0"] = store.trained(run.name, 0)
         yield Unit("insight", f"insight of {run.name}", store.insight(run.name), {}, sources, run.name)
 
 

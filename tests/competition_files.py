@@ -23,6 +23,7 @@ size = 128
 name = "vgg16"
 backbone = "vgg16"
 crop = "half"
+on_missing_weights = "random"
 head_phase = {{ epochs = 1 }}
 [[ensembles]]
 name = "final"

@@ -54,8 +54,8 @@ assert not {{"keras", "tensorflow", "jax", "torch", "sklearn"}} & set(sys.module
     [
         (UserError("the crops need 3 GB"), 2, "error: the crops need 3 GB\n"),
         (KeyboardInterrupt(), 130, "interrupted: what is complete is kept; the same command goes on from there\n"),
-        (OSError(errno.ENOSPC, "No space left", "/x"), 2, "error: No space left: /x; make room or choose another"),
-        (OSError(errno.EACCES, "Permission denied", "/x"), 2, "error: Permission denied: /x; make room or choose"),
+        (OSError(errno.ENOSPC, "No space left", "/x"), 2, "error: No space left: /x; make room, or choose another"),
+        (OSError(errno.EACCES, "Permission denied", "/x"), 2, "error: Permission denied: /x; choose an --output"),
     ],
 )
 def test_mistakes_become_a_sentence_and_an_exit_code(raised, code, sentence, capsys):

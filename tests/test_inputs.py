@@ -1,6 +1,5 @@
 """Stage 0: every problem of the raw files is told at once, nothing is done twice, the folder is remembered."""
 
-import hashlib
 import json
 import os
 import shutil
@@ -16,7 +15,6 @@ import pytest
 
 from pipeline import competition, inputs, units
 from pipeline.artifacts import Store
-from pipeline.backbones import BACKBONES
 from pipeline.config import load_plan
 from pipeline.core.tree import COLUMNS
 from pipeline.errors import UserError
@@ -243,48 +241,6 @@ def test_without_anything_the_input_folder_is_read(tmp_path, monkeypatch):
         run(tmp_path)
     tiny.write(tmp_path / "input")
     assert run(tmp_path).inputs().record()["folder"] == str(tmp_path / "input")
-
-
-def test_weights_are_checked_recorded_and_merged(tmp_path):
-    raw = tiny.write(tmp_path / "raw")
-    first, second = tmp_path / "mine.h5", tmp_path / "other.h5"
-    first.write_bytes(inputs.HDF5 + b"1")
-    second.write_bytes(inputs.HDF5 + b"22")
-    run_on(tmp_path, raw, "--weights", f"vgg16={first}", "--weights", f"resnet50={first}")
-    store = run(tmp_path, "--weights", f"resnet50={second}")
-    given = store.load_weights_list()
-    assert given["vgg16"] == {"path": str(first), "bytes": 9, "sha256": hashlib.sha256(first.read_bytes()).hexdigest()}
-    assert given["resnet50"]["path"] == str(second)
-
-
-@pytest.mark.parametrize("backbone", ["vgg16", "convnexttiny"])  # md5, sha256
-def test_keras_own_name_must_have_keras_checksum(tmp_path, monkeypatch, backbone):
-    content = inputs.HDF5 + b"weights"
-    row = BACKBONES[backbone]
-    path = tmp_path / row.weights_file
-    path.write_bytes(content)
-    with pytest.raises(UserError, match=f"{row.checksum}.*download it again"):
-        inputs.given_weights([f"{backbone}={path}"])
-    kind = {32: "md5", 64: "sha256"}[len(row.checksum)]
-    right = row._replace(checksum=hashlib.new(kind, content).hexdigest())
-    monkeypatch.setitem(inputs.BACKBONES, backbone, right)
-    assert inputs.given_weights([f"{backbone}={path}"])[backbone]["bytes"] == len(content)
-
-
-@pytest.mark.parametrize(
-    ("item", "message"),
-    [
-        ("vgg17={}/a.h5", "one of vgg16, vgg19"),
-        ("vgg16", "expected BACKBONE=FILE"),
-        ("vgg16={}/none.h5", "no such file"),
-        ("vgg16={}/a.txt", "HDF5"),
-    ],
-)
-def test_bad_weights_stop_before_any_work(tmp_path, item, message):
-    (tmp_path / "a.txt").write_text("hello, this is text")
-    with pytest.raises(UserError, match=message):
-        run_on(tmp_path, tiny.write(tmp_path / "raw"), "--weights", item.format(tmp_path))
-    assert not (tmp_path / "output").exists()
 
 
 def test_as_a_program_it_ends_with_code_2_and_one_sentence(tmp_path):

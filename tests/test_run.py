@@ -102,7 +102,8 @@ def wanted(store: Store, plan_name: str) -> set[str]:
     artifacts = [unit.artifact for unit in units.every(plan, store)]
     artifacts += [store.features(run.name) for run in plan.runs if run.head_phase.epochs]
     paths = [path for one in artifacts for path in (one.record_path, *one.files)]
-    return {str(path.relative_to(store.root)) for path in paths}
+    figures = {str(path.relative_to(store.root)) for path in (store.root / "report").iterdir()}
+    return figures | {str(path.relative_to(store.root)) for path in paths}
 
 
 def check_submission(path: Path, sample: pd.DataFrame) -> None:

@@ -88,7 +88,7 @@ CHANGES = {
     ),
     "a run more": (
         (('[[runs]]\nname = "b"', f'{RUN_C}[[runs]]\nname = "b"'),),
-        ["runs/c/*", "predictions of c/*", "report.html"],
+        ["runs/c/*", "predictions of c/*", "insight of c", "report.html"],
     ),
 }
 
@@ -108,13 +108,15 @@ def test_weights_that_are_given_are_another_start_for_their_backbone_alone(plan,
 
 MADE_ANEW = {
     "sky": ["inputs"],
-    "inputs": ["folds", "crops/*", "baselines/*", "runs/*", "submissions/*"],
-    "folds": ["baselines/*", "runs/*"],
-    "crops/small/train": ["runs/b/*"],
+    "inputs": ["folds", "crops/*", "baselines/*", "runs/*", "insight of *", "submissions/*"],
+    "folds": ["baselines/*", "runs/*", "insight of *"],
+    "crops/small/train": ["runs/b/*", "insight of b"],
     "crops/small/test": ["predictions of b/*"],
-    "crops/big/train": ["runs/a/*", "baselines/*"],
+    "crops/big/train": ["runs/a/*", "insight of a", "baselines/*"],
     "baselines/mean": ["report.html"],
+    "runs/a/fold0": ["predictions of a/fold0", "insight of a"],
     "runs/a/fold1": ["predictions of a/fold1"],
+    "insight of b": ["report.html"],
     "predictions of b/fold0": ["ensembles/both", "report.html"],
     "ensembles/alone": ["submissions/alone.csv", "report.html"],
     "submissions/alone.csv": [],
@@ -145,6 +147,15 @@ def test_what_lost_a_source_is_not_complete_and_says_so(plan, store):
     assert fabricated.only(plan, store, "report.html").state() == ("outdated", ["baselines/ridge is missing"])
 
 
+def test_the_report_does_without_insight_and_is_made_anew_once_it_is_there(plan, store):
+    unit, artifact = fabricated.only(plan, store, "insight of a"), store.insight("a")
+    artifact.record_path.unlink()
+    fabricated.make(fabricated.only(plan, store, "report.html"))
+    assert fabricated.only(plan, store, "report.html").state() == ("complete", [])
+    fabricated.make(unit)
+    assert fabricated.only(plan, store, "report.html").state() == ("outdated", ["insight of a is new"])
+
+
 def test_changed_is_refused_naming_the_difference_and_the_command(tmp_path, store):
     changed = fabricated.plan(tmp_path, ("epochs = 2", "epochs = 5, ema = 0"))
     with pytest.raises(UserError) as error:
@@ -152,7 +163,7 @@ def test_changed_is_refused_naming_the_difference_and_the_command(tmp_path, stor
     text = str(error.value)
     assert text.startswith("runs/b/fold0 was not made by this plan: fine_tune.epochs: 2 -> 5; fine_tune.ema: 0.99 -> 0")
     assert "(and 1 more of this stage)" in text
-    assert "`python -m pipeline.train --plan mine.toml --run b --force`" in text
+    assert "`./run.sh train --plan mine.toml --run b --force`" in text
     assert "`./run.sh mine.toml --force train`" in text
 
 

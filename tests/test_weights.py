@@ -84,7 +84,7 @@ def test_without_a_network_the_way_out_is_told():
     assert text.startswith("no ImageNet weights for resnet50: URL fetch failure on https://")
     assert "--weights resnet50=FILE" in text
     assert "resnet50_weights_tf_dim_ordering_tf_kernels_notop.h5" in text
-    assert "on_missing_weights = 'random'" in text
+    assert 'on_missing_weights = "random"' in text
 
 
 def test_random_weights_are_announced_loudly(caplog):

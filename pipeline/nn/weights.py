@@ -3,6 +3,8 @@
 import hashlib
 import logging
 import os
+import textwrap
+import warnings
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -33,11 +35,10 @@ def build_backbone(name: str, size: int, given: dict[str, Any] | None, on_missin
         return Start(construct(name, size, "imagenet"), {"source": "imagenet", **_downloaded(name)})
     except Exception as error:  # Keras raises a bare Exception for a failed download
         if on_missing == "error":
-            file = BACKBONES[name].weights_file.format(size=224)
             raise UserError(
-                f"no ImageNet weights for {name}: {str(error).splitlines()[0][:200]}. Connect to the network once, "
-                f"or fetch {file} elsewhere and give it by --weights {name}=FILE, or say in the plan "
-                f"on_missing_weights = 'random' (far less accurate)"
+                f"no ImageNet weights for {name}: {_shortened(error)}. Connect to the network once, or fetch that file "
+                f"elsewhere and give it by --weights {name}=FILE, or say in the plan "
+                f'on_missing_weights = "random" (far less accurate)'
             ) from None
     log.warning("train      %s: NO IMAGENET WEIGHTS here; it starts from RANDOM ones, far less accurate", name)
     return Start(construct(name, size, None), {"source": "random"})
@@ -59,11 +60,18 @@ def _from_file(name: str, size: int, given: dict[str, Any]) -> keras.Model:
             raise UserError(f"{path} has changed since it was given: give it again by --weights {name}=FILE")
     backbone = construct(name, size, None)
     try:
-        backbone.load_weights(path)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # layers that it skips, one by one, before it fails
+            backbone.load_weights(path)
     except (ValueError, OSError, KeyError) as error:
-        why = " ".join(str(error).split())[:200]
-        raise UserError(f"{path} does not hold the weights of {name} without its top: {why}") from None
+        raise UserError(f"{path} does not hold the weights of {name} without its top: {_shortened(error)}") from None
     return backbone
+
+
+def _shortened(error: Exception) -> str:
+    """The first sentence of an error, at most 200 characters of it."""
+    text = " ".join(str(error).split())
+    return textwrap.shorten(text.split(". ")[0], 200, placeholder=" …")
 
 
 def _downloaded(name: str) -> dict[str, str]:

@@ -152,5 +152,6 @@ def five_classes(material: Material) -> dict[str, Any] | None:
         "rows": [dict(zip(keys, row, strict=True)) for row in zip(*columns, strict=True)],
         "n": int(counts.sum()),
         "macro": [float(np.nanmean(part)) for part in scores],
+        "right": float(np.trace(counts) / counts.sum()),
         "published": ZHU_ALL,
     }

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from pipeline.core import metrics
-from pipeline.core.tree import COLUMNS, QUESTIONS, SLICES
+from pipeline.core.tree import ANSWERS, COLUMNS, QUESTIONS, SLICES
 from pipeline.page.figure import ACCENT, CLASSES, GRID, MUTED, SECOND, Figure, draw, legend
 from pipeline.page.material import Material, Section
 from pipeline.page.words import score
@@ -73,10 +73,12 @@ def calibrated(truth: np.ndarray, predicted: np.ndarray) -> Figure:
                 size = 2 + 3.5 * (line["galaxies"] / len(truth)) ** 0.5
                 axes.plot(line["predicted"], line["observed"], color=CLASSES[i % 5], linewidth=1.1, alpha=0.9)
                 axes.scatter(line["predicted"], line["observed"], s=size**2, color=CLASSES[i % 5], linewidths=0)
+                place = {"xy": (0.03, 0.97 - 0.085 * i), "xycoords": "axes fraction", "va": "top"}
+                axes.annotate(ANSWERS[column], **place, fontsize=6, color=CLASSES[i % 5])
             axes.set_title(f"{question.number} {question.text}", fontsize=8)
             axes.set(xlim=(0, 1), ylim=(0, 1), aspect="equal")
-            axes.set_xticks([0, 0.5, 1])
-            axes.set_yticks([0, 0.5, 1])
+            axes.set_xticks([0, 0.5, 1], ["0", "0.5", "1"], fontsize=7)
+            axes.set_yticks([0, 0.5, 1], ["0", "0.5", "1"], fontsize=7)
         for axes in panels[len(QUESTIONS) :]:
             axes.set_axis_off()
         style = {"xycoords": "axes fraction", "va": "center", "fontsize": 8, "color": MUTED}

@@ -7,6 +7,7 @@ import pandas as pd
 
 from pipeline import units
 from pipeline.core import metrics
+from pipeline.core.tree import ANSWERS, COLUMNS
 from pipeline.page.calibration import spread
 from pipeline.page.material import Material, Section
 from pipeline.page.pictures import image
@@ -28,12 +29,20 @@ def section(material: Material) -> Section:
     ]  # fmt: skip
     if len(material.runs) > 1:
         doubt = spread(material)
-        galleries.append(_gallery(material, "Where runs disagree", "The widest spread of the runs.", doubt, _error))
+        galleries.append(
+            _gallery(
+                material,
+                "Where runs disagree",
+                "The widest spread of the runs.",
+                doubt,
+                _error,
+            )
+        )
     worst = galleries[2]["galaxies"][0]
     wrong = int((clean & ~right).sum())
     finding = (
         f"Of {int(clean.sum()):,} galaxies with clear votes {wrong:,} get a wrong class; galaxy {worst['id']} is "
-        f"missed by most, with an error of {worst['error']:.3f} over its 37 fractions."
+        f"predicted worst, with an error of {worst['error']:.3f} over its 37 fractions."
     )
     facts = {"galleries": [one for one in galleries if one["galaxies"]], "aside": set_aside(material)}
     return Section("galleries", "Galleries", finding, facts)
@@ -62,12 +71,15 @@ def _galaxy(material: Material, row: int, caption: Any) -> dict[str, Any]:
 def _class(material: Material, row: int) -> str:
     true, predicted = (int(part[row]) for part in material.classes)
     said = material.best.predicted[row, metrics.own_columns()[predicted]]
-    answer = f"{metrics.FIVE_CLASSES[predicted]} {100 * said:.0f} %"
+    answer = f"{metrics.FIVE_CLASSES[predicted]} {100 * said:.0f}\N{NO-BREAK SPACE}%"
     return answer if true == predicted else f"{answer}; people: {metrics.FIVE_CLASSES[true]}"
 
 
 def _error(material: Material, row: int) -> str:
-    return f"error {np.sqrt(material.best.errors[row]):.3f}"
+    truth, predicted = material.board.truth[row], material.best.predicted[row]
+    column = int(np.abs(truth - predicted).argmax())
+    fractions = f"{100 * predicted[column]:.0f}\N{NO-BREAK SPACE}%, people {100 * truth[column]:.0f}\N{NO-BREAK SPACE}%"
+    return f"{ANSWERS[COLUMNS[column]]}: {fractions}"
 
 
 def set_aside(material: Material) -> list[dict[str, Any]]:

@@ -58,6 +58,9 @@ def by_stage(material: Material) -> list[dict[str, Any]]:
         mine = [unit for maker in makers for unit in maker(material.plan, material.store)]
         memory = [(unit.artifact.record() or {}).get("made", {}).get("peak_bytes", 0) for unit in mine]
         seconds = sum(units.seconds(unit) for unit in mine)
+        if stage == "train":  # the frozen backbones' features, made by the way
+            features = [units.features(material.plan, material.store, run) for run in material.plan.runs]
+            seconds += sum(units.seconds(unit) for unit in features)
         if stage != "report" and (seconds or any(memory)):
             found.append({"stage": stage, "seconds": seconds, "memory": max(memory)})
     return found

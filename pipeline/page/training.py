@@ -103,6 +103,7 @@ def ensembles(material: Material) -> list[dict[str, Any]]:
             "asked": spec.method,
             "method": record.get("method"),
             "rmse": record.get("rmse"),
+            "before": record.get("rmse_before_projection"),
             "scores": record.get("scores") or {},
             "widest": max((max(values) for values in weights.values()), default=1.0),
             "members": [{"run": run, "weights": weights.get(run, [])} | gains[run] for run in spec.runs],

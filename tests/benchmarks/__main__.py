@@ -64,10 +64,13 @@ def main() -> int:
     options = parser.parse_args()
     rows: list[Row] = []
     title = f"{'stage':<42}{'ours':>9} {'reference':>9} {'':<9}{'ratio':>7} {'(range)':<18}{'goal':<16}{'peak':>9}"
-    print(title)
     failed, took = False, {}
     with tempfile.TemporaryDirectory() as folder:
-        for name, measured in groups(Path(folder), options.input, options.quick, options.gpu).items():
+        chosen = groups(Path(folder), options.input, options.quick, options.gpu)
+        if options.only and not any(options.only in name for name in chosen):
+            parser.error(f"--only {options.only}: no group's name holds it; there are {', '.join(chosen)}")
+        print(title)
+        for name, measured in chosen.items():
             if options.only and options.only not in name:
                 continue
             began = time.monotonic()
