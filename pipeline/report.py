@@ -7,16 +7,19 @@ writes  leaderboard.csv, leaderboard.md, report.html (one file, no network), rep
 All scores are out of fold. Prints the leaderboard and where submissions and report lie, also when nothing was to do.
 
     python -m pipeline.report --plan demo [--force]
+    python -m pipeline.report --compare output/FIRST output/SECOND     what got better or worse, and where
 """
 
+import argparse
 import logging
 import shutil
+import sys
 import time
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipeline import cli, leaderboard, units
+from pipeline import cli, compare, leaderboard, units
 from pipeline.artifacts import Store, atomic
 from pipeline.config import Plan
 
@@ -65,6 +68,12 @@ def show(plan: Plan, store: Store) -> str:
 
 def main(argv: list[str] | None = None) -> None:
     """Command line of the stage."""
+    given = sys.argv[1:] if argv is None else argv
+    if "--compare" in given:  # needs no plan
+        parser = argparse.ArgumentParser(description=compare.__doc__)
+        parser.add_argument("--compare", nargs=2, type=Path, metavar=("FIRST", "SECOND"), required=True)
+        print("\n".join(compare.tell(*parser.parse_args(given).compare)))
+        return
     request = cli.parse(cli.parser(__doc__), argv)
     for unit in request.to_do(units.report(request.plan, request.store)):
         build(unit, request.plan, request.store, request.options.plan)

@@ -106,6 +106,6 @@ def test_a_score_below_the_noise_of_the_votes_is_a_worry(tmp_path):
     board = leaderboard.score_all(plan, store)
     assert list(worries.too_good(board)) == []
     board.best("run").errors[:] = 1e-6  # as if it answered with the held-out votes themselves
-    board = leaderboard.Board(tuple(_scored_anew(entry) for entry in board.entries), board.truth, board.fold_of)
+    board = replace(board, entries=tuple(_scored_anew(entry) for entry in board.entries))
     (told,) = worries.too_good(board)
     assert "it has seen the answers" in told
