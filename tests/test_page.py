@@ -6,7 +6,18 @@ import pandas as pd
 import pytest
 
 from pipeline import leaderboard
-from pipeline.page import accuracy, calibration, confusion, galleries, inside, provenance, ranking, summary, training
+from pipeline.page import (
+    accuracy,
+    calibration,
+    confusion,
+    data,
+    galleries,
+    inside,
+    provenance,
+    ranking,
+    summary,
+    training,
+)
 from pipeline.page.material import Material
 
 QUESTIONS = {1: 3, 2: 2, 3: 2, 4: 2, 5: 4, 6: 2, 7: 3, 8: 7, 9: 3, 10: 3, 11: 6}  # answers of each
@@ -212,3 +223,18 @@ def test_features_that_group_by_class_are_told_from_those_that_do_not(made):
     mixed, _ = inside.same_class(made, arrays | {"features": rng.standard_normal(apart.shape)})
     assert alike > 0.9
     assert mixed == pytest.approx(chance, abs=0.1)
+
+
+def test_the_data_are_counted(made, files):
+    truth = files["truth"]
+    balance = data.class_balance(made.board.truth).numbers.set_index("class")["galaxies"]
+    expected = labelled(truth).value_counts()
+    assert balance.drop("no clear votes").to_dict() == {name: expected.get(name, 0) for name in CLASSES}
+    assert balance.sum() == len(truth)
+    spread = data.distributions(made.board.truth).numbers
+    asked = (truth["1.1"] >= 0.5).sum()
+    assert spread.loc[spread["column"] == "Class7.1", "galaxies"].sum() == asked
+    together = data.correlation(made.board.truth).numbers.set_index("column")
+    assert together.loc["Class1.1", "Class1.2"] == pytest.approx(truth["1.1"].corr(truth["1.2"]))
+    lines = data.clearest(made.thumbnails, made.store.load_labels(), 7, count=4)
+    assert lines.shape == (3 * 130 - 2, 4 * 130 - 2, 3)

@@ -77,6 +77,10 @@ class Figure(NamedTuple):
             svg = svg.replace(colour, LIGHT[name])
         return svg
 
+    def _repr_svg_(self) -> str:
+        """For notebooks: the file."""
+        return self.file()
+
     def _svg(self) -> str:
         """The <svg> element without ids of groups, which would stand twice on a page of several figures."""
         svg = re.sub(r"<metadata>.*?</metadata>\s*", "", self.drawn[self.drawn.index("<svg") :], flags=re.DOTALL)
