@@ -222,8 +222,8 @@ def main(argv: list[str] | None = None) -> None:
     request = cli.parse(arguments(), argv)
     plan, store = request.plan, request.store
     weights = pretrained.given(request.options.weights, plan)
-    pretrained.require(plan, store, store.load_weights_list() | weights)
     folder = choose_folder(request.options.input, store, plan.sky is not None)
+    pretrained.require(plan, store, store.load_weights_list() | weights)
     drawn = plan.sky is not None and folder == store.sky().record_path.parent
     if drawn:
         draw_sky(request)
