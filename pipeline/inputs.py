@@ -223,8 +223,10 @@ def main(argv: list[str] | None = None) -> None:
     plan, store = request.plan, request.store
     weights = pretrained.given(request.options.weights, plan)
     folder = choose_folder(request.options.input, store, plan.sky is not None)
-    pretrained.require(plan, store, store.load_weights_list() | weights)
     drawn = plan.sky is not None and folder == store.sky().record_path.parent
+    if not drawn:
+        competition.find(folder)  # the files come first: without them weights are of no use
+    pretrained.require(plan, store, store.load_weights_list() | weights)
     if drawn:
         draw_sky(request)
     record = make(request, folder, drawn)

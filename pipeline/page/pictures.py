@@ -85,5 +85,5 @@ def image(data_uri: str, alt: str) -> Markup:
 def table(rows: list[list[tuple[Markup, str]]]) -> Markup:
     """Lines of pictures with captions, for notebooks, which have no style sheet of ours."""
     cell = Markup('<td style="vertical-align: top; text-align: left; max-width: 128px">{}<small>{}</small></td>')
-    lines = (Markup("").join(cell.format(*one) for one in row) for row in rows)
-    return Markup("<table>") + Markup("").join(Markup("<tr>{}</tr>").format(line) for line in lines) + Markup("</table>")
+    lines = [Markup("<tr>{}</tr>").format(Markup("").join(cell.format(*one) for one in row)) for row in rows]
+    return Markup("<table>{}</table>").format(Markup("").join(lines))
