@@ -41,6 +41,7 @@ def groups(folder: Path, given: Path | None, quick: bool, gpu: bool) -> dict[str
         "views": networks.view_rows(quick),
         "precision": networks.precision_rows(quick),
         "ensemble": files.big_rows(folder, quick),
+        "report": files.report_rows(folder, quick),
         "start": files.start_rows(folder, quick),
     }
 

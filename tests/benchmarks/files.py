@@ -15,7 +15,7 @@ from pipeline.artifacts import Store
 from pipeline.config import load_plan
 from pipeline.sky import survey
 from tests import competition_files as tiny
-from tests import fabricated
+from tests import fabricated, finished_plan
 from tests.benchmarks.measure import Row, child, compare, module, once, rate
 
 COMPETITION = (61_578, 79_975)  # training and test galaxies
@@ -131,6 +131,16 @@ def big_rows(folder: Path, quick: bool) -> Iterator[Row]:
     took, peak = sum(one[0] for one in made), max(one[1] for one in made)
     note = f"{n:,} + {m:,} rows, 12 runs x 5 folds, once; reference: the promise of 60 s (and 4,000 MB)"
     yield once("ensemble + submit", took, 60.0, unit="s", goal="<= 1", note=note, peak_mb=peak)
+
+
+def report_rows(folder: Path, quick: bool) -> Iterator[Row]:
+    """The whole report at the competition's size, of two made-up runs; a tenth of the galaxies where quick."""
+    n = COMPETITION[0] // 10 if quick else COMPETITION[0]
+    (folder / "report").mkdir()
+    path, _, _ = finished_plan.make(folder / "report", n=n, folds=5)
+    took, peak = child(module("pipeline.report", "--plan", path, "--output", folder / "report" / "output"))
+    note = f"{n:,} galaxies, 2 runs and 2 ensembles, once; reference: the promise of 180 s (and 4,000 MB)"
+    yield once("report", took, 180.0, unit="s", goal="<= 1", note=note, peak_mb=peak)
 
 
 def start_rows(folder: Path, quick: bool) -> Iterator[Row]:
