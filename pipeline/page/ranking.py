@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 _PLACES = (("left", "low"), ("at", "difference"), ("right", "high"))
+LEAST = 1e-5  # a difference in RMSE that is worth a word
 CLOSEST = 0.07  # of the axis: the least distance of two names
 
 
@@ -26,7 +27,7 @@ def section(material: Material) -> Section:
     finding = f"{board.entries[0].name} leads with an RMSE of {score(board.entries[0].rmse)}"
     if run and baseline:
         finding += f"; the best single run, {run.name}, reaches {score(run.rmse)}, {_than(run, baseline)}"
-    if run and ensemble and ensemble.rmse < run.rmse:
+    if run and ensemble and ensemble.rmse < run.rmse - LEAST:
         finding += f"; {ensemble.name} is {share(1 - ensemble.rmse / run.rmse)} below that run"
     costs = figure(board.of("run") + board.of("ensemble"), baseline)
     facts = {"rows": rows(material), "pairs": pairs(material), "noise": board.entries[0].noise, "costs": costs}
@@ -80,7 +81,7 @@ def figure(entries: list[Entry], baseline: Entry | None) -> Figure | None:
         {"name": e.name, "kind": e.kind, "rmse": e.rmse, **{key: getattr(e, key) for key in axes_of}} for e in entries
     )
     known = numbers.dropna()
-    if known.empty:
+    if known.empty or np.ptp(known["rmse"]) < LEAST:  # nothing to choose between
         return None
 
     def on(panels: "list[Axes]") -> None:
