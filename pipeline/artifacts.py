@@ -78,7 +78,7 @@ class Artifact:
         entries = {p.name: {"bytes": p.stat().st_size, "sha256": known.get(p) or file_digest(p)} for p in self.files}
         digest = hashlib.sha256(json.dumps(entries, sort_keys=True).encode()).hexdigest()
         record = {"spec": spec, "made_from": made_from, **facts, "digest": digest, "files": entries}
-        now = {"at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "peak_bytes": _peak_memory()}
+        now = {"at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "peak_bytes": peak_memory()}
         record["made"] = now | _environment()
         save_json(self.record_path, record)
         return record
@@ -268,7 +268,7 @@ def _environment() -> dict[str, Any]:
     }
 
 
-def _peak_memory() -> int:
+def peak_memory() -> int:
     """The most memory that this process has had, in bytes."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 

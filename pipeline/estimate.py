@@ -14,7 +14,6 @@ import contextlib
 import io
 import logging
 import os
-import resource
 import subprocess
 import sys
 import tempfile
@@ -27,7 +26,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from pipeline import cli, cutout
-from pipeline.artifacts import Store
+from pipeline.artifacts import Store, peak_memory
 from pipeline.config import Plan, Run
 from pipeline.core import views
 
@@ -155,8 +154,7 @@ def table(plan: Plan, store: Store, *, estimate: bool, price: float | None) -> I
         costs.append(of_run(run, speeds, n, m, plan.folds))
         yield _line(what, costs[-1], price)
     if estimate:
-        own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
-        memory = own + max(cost.memory for cost in costs)
+        memory = peak_memory() + max(cost.memory for cost in costs)
         whole = Cost(sum(cost.seconds for cost in costs), sum(cost.disk for cost in costs), memory)
         yield f"{_line('in all', whole, price)}  {memory / 1e9:.1f} GB memory"
 
