@@ -33,9 +33,10 @@ class Request:
 
     def _require(self, todo: list[units.Unit]) -> None:
         """UserError where something that these units are made from is missing."""
+        making = [unit.artifact for unit in todo]
         for unit in todo:
             for name, source in unit.sources.items():
-                if source.record() is None:
+                if source.record() is None and source not in making:
                     raise UserError(
                         f"{unit.label} waits for {name}, which is missing: `./run.sh {self.options.plan}` makes what "
                         f"is missing, `./run.sh status {self.options.plan}` lists it"

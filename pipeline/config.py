@@ -5,6 +5,7 @@ allowed. Keys under [defaults] hold for every run that does not set them itself.
 """
 
 import tomllib
+from operator import attrgetter
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -92,6 +93,7 @@ class Run(Strict):
     batch_size: int = Field(32, ge=1)
     precision: Literal["auto", "float32", "mixed_float16", "mixed_bfloat16"] = "auto"
     on_missing_weights: Literal["error", "random"] = "error"
+    start_from: Name | None = None  # an earlier run: a fold starts from that run's network of the same fold
     head_phase: HeadPhase = HeadPhase()
     fine_tune: FineTune = FineTune()
     augment: Augment = Augment()
@@ -103,6 +105,8 @@ class Run(Strict):
             raise ValueError("trains nothing: give head_phase.epochs or fine_tune.epochs")
         if self.loss == "votes" and self.head != "tree":
             raise ValueError('loss = "votes" is the likelihood along the tree: it needs head = "tree"')
+        if self.start_from and self.head_phase.epochs:
+            raise ValueError("start_from brings the other run's head along: it needs head_phase.epochs = 0")
         return self
 
 
@@ -148,6 +152,8 @@ class Plan(Strict):
                     f"@runs[{i}].input_size: {size} is not between {smallest}, the least for {run.backbone}, "
                     f"and {self.crops[run.crop].size}, the size of crop {run.crop!r}"
                 )
+            if run.start_from is not None:
+                _starts(run, self.runs[:i], f"@runs[{i}].start_from")
         for i, ensemble in enumerate(self.ensembles):
             for j, name in enumerate(ensemble.runs):
                 _known(name, [run.name for run in self.runs], f"ensembles[{i}].runs[{j}]")
@@ -159,6 +165,11 @@ class Plan(Strict):
         """The run of that name."""
         return next(run for run in self.runs if run.name == name)
 
+    def lineage(self, name: str) -> list[str]:
+        """The run of that name and, after it, those that it starts from."""
+        first = self.run(name).start_from
+        return [name, *(self.lineage(first) if first else [])]
+
     def input_size(self, run: Run) -> int:
         """Side in pixels of what the run's network sees."""
         return run.input_size or self.crops[run.crop].size
@@ -166,6 +177,21 @@ class Plan(Strict):
     def crop_of_baselines(self) -> str:
         """Name of the crop that the hand-made features are measured on."""
         return self.baseline_crop or next(iter(self.crops))
+
+
+def _starts(run: Run, earlier: tuple[Run, ...], where: str) -> None:
+    """ValueError where the run that it starts from does not come before it, or has another network."""
+    first = next((item for item in earlier if item.name == run.start_from), None)
+    if first is None:
+        names = ", ".join(item.name for item in earlier) or "none"
+        raise ValueError(f"{where}: {run.start_from!r} is not one of the runs before it: {names}")
+    for key in ("backbone", "pooling", "head", "hidden", "fine_tune.batch_norm"):
+        mine, other = attrgetter(key)(run), attrgetter(key)(first)
+        if mine != other:
+            raise ValueError(
+                f"{where}: {first.name!r} has {key} {other!r}, this run {mine!r}; the same are needed for its "
+                f"weights to fit"
+            )
 
 
 def _known(name: str, allowed: Any, where: str) -> None:

@@ -3,6 +3,7 @@
 All scores are out of fold: no model answered for a galaxy that it was trained on.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -119,10 +120,10 @@ def score_all(plan: Plan, store: Store) -> Board:
         costs[run.name] = cost_of_run(store, plan, run.name)
         parts = [store.predicted(run.name, fold).files[0] for fold in range(plan.folds)]
         frame = pd.concat([load_fractions(part) for part in parts])
-        add(run.name, "run", frame, costs[run.name], one_view(store, plan, run.name))
+        add(run.name, "run", frame, _cost_of([run.name], plan, costs), one_view(store, plan, run.name))
     for spec in plan.ensembles:
         artifact = whole(store.ensemble(spec.name), f"./run.sh ensemble --plan {plan.name} --run {spec.name}")
-        add(spec.name, "ensemble", load_fractions(artifact.files[0]), _sum_costs([costs[run] for run in spec.runs]))
+        add(spec.name, "ensemble", load_fractions(artifact.files[0]), _cost_of(spec.runs, plan, costs))
     return Board(tuple(sorted(entries, key=lambda entry: entry.rmse)), truth, fold_of, labels.index.to_numpy())
 
 
@@ -205,10 +206,13 @@ def _score(
     return Entry(name, kind, predicted, errors, folds, interval, noise, one_view, accuracy, *cost)
 
 
-def _sum_costs(costs: list[tuple[float, float, float]]) -> tuple[float, float, float]:
-    """Of an ensemble: its members one after the other."""
-    params, seconds, rates = zip(*costs, strict=True)
-    return sum(params), sum(seconds), 1 / sum(1 / rate for rate in rates)
+def _cost_of(
+    runs: Sequence[str], plan: Plan, costs: dict[str, tuple[float, float, float]]
+) -> tuple[float, float, float]:
+    """Of runs one after the other; what they start from is trained as well, each once."""
+    params, _, rates = zip(*(costs[run] for run in runs), strict=True)
+    trained = {first for run in runs for first in plan.lineage(run)}
+    return sum(params), sum(costs[run][1] for run in trained), 1 / sum(1 / rate for rate in rates)
 
 
 def _number(record: dict[str, Any], fact: str) -> float:

@@ -14,6 +14,7 @@ import json
 import logging
 import time
 from itertools import groupby
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -55,14 +56,19 @@ def train_run(todo: list[units.Unit], plan: Plan, store: Store, *, fresh: bool) 
         seed=runtime.seed_of(plan.seed, run.name),
         given=store.load_weights_list().get(run.backbone),
         sample=images[fold_of >= 0][:64],
+        trained_as=run.precision if run.start_from else None,
     )
+    if run.start_from:
+        first = store.trained(run.start_from, todo[0].fold).record()["weights"]
+        built.facts["weights"] = first | {"start_from": run.start_from}
     _same_start(todo, plan, store, built.facts["weights"])
     features = None
     if run.head_phase.epochs:
         features = frozen_features(built, units.features(plan, store, run), plan, images, fresh=fresh)
     trainer = fit.Trainer(built, run, plan.seed, images, labels, features)
     for unit in todo:
-        _train_fold(trainer, unit, fold_of, fresh=fresh)
+        start = store.trained(run.start_from, unit.fold).files[0] if run.start_from else None
+        _train_fold(trainer, unit, fold_of, start, fresh=fresh)
 
 
 def frozen_features(built: "Network", unit: units.Unit, plan: Plan, images: np.ndarray, *, fresh: bool) -> np.ndarray:
@@ -85,7 +91,9 @@ def frozen_features(built: "Network", unit: units.Unit, plan: Plan, images: np.n
     return np.load(path)
 
 
-def _train_fold(trainer: "Trainer", unit: units.Unit, fold_of: np.ndarray, *, fresh: bool) -> None:
+def _train_fold(
+    trainer: "Trainer", unit: units.Unit, fold_of: np.ndarray, start: Path | None = None, *, fresh: bool
+) -> None:
     folder = unit.artifact.record_path.parent
     unit.artifact.begin()
     half_trained = folder / "half-trained.json"  # what the checkpoint is of: one of another plan is thrown away
@@ -96,7 +104,7 @@ def _train_fold(trainer: "Trainer", unit: units.Unit, fold_of: np.ndarray, *, fr
         save_json(half_trained, key)
     valid = np.flatnonzero(fold_of == unit.fold)
     train = np.flatnonzero((fold_of >= 0) & (fold_of != unit.fold))
-    facts = trainer.fit(train, valid, unit.fold, folder)
+    facts = trainer.fit(train, valid, unit.fold, folder, start)
     with atomic(unit.artifact.files[0]) as path:
         trainer.network.model.save_weights(path)
     unit.finish(**trainer.network.facts, **facts, n_train=len(train), n_valid=len(valid))

@@ -55,19 +55,24 @@ class Unit:
 
 def to_do(units: Iterator[Unit], plan: str, *, force: bool) -> list[Unit]:
     """The units that must be made; UserError for those that would lose work unless `force`."""
-    wanted = []
+    wanted: list[Unit] = []
     refused: list[tuple[Unit, list[str]]] = []
     for unit in units:
         state, why = unit.state()
         if state in ("changed", "damaged") and not force:
             refused.append((unit, why))
-        elif state != "complete" or force:
+        elif state != "complete" or force or _made_from_any(unit, wanted):
             if state == "outdated":
                 log.info("%s is made anew: %s", unit.label, "; ".join(why))
             wanted.append(unit)
     if refused:
         _refuse(refused, plan)
     return wanted
+
+
+def _made_from_any(unit: Unit, others: list[Unit]) -> bool:
+    """Whether one of the others, which come first, is what the unit is made from."""
+    return any(other.artifact in unit.sources.values() for other in others)
 
 
 def _refuse(refused: list[tuple[Unit, list[str]]], plan: str) -> None:
@@ -153,7 +158,8 @@ def train(plan: Plan, store: Store) -> Iterator[Unit]:
         for fold in range(plan.folds):
             spec = _of_run(run, given) | {"seed": plan.seed, "fold": fold}
             label = f"runs/{run.name}/fold{fold}"
-            yield Unit("train", label, store.trained(run.name, fold), spec, sources, run.name, fold)
+            first = {f"runs/{run.start_from}/fold{fold}": store.trained(run.start_from, fold)} if run.start_from else {}
+            yield Unit("train", label, store.trained(run.name, fold), spec, sources | first, run.name, fold)
 
 
 def features(plan: Plan, store: Store, run: Run) -> Unit:

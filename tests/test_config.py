@@ -88,6 +88,21 @@ WRONG = {
         'fine_tune = { epochs = 2 }\nloss = "votes"',
         'runs[1]: loss = "votes" is the likelihood along the tree: it needs head = "tree"',
     ),
+    "a start from itself": (
+        'crop = "small"',
+        'crop = "small"\nstart_from = "b"',
+        "runs[1].start_from: 'b' is not one of the runs before it: a",
+    ),
+    "a start from another backbone": (
+        'crop = "small"',
+        'crop = "small"\nstart_from = "a"',
+        "runs[1].start_from: 'a' has backbone 'vgg16', this run 'mobilenetv2'; the same are needed",
+    ),
+    "a start with a head of its own": (
+        "fine_tune = { epochs = 2 }",
+        'fine_tune = { epochs = 2 }\nhead_phase = { epochs = 1 }\nstart_from = "a"',
+        "runs[1]: start_from brings the other run's head along: it needs head_phase.epochs = 0",
+    ),
     "two runs of one name": ('name = "b"', 'name = "a"', "runs: the name 'a' is given twice; names must differ"),
     "a name with a slash": ('name = "b"', 'name = "b/c"', "runs[1].name: 'b/c': string should match pattern"),
     "a name that leaves the folder": ('name = "b"', 'name = ".."', "runs[1].name: '..': string should match pattern"),

@@ -7,6 +7,7 @@ from pipeline.core import views
 from pipeline.core.metrics import rmse
 from pipeline.nn import callbacks, data, fit
 from pipeline.nn.history import History
+from pipeline.nn.network import build
 from pipeline.nn.predict import predict_views
 
 FOLD = np.arange(48) % 3
@@ -68,6 +69,26 @@ def test_only_what_is_to_be_trained_has_changed(whole, trainer):
         if not np.array_equal(old, new)
     }
     assert changed == {"answers", "standardise", "block_16_project", "Conv_1"}
+
+
+def test_a_fold_may_start_from_a_network_on_file(whole, trainer, tiny, tmp_path):
+    """It scores at once what that network scored, and training goes on from there."""
+    trainer.network.model.set_weights(whole[3])
+    trainer.network.model.save_weights(tmp_path / "first.weights.h5")
+    still = tiny.run.model_copy(
+        update={
+            "head_phase": tiny.run.head_phase.model_copy(update={"epochs": 0}),
+            "fine_tune": tiny.run.fine_tune.model_copy(update={"epochs": 1, "learning_rate": 1e-9}),
+            "weight_decay": 0.0,
+        }
+    )
+    network = build(still, stored=40, size=32, seed=3, trained_as="float32")
+    other = fit.Trainer(network, still, 7, tiny.images, tiny.labels, None)
+    train, valid = np.flatnonzero(FOLD != 0), np.flatnonzero(FOLD == 0)
+    facts = other.fit(train, valid, 0, tmp_path / "on", tmp_path / "first.weights.h5")
+    assert facts["val_rmse"] == pytest.approx(whole[1]["val_rmse"], abs=1e-4)
+    for old, new in zip(whole[3], network.model.get_weights(), strict=True):
+        np.testing.assert_allclose(new, old, atol=1e-5)
 
 
 def test_a_fold_does_not_depend_on_the_folds_before_it(whole, trainer, tmp_path):

@@ -57,6 +57,15 @@ def test_costs(frame):
     assert pd.isna(frame.loc["ridge", "params"])
 
 
+def test_what_a_run_starts_from_is_part_of_its_cost_and_counts_once(made):
+    _, plan, store = made
+    first, second = plan.runs
+    chained = plan.model_copy(update={"runs": (first, second.model_copy(update={"start_from": first.name}))})
+    frame = leaderboard.score_all(chained, store).frame().set_index("name")
+    assert (frame.loc[first.name, "train_seconds"], frame.loc[second.name, "train_seconds"]) == (38.0, 76.0)
+    assert frame.loc["final", "train_seconds"] == 76.0
+
+
 def test_gain_by_views_is_one_view_less_all(frame):
     assert frame.loc["efficientnetb0", "views_gain"] == pytest.approx(
         0.1 - frame.loc["efficientnetb0", "rmse"], abs=2e-6

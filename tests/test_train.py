@@ -35,7 +35,7 @@ class Trainer:
         model = SimpleNamespace(save_weights=lambda path: path.write_text("weights"))
         self.network = SimpleNamespace(model=model, facts={"weights": weights})
 
-    def fit(self, train, valid, fold, folder):
+    def fit(self, train, valid, fold, folder, start):
         checkpoint = folder / "checkpoint.weights.h5"
         self.resumed, self.rows = checkpoint.is_file(), {"train": train.tolist(), "valid": valid.tolist()}
         checkpoint.write_text("half")

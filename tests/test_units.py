@@ -147,6 +147,51 @@ def test_what_lost_a_source_is_not_complete_and_says_so(plan, store):
     assert fabricated.only(plan, store, "report.html").state() == ("outdated", ["baselines/ridge is missing"])
 
 
+RUN_ON = """[[runs]]
+name = "on"
+backbone = "mobilenetv2"
+crop = "big"
+start_from = "b"
+fine_tune = { epochs = 1 }
+"""
+
+
+def test_a_run_that_starts_from_another_is_made_from_its_folds(tmp_path):
+    plan = fabricated.plan(tmp_path, more=RUN_ON)
+    store = Store(tmp_path / "output" / "mine")
+    fabricated.complete(plan, store)
+    fabricated.make(fabricated.only(plan, store, "runs/b/fold1"), "other")
+    assert fabricated.only(plan, store, "runs/on/fold1").state() == ("outdated", ["runs/b/fold1 was made anew"])
+    assert fabricated.only(plan, store, "runs/on/fold0").state() == ("complete", [])
+
+
+def test_what_a_unit_is_made_from_may_be_made_in_the_same_stage(tmp_path):
+    """Both runs are missing: one stage makes them, and so it does where only the first is."""
+    plan = fabricated.plan(tmp_path, more=RUN_ON)
+    store = Store(tmp_path / "output" / "mine")
+    fabricated.complete(plan, store)
+    for run in ("b", "on"):
+        for fold in (0, 1):
+            store.trained(run, fold).record_path.unlink()
+    assert [unit.label for unit in training(tmp_path).to_do(units.train(plan, store))] == [
+        "runs/b/fold0",
+        "runs/b/fold1",
+        "runs/on/fold0",
+        "runs/on/fold1",
+    ]
+    with pytest.raises(UserError, match="runs/on/fold0 waits for runs/b/fold0"):
+        training(tmp_path, "--run", "on").to_do(units.train(plan, store))
+    for fold in (0, 1):
+        fabricated.make(fabricated.only(plan, store, f"runs/on/fold{fold}"))
+    assert len(training(tmp_path).to_do(units.train(plan, store))) == 4
+
+
+def training(tmp_path, *flags: str) -> cli.Request:
+    """What the stage `train` makes of its command line."""
+    flags = ("--plan", str(tmp_path / "mine.toml"), "--output", str(tmp_path / "output"), *flags)
+    return cli.parse(cli.parser("contract"), list(flags), select=("run", "fold"))
+
+
 def test_the_report_does_without_insight_and_is_made_anew_once_it_is_there(plan, store):
     unit, artifact = fabricated.only(plan, store, "insight of a"), store.insight("a")
     artifact.record_path.unlink()

@@ -44,9 +44,12 @@ class Trainer:
         self._first = network.model.get_weights()
         self._compiled: dict[str, list[np.ndarray]] = {}  # phase -> first values of its optimiser's variables
 
-    def fit(self, train: np.ndarray, valid: np.ndarray, fold: int, folder: Path) -> dict[str, Any]:
+    def fit(
+        self, train: np.ndarray, valid: np.ndarray, fold: int, folder: Path, start: Path | None = None
+    ) -> dict[str, Any]:
         """Train on rows `train`, score on rows `valid`, leave the network with the fold's weights; returns facts.
 
+        `start` is a file of whole-network weights to begin with, instead of the first ones of backbone and head.
         history.csv and the checkpoint go to `folder`: an interrupted fold goes on after its last whole epoch.
         Raises Diverged where the loss is not finite.
         """
@@ -55,6 +58,8 @@ class Trainer:
         history = History(folder / "history.csv", resume=checkpoint.is_file())
         self.network.model.set_weights(self._first)
         start_at_mean(self.network.head, self.labels[train].mean(axis=0))
+        if start:
+            self.network.model.load_weights(start)
         if self.run.head_phase.epochs and not history.rows:
             self._fit_head(train, valid, fold, history)
         if self.run.fine_tune.epochs:
