@@ -17,6 +17,7 @@ import pandas as pd
 
 from pipeline import cli, units
 from pipeline.artifacts import atomic, load_fractions, same_galaxies
+from pipeline.core import tree
 
 log = logging.getLogger(__name__)
 
@@ -27,14 +28,18 @@ def rows(predicted: pd.DataFrame, header: list[str], ids: np.ndarray) -> pd.Data
     return ordered[header[1:]].rename_axis(header[0]).reset_index()
 
 
-def check(path: Path, header: list[str], ids: np.ndarray) -> None:
-    """Read a submission back; RuntimeError where it is not what the competition asks for."""
+def check(path: Path, header: list[str], ids: np.ndarray) -> float:
+    """Read a submission back: by how much a sum of the tree is missed at most.
+
+    RuntimeError where the file is not what the competition asks for.
+    """
     frame = pd.read_csv(path)
     values = frame.iloc[:, 1:].to_numpy()
     if list(frame.columns) != header or not np.array_equal(frame.iloc[:, 0], ids):
         raise RuntimeError(f"{path}: header or ids differ from the sample file after writing")
     if not (np.isfinite(values).all() and values.min() >= 0 and values.max() <= 1):
         raise RuntimeError(f"{path}: values outside [0, 1] or not finite after writing")
+    return float(tree.violations(frame[list(tree.COLUMNS)].to_numpy()).max())
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -47,9 +52,11 @@ def main(argv: list[str] | None = None) -> None:
         unit.artifact.begin()
         with atomic(unit.artifact.files[0]) as path:
             frame.to_csv(path, index=False, float_format="%.6f")
-            check(path, header, ids)
-        unit.finish(rows=len(frame))
-        log.info("submit     %s: %d galaxies", unit.artifact.files[0], len(frame))
+            gap = check(path, header, ids)
+        unit.finish(rows=len(frame), tree_gap=gap)
+        log.info(
+            "submit     %s: %d galaxies; sums of the tree hold within %.0e", unit.artifact.files[0], len(frame), gap
+        )
 
 
 if __name__ == "__main__":

@@ -48,7 +48,16 @@ def test_ids_order_and_header_are_those_of_the_sample_and_values_stand_under_the
     table = pd.read_csv(store.submission("both").files[0], index_col=0)
     expected = fractions(fabricated.ids(M, 500_000), MADE.clip(0, 1)).loc[table.index]
     np.testing.assert_allclose(table[list(COLUMNS)], expected, atol=1e-6)
-    assert store.submission("both").record()["rows"] == M
+    record = store.submission("both").record()
+    assert record["rows"] == M
+    first_question = np.abs(expected.iloc[:, :3].sum(axis=1) - 1)
+    assert first_question.max() - 1e-5 <= record["tree_gap"] < 7  # at most seven answers of a question, all 1
+
+
+def test_a_submission_of_votes_keeps_the_sums_of_the_tree(tmp_path):
+    store = prepared(tmp_path, made=fabricated.votes(M).astype(np.float32))
+    run(tmp_path, "--run", "both")
+    assert store.submission("both").record()["tree_gap"] < 1e-5
 
 
 def test_values_are_clipped_and_finite(tmp_path):

@@ -104,6 +104,7 @@ def ensembles(material: Material) -> list[dict[str, Any]]:
             "method": record.get("method"),
             "rmse": record.get("rmse"),
             "before": record.get("rmse_before_projection"),
+            "tree_gap": (material.store.submission(spec.name).record() or {}).get("tree_gap"),
             "scores": record.get("scores") or {},
             "widest": max((max(values) for values in weights.values()), default=1.0),
             "members": [{"run": run, "weights": weights.get(run, [])} | gains[run] for run in spec.runs],
