@@ -25,11 +25,12 @@ import numpy as np
 from tqdm import tqdm
 
 from pipeline import cli, cutout, units
-from pipeline.artifacts import Store, atomic
+from pipeline.artifacts import Store
 from pipeline.competition import Images
 from pipeline.config import Crop, Plan
 from pipeline.errors import DamagedImage, UserError
 from pipeline.raw import open_images
+from pipeline.records import atomic
 from pipeline.rows import RowFile
 from pipeline.units import Unit
 

@@ -26,9 +26,10 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from pipeline import cli, cutout
-from pipeline.artifacts import Store, peak_memory
+from pipeline.artifacts import Store
 from pipeline.config import Plan, Run
 from pipeline.core import views
+from pipeline.records import peak_memory
 
 if TYPE_CHECKING:
     from pipeline.nn.probe import Speeds

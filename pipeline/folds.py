@@ -15,9 +15,10 @@ import numpy as np
 import pandas as pd
 
 from pipeline import cli, copies, units
-from pipeline.artifacts import ID, atomic
+from pipeline.artifacts import ID
 from pipeline.core.split import stratified_folds
 from pipeline.errors import UserError
+from pipeline.records import atomic
 
 log = logging.getLogger(__name__)
 

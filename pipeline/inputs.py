@@ -19,10 +19,11 @@ import numpy as np
 import pandas as pd
 
 from pipeline import cli, competition, copies, pretrained, units
-from pipeline.artifacts import Store, atomic, save_fractions, save_json
+from pipeline.artifacts import Store, save_fractions
 from pipeline.competition import ID, Files, Images
 from pipeline.core import tree
 from pipeline.errors import UserError
+from pipeline.records import atomic, save_json
 
 log = logging.getLogger(__name__)
 INPUT = Path(__file__).parent.parent / "input"

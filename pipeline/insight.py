@@ -22,9 +22,10 @@ import numpy as np
 from tqdm import tqdm
 
 from pipeline import cli, units
-from pipeline.artifacts import Store, atomic
+from pipeline.artifacts import Store
 from pipeline.config import Plan
 from pipeline.core import metrics, tree, views
+from pipeline.records import atomic
 
 log = logging.getLogger(__name__)
 MOST, COMPONENTS, CHANNELS, PERPLEXITY, STEPS, SEED = 3000, 64, 8, 30, 500, 0

@@ -11,10 +11,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from pipeline.artifacts import Artifact, Store, load_fractions, same_galaxies
+from pipeline.artifacts import Store, load_fractions, same_galaxies
 from pipeline.config import Plan
 from pipeline.core import metrics, stats
 from pipeline.errors import UserError
+from pipeline.records import Artifact
 
 COLUMNS = (
     "name",

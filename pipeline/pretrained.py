@@ -7,10 +7,11 @@ import urllib.request
 from pathlib import Path
 from typing import Any
 
-from pipeline.artifacts import Store, file_digest
+from pipeline.artifacts import Store
 from pipeline.backbones import BACKBONES
 from pipeline.config import Plan
 from pipeline.errors import UserError
+from pipeline.records import file_digest
 
 HDF5 = b"\x89HDF\r\n\x1a\n"
 SOURCE = "https://storage.googleapis.com/tensorflow/keras-applications/"  # where Keras downloads them

@@ -20,8 +20,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline import cli, compare, leaderboard, units
-from pipeline.artifacts import Store, atomic
+from pipeline.artifacts import Store
 from pipeline.config import Plan
+from pipeline.records import atomic
 
 if TYPE_CHECKING:
     from pipeline.page.figure import Figure

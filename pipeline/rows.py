@@ -8,7 +8,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from pipeline.artifacts import save_json
+from pipeline.records import save_json
 
 BLOCK = 1 << 22  # bytes read at once
 

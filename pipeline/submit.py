@@ -16,8 +16,9 @@ import numpy as np
 import pandas as pd
 
 from pipeline import cli, units
-from pipeline.artifacts import atomic, load_fractions, same_galaxies
+from pipeline.artifacts import load_fractions, same_galaxies
 from pipeline.core import tree
+from pipeline.records import atomic
 
 log = logging.getLogger(__name__)
 

@@ -21,10 +21,11 @@ import numpy as np
 from tqdm import tqdm
 
 from pipeline import cli, units
-from pipeline.artifacts import Store, atomic, same_galaxies, save_json
+from pipeline.artifacts import Store, same_galaxies
 from pipeline.config import Plan
 from pipeline.core import views
 from pipeline.errors import UserError
+from pipeline.records import atomic, save_json
 
 if TYPE_CHECKING:
     from pipeline.nn.fit import Trainer

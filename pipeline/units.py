@@ -10,9 +10,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from pipeline.artifacts import Artifact, Store
+from pipeline.artifacts import Store
 from pipeline.config import Plan, Run
 from pipeline.errors import UserError
+from pipeline.records import Artifact
 
 log = logging.getLogger(__name__)
 SPLITS = ("train", "test")

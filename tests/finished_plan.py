@@ -5,9 +5,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from pipeline.artifacts import ID, Artifact, Store, fractions, save_fractions
+from pipeline.artifacts import ID, Store, fractions, save_fractions
 from pipeline.config import Plan, load_plan
 from pipeline.core import blend, metrics, tree
+from pipeline.records import Artifact
 
 PLAN = """
 seed = 5

@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 
 from pipeline import competition, crops, cutout, inputs
-from pipeline.artifacts import Store, save_json
+from pipeline.artifacts import Store
 from pipeline.competition import Images
 from pipeline.config import Crop
 from pipeline.errors import DamagedImage, UserError
+from pipeline.records import save_json
 
 GIVEN = os.environ.get("GALAXY_ZOO_INPUT")
 ROOT = "output/tiny"

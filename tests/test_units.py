@@ -6,8 +6,9 @@ import fabricated
 import pytest
 
 from pipeline import cli, status, units
-from pipeline.artifacts import Store, save_json
+from pipeline.artifacts import Store
 from pipeline.errors import UserError
+from pipeline.records import save_json
 
 
 @pytest.fixture

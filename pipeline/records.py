@@ -1,0 +1,148 @@
+"""Artifacts: files and the record that vouches for them, whole or absent.
+
+Files are written to a temporary name in their own folder and renamed; the record, with their sizes and digests, comes
+last and is withdrawn first. One process at a time makes an artifact.
+"""
+
+import hashlib
+import json
+import os
+import platform
+import re
+import resource
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from pipeline.errors import UserError
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """Files and the record that vouches for them."""
+
+    record_path: Path
+    files: tuple[Path, ...]
+
+    def record(self) -> dict[str, Any] | None:
+        """The record, or None where the artifact is absent."""
+        try:
+            return json.loads(self.record_path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return None
+        except json.JSONDecodeError as error:
+            raise UserError(f"{self.record_path} is damaged ({error}); delete it and run again") from None
+
+    def digest(self) -> str | None:
+        """Digest of the files' contents, as recorded; None where the artifact is absent."""
+        record = self.record()
+        return None if record is None else record["digest"]
+
+    def damage(self) -> list[str]:
+        """Files that are missing or not of the recorded size, as sentences."""
+        sizes = {name: entry["bytes"] for name, entry in (self.record() or {"files": {}})["files"].items()}
+        found = {p.name: p.stat().st_size if p.is_file() else None for p in self.files}
+        return [
+            f"{name} is missing" if found.get(name) is None else f"{name} has {found[name]} bytes, not {size}"
+            for name, size in sizes.items()
+            if found.get(name) != size
+        ]
+
+    def begin(self) -> None:
+        """Make the folder and withdraw the record, so that what is half made never counts as whole."""
+        self.record_path.parent.mkdir(parents=True, exist_ok=True)
+        self.record_path.unlink(missing_ok=True)
+
+    def finish(
+        self,
+        spec: dict[str, Any],
+        made_from: dict[str, str | None],
+        digests: dict[Path, str] | None = None,
+        **facts: Any,
+    ) -> dict[str, Any]:
+        """Digest the files, but for those whose sha256 is given, and write the record; returns it."""
+        known = digests or {}
+        entries = {p.name: {"bytes": p.stat().st_size, "sha256": known.get(p) or file_digest(p)} for p in self.files}
+        digest = hashlib.sha256(json.dumps(entries, sort_keys=True).encode()).hexdigest()
+        record = {"spec": spec, "made_from": made_from, **facts, "digest": digest, "files": entries}
+        now = {"at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "peak_bytes": peak_memory()}
+        record["made"] = now | _environment()
+        save_json(self.record_path, record)
+        return record
+
+
+@contextmanager
+def atomic(path: Path) -> Iterator[Path]:
+    """Yields a temporary path beside `path`; renames it to `path` when the block ends well, else removes it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{os.getpid()}.{path.name}")  # keeps the suffix that writers go by
+    try:
+        yield temporary
+        with open(temporary, "rb+") as file:
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def save_json(path: Path, content: Any) -> None:
+    """Write JSON, whole or not at all."""
+    with atomic(path) as temporary:
+        temporary.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+
+
+def file_digest(path: Path) -> str:
+    """sha256 of a file."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@cache
+def _environment() -> dict[str, Any]:
+    """What made an artifact: code, Python, libraries, machine."""
+    names = ("tensorflow", "tensorflow-cpu", "keras", "numpy", "pandas", "scikit-learn")
+    libraries = {n: _version(n) for n in names if _version(n)}
+    return {
+        "code": _commit(),
+        "python": platform.python_version(),
+        "libraries": libraries,
+        "machine": f"{_processor()}, {os.cpu_count()} cores",
+        "command": " ".join(Path(a).name if i == 0 else a for i, a in enumerate(sys.argv)),
+    }
+
+
+def peak_memory() -> int:
+    """The most memory that this process has had, in bytes."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+
+def _processor() -> str:
+    """The processor's own name where Linux tells it."""
+    try:
+        found = re.search(r"model name\s*:\s*(.+)", Path("/proc/cpuinfo").read_text(encoding="utf-8"))
+    except OSError:
+        found = None
+    return found[1].strip() if found else platform.processor() or platform.machine()
+
+
+def _version(name: str) -> str | None:
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _commit() -> str:
+    """Commit of the code, with '+' where it has been changed since; 'unknown' outside a checkout."""
+    command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty=+", "--exclude=*"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
