@@ -104,8 +104,19 @@ run_plan() {
     local flags=(--plan "$plan" ${output[@]+"${output[@]}"})
     [[ "$stage" != inputs ]] || flags+=(${inputs[@]+"${inputs[@]}"})
     [[ "$stage" != "$force" ]] || flags+=(--force)
-    PYTHONPATH="$here" "$venv/bin/python" -m "pipeline.$stage" "${flags[@]}"
+    run_stage "pipeline.$stage" "${flags[@]}"
   done
+}
+
+run_stage() { # run_stage MODULE [FLAG ...]: a signal to this script ends the stage too, and its exit code is ours
+  local code child
+  PYTHONPATH="$here" "$venv/bin/python" -m "$@" &
+  child=$!
+  trap 'kill -TERM "$child" 2>/dev/null || true' TERM HUP
+  trap : INT # the keyboard tells the stage as well
+  while code=0; wait "$child" || code=$?; kill -0 "$child" 2>/dev/null; do :; done
+  trap - TERM HUP INT
+  ((code == 0)) || exit "$code"
 }
 
 case "${1:-}" in

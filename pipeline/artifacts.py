@@ -60,6 +60,10 @@ class Store:
         folder = self.root / "runs" / run / f"fold{fold}"
         return Artifact(folder / "run.json", (folder / "model.weights.h5", folder / "history.csv"))
 
+    def failure(self, run: str, fold: int) -> Path:
+        """failed.json: why a fold could not be trained, and by which specification."""
+        return self.root / "runs" / run / f"fold{fold}" / "failed.json"
+
     def predicted(self, run: str, fold: int) -> Artifact:
         """valid.parquet (the fold's held-out galaxies) and test.parquet of one fold."""
         folder = self.root / "runs" / run / f"fold{fold}"

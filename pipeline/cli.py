@@ -1,9 +1,13 @@
-"""The flags that all stages share, logging and exit codes: 0 done, 1 our mistake, 2 the user's, 130 interrupted."""
+"""The flags that all stages share, logging, signals and exit codes.
+
+0 done, 1 our mistake, 2 the user's, 130 interrupted from the keyboard, 143 terminated.
+"""
 
 import argparse
 import errno
 import logging
 import os
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -13,7 +17,9 @@ from pipeline import units
 from pipeline.artifacts import Store
 from pipeline.config import Plan, load_plan
 from pipeline.errors import UserError
+from pipeline.records import Artifact
 
+log = logging.getLogger(__name__)
 OUTPUT = Path(__file__).parent.parent / "output"
 
 
@@ -31,6 +37,16 @@ class Request:
         self._require(todo)
         return todo
 
+    def of_trained(self) -> "Request":
+        """The same of the runs that could be trained; UserError where none could."""
+        failed = units.failed_runs(self.plan, self.store)
+        plan = self.plan.without(failed)
+        if not plan.ensembles:
+            raise UserError(f"nothing is left of {self.plan.name}: {'; '.join(f'{r}, {w}' for r, w in failed.items())}")
+        for run, why in failed.items():
+            log.warning("%s is left out: %s", run, why)
+        return Request(plan, self.store, self.options)
+
     def _require(self, todo: list[units.Unit]) -> None:
         """UserError where something that these units are made from is missing."""
         making = [unit.artifact for unit in todo]
@@ -41,6 +57,16 @@ class Request:
                         f"{unit.label} waits for {name}, which is missing: `./run.sh {self.options.plan}` makes what "
                         f"is missing, `./run.sh status {self.options.plan}` lists it"
                     )
+                if source not in making and (rot := source.rot()):
+                    raise UserError(
+                        f"{unit.label} cannot be made from {name}: {rot[0]}. Make it anew by "
+                        f"`./run.sh {self.options.plan} --force {self._stage_of(source)}`"
+                    )
+
+    def _stage_of(self, artifact: Artifact) -> str:
+        """The stage that makes an artifact."""
+        made = {unit.artifact: unit.stage for unit in units.every(self.plan, self.store)}
+        return made.get(artifact, "train")  # which makes the features of backbones by the way
 
     def _selected(self, made: Iterator[units.Unit]) -> Iterator[units.Unit]:
         wanted = [(n, getattr(self.options, n, None)) for n in ("run", "fold")]
@@ -80,9 +106,19 @@ def _check_folder(output: Path) -> None:
         raise UserError(f"--output {output}: {there} is a file; expected a folder, or a place for a new one")
 
 
+class Terminated(BaseException):
+    """SIGTERM: the machine is about to be taken away, or somebody wants the process to end."""
+
+
+def _terminate(signum: int, frame: object) -> None:
+    raise Terminated
+
+
 def start(main: Callable[[], None]) -> None:
     """Run a stage's main as a program: logging to stderr, mistakes as one sentence and an exit code."""
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr, force=True)
+    signal.signal(signal.SIGTERM, _terminate)
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs start with it ignored
     try:
         main()
     except UserError as error:
@@ -91,6 +127,9 @@ def start(main: Callable[[], None]) -> None:
     except KeyboardInterrupt:
         print("interrupted: what is complete is kept; the same command goes on from there", file=sys.stderr)
         sys.exit(130)
+    except Terminated:
+        print("terminated: what is complete is kept; the same command goes on from there", file=sys.stderr)
+        sys.exit(143)
     except OSError as error:
         mended = {
             errno.ENOSPC: "make room, or choose another --output",

@@ -9,7 +9,7 @@ from operator import attrgetter
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, field_validator, model_validator
 
 from pipeline.backbones import BACKBONES
 from pipeline.errors import UserError
@@ -125,12 +125,14 @@ class Plan(Strict):
     seed: int = Field(0, ge=0)
     folds: int = Field(5, ge=2, le=50)
     corrupt_images: Literal["stop", "set-aside"] = "stop"
+    on_failed_run: Literal["stop", "leave-out"] = "stop"  # a run of which a fold cannot be trained
     sky: Sky | None = None
     crops: dict[Name, Crop] = Field(min_length=1)
     runs: tuple[Run, ...] = Field(min_length=1)
     ensembles: tuple[Ensemble, ...] = Field(min_length=1)
     baselines: tuple[Literal[BASELINES], ...] = BASELINES
     baseline_crop: Name | None = None  # the crop that hand-made features are measured on; None: the first
+    _left_out: dict[str, str] = PrivateAttr(default_factory=dict)
 
     @field_validator("runs", "ensembles")
     @classmethod
@@ -164,6 +166,21 @@ class Plan(Strict):
     def run(self, name: str) -> Run:
         """The run of that name."""
         return next(run for run in self.runs if run.name == name)
+
+    def without(self, runs: dict[str, str]) -> "Plan":
+        """The plan without these runs {name: why}, and without ensembles of nothing else."""
+        blends = ((e, tuple(run for run in e.runs if run not in runs)) for e in self.ensembles)
+        ensembles = tuple(ensemble.model_copy(update={"runs": left}) for ensemble, left in blends if left)
+        rest = self.model_copy(
+            update={"runs": tuple(r for r in self.runs if r.name not in runs), "ensembles": ensembles}
+        )
+        rest._left_out = self._left_out | runs
+        return rest
+
+    @property
+    def left_out(self) -> dict[str, str]:
+        """The runs {name: why} that it was to have and goes without."""
+        return self._left_out
 
     def lineage(self, name: str) -> list[str]:
         """The run of that name and, after it, those that it starts from."""

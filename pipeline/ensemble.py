@@ -62,7 +62,7 @@ def build(unit: units.Unit, spec: Ensemble, plan: Plan, store: Store) -> float:
 
 def main(argv: list[str] | None = None) -> None:
     """Command line of the stage."""
-    request = cli.parse(cli.parser(__doc__), argv, select=("run",))
+    request = cli.parse(cli.parser(__doc__), argv, select=("run",)).of_trained()
     todo = request.to_do(units.ensemble(request.plan, request.store))
     specs = {spec.name: spec for spec in request.plan.ensembles}
     for unit in todo:

@@ -5,5 +5,9 @@ class UserError(Exception):
     """Something only the user can mend: the message says what was expected, what was received, what mends it."""
 
 
+class TrainingFailed(UserError):
+    """A fold cannot be trained as its run says; others can."""
+
+
 class DamagedImage(Exception):
     """One image cannot be used; the message goes on after its name: 'is cut short'."""

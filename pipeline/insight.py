@@ -124,7 +124,7 @@ def look(unit: units.Unit, plan: Plan, store: Store) -> dict[str, np.ndarray]:
 
 def main(argv: list[str] | None = None) -> None:
     """Command line of the stage."""
-    request = cli.parse(cli.parser(__doc__), argv, select=("run",))
+    request = cli.parse(cli.parser(__doc__), argv, select=("run",)).of_trained()
     for unit in request.to_do(units.insight(request.plan, request.store)):
         started = time.monotonic()
         arrays = look(unit, request.plan, request.store)

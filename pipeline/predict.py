@@ -103,7 +103,7 @@ def predict_fold(predictor: Predictor, unit: units.Unit, store: Store) -> None:
 
 def main(argv: list[str] | None = None) -> None:
     """Command line of the stage."""
-    request = cli.parse(cli.parser(__doc__), argv, select=("run", "fold"))
+    request = cli.parse(cli.parser(__doc__), argv, select=("run", "fold")).of_trained()
     todo = request.to_do(units.predict(request.plan, request.store))
     for _, of_run in groupby(todo, key=lambda unit: unit.run):
         first, *_ = made = list(of_run)

@@ -4,6 +4,7 @@ Files are written to a temporary name in their own folder and renamed; the recor
 last and is withdrawn first. One process at a time makes an artifact.
 """
 
+import glob
 import hashlib
 import json
 import os
@@ -21,6 +22,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from pipeline import locks
 from pipeline.errors import UserError
 
 
@@ -55,10 +57,34 @@ class Artifact:
             if found.get(name) != size
         ]
 
+    def rot(self) -> list[str]:
+        """Files whose contents are not those of the record, as sentences. Reads them all, once a process."""
+        entries = (self.record() or {"files": {}})["files"]
+        read = {path: _digest_of(path, path.stat().st_mtime_ns) for path in self.files if path.is_file()}
+        return [
+            f"{path} is not what was written: its sha256 is {digest[:12]}…, not {entries[path.name]['sha256'][:12]}…"
+            for path, digest in read.items()
+            if path.name in entries and digest != entries[path.name]["sha256"]
+        ]
+
+    @property
+    def lock(self) -> Path:
+        """Held by the process that makes the artifact."""
+        return self.record_path.with_name(f".{self.record_path.name}.lock")
+
     def begin(self) -> None:
-        """Make the folder and withdraw the record, so that what is half made never counts as whole."""
-        self.record_path.parent.mkdir(parents=True, exist_ok=True)
+        """Make the folder, lock the artifact and withdraw its record: what is half made never counts as whole.
+
+        What a process that was killed has left of its temporary files goes. UserError where another process is at it.
+        """
+        folder = self.record_path.parent
+        folder.mkdir(parents=True, exist_ok=True)
+        locks.acquire(self.lock)
         self.record_path.unlink(missing_ok=True)
+        for path in (self.record_path, *self.files):
+            for left in path.parent.glob(f".*.{glob.escape(path.name)}"):
+                if left.name.split(".")[1].isdigit():
+                    left.unlink(missing_ok=True)
 
     def finish(
         self,
@@ -75,6 +101,7 @@ class Artifact:
         now = {"at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "peak_bytes": peak_memory()}
         record["made"] = now | _environment()
         save_json(self.record_path, record)
+        locks.release(self.lock)
         return record
 
 
@@ -102,6 +129,12 @@ def file_digest(path: Path) -> str:
     """sha256 of a file."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@cache
+def _digest_of(path: Path, written: int) -> str:
+    """sha256 of a file as written at that time (ns), read once a process."""
+    return file_digest(path)
 
 
 @cache

@@ -17,6 +17,8 @@ def table(request: cli.Request) -> list[str]:
         lines.append(f"  {stage:<10} {complete} of {len(found)} complete")
         for unit, state, why in found:
             if state != "complete":
+                if unit.stage == "train" and (failed := units.failure(unit, request.store)):
+                    state, why = "failed", [failed]
                 lines.append(f"    {state:<9} {unit.label}{': ' if why else ''}{'; '.join(why[:3])}")
     return lines
 

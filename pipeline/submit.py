@@ -45,7 +45,7 @@ def check(path: Path, header: list[str], ids: np.ndarray) -> float:
 
 def main(argv: list[str] | None = None) -> None:
     """Command line of the stage."""
-    request = cli.parse(cli.parser(__doc__), argv, select=("run",))
+    request = cli.parse(cli.parser(__doc__), argv, select=("run",)).of_trained()
     todo = request.to_do(units.submit(request.plan, request.store))
     for unit in todo:
         header, ids = request.store.load_sample()

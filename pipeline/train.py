@@ -5,33 +5,32 @@ writes  runs/<run>/fold<k>/model.weights.h5, history.csv, run.json; runs/<run>/f
 
 First the head on the frozen backbone's features, then fine-tuning from a chosen layer on randomly warped images,
 as the plan says. One process trains all pairs of run and fold that are missing; a network is built once per run.
-An interrupted fold goes on after its last whole epoch.
+An interrupted fold goes on after its last whole epoch. A fold that fails does not keep the others from being
+trained; what becomes of its run, the plan's on_failed_run says.
 
     python -m pipeline.train --plan demo [--run NAME] [--fold K] [--force]
 """
 
 import json
 import logging
-import time
+from functools import lru_cache
 from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from tqdm import tqdm
 
-from pipeline import cli, units
+from pipeline import cli, features, units
 from pipeline.artifacts import Store, same_galaxies
-from pipeline.config import Plan
-from pipeline.core import views
-from pipeline.errors import UserError
+from pipeline.config import Plan, Run
+from pipeline.errors import TrainingFailed, UserError
 from pipeline.records import atomic, save_json
 
 if TYPE_CHECKING:
     from pipeline.nn.fit import Trainer
-    from pipeline.nn.network import Network
 
 log = logging.getLogger(__name__)
+SMALLEST = 4  # images in a batch, below which a network is too large for the memory
 
 
 def galaxies(store: Store, crop: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -43,13 +42,19 @@ def galaxies(store: Store, crop: str) -> tuple[np.ndarray, np.ndarray, np.ndarra
     return images, labels, np.where(np.isin(ids, aside), -1, fold)
 
 
-def train_run(todo: list[units.Unit], plan: Plan, store: Store, *, fresh: bool) -> None:
-    """Build one run's network and train the folds in `todo`; `fresh` forgets half-trained folds."""
+def make_trainer(
+    todo: list[units.Unit],
+    batch_size: int,
+    plan: Plan,
+    store: Store,
+    data: tuple[np.ndarray, np.ndarray, np.ndarray],
+    *,
+    fresh: bool,
+) -> "Trainer":
+    """The network of the run that these units are folds of, ready to be trained in batches of that size."""
     from pipeline.nn import fit, network, runtime
 
-    run = plan.run(todo[0].run)
-    images, labels, fold_of = galaxies(store, run.crop)
-    images = np.asarray(images)  # in memory: batches are gathered from all over the array
+    run, (images, labels, fold_of) = plan.run(todo[0].run), data
     built = network.build(
         run,
         stored=plan.crops[run.crop].size,
@@ -60,45 +65,64 @@ def train_run(todo: list[units.Unit], plan: Plan, store: Store, *, fresh: bool) 
         trained_as=run.precision if run.start_from else None,
     )
     if run.start_from:
-        first = store.trained(run.start_from, todo[0].fold).record()["weights"]
-        built.facts["weights"] = first | {"start_from": run.start_from}
+        records = (store.trained(run.start_from, fold).record() for fold in range(plan.folds))
+        built.facts["weights"] = next(filter(None, records))["weights"] | {"start_from": run.start_from}
     _same_start(todo, plan, store, built.facts["weights"])
-    features = None
+    frozen = None
     if run.head_phase.epochs:
-        features = frozen_features(built, units.features(plan, store, run), plan, images, fresh=fresh)
-    trainer = fit.Trainer(built, run, plan.seed, images, labels, features)
+        frozen = features.frozen(built, units.features(plan, store, run), images, fresh=fresh)
+    run = run.model_copy(update={"batch_size": batch_size})
+    return fit.Trainer(built, run, plan.seed, images, labels, frozen)
+
+
+def train_run(todo: list[units.Unit], plan: Plan, store: Store, *, fresh: bool) -> dict[str, str]:
+    """Train these folds of one run, one after the other; {label: why} of those that failed.
+
+    `fresh` forgets half-trained folds. Where the memory does not suffice, batches are halved from there on.
+    """
+    from pipeline.nn import runtime
+
+    run = plan.run(todo[0].run)
+    images, labels, fold_of = galaxies(store, run.crop)
+    data = np.asarray(images), labels, fold_of  # in memory: batches are gathered from all over the array
+    trainer = lru_cache(maxsize=1)(lambda size: make_trainer(todo, size, plan, store, data, fresh=fresh))
+    failed, batch_size = {}, run.batch_size
     for unit in todo:
-        start = store.trained(run.start_from, unit.fold).files[0] if run.start_from else None
-        _train_fold(trainer, unit, fold_of, start, fresh=fresh)
-
-
-def frozen_features(built: "Network", unit: units.Unit, plan: Plan, images: np.ndarray, *, fresh: bool) -> np.ndarray:
-    """Features float32 (n, d) of the backbone before any training, the mean over the run's views; kept on disk."""
-    from pipeline.nn.predict import predict_views
-
-    path, start = unit.artifact.files[0], built.facts["weights"]
-    # the plan says "imagenet" also where the network was missing and chance took its place
-    if fresh or unit.state()[0] != "complete" or unit.artifact.record().get("weights") != start:
-        unit.artifact.begin()
-        started = time.monotonic()
-        with tqdm(total=len(images), desc=unit.label, unit="galaxy", leave=False) as bar:
-            made = predict_views(
-                built.for_prediction().features, images, views.named(unit.spec["views"]), 64, bar.update
+        try:
+            start = _start(unit, run, store)
+            batch_size = runtime.halving(
+                lambda size, unit=unit, start=start: train_fold(trainer(size), unit, fold_of, start, fresh=fresh),
+                batch_size,
+                SMALLEST,
             )
-        with atomic(path) as temporary:
-            np.save(temporary, made)
-        seconds = time.monotonic() - started
-        unit.finish(weights=start, seconds=seconds, images_per_second=len(images) / seconds)
-    return np.load(path)
+            store.failure(unit.run, unit.fold).unlink(missing_ok=True)
+        except TrainingFailed as error:
+            failed[unit.label] = str(error)
+            save_json(store.failure(unit.run, unit.fold), {"spec": unit.spec, "why": str(error)})
+            log.warning("train      %s failed: %s", unit.label, error)
+    return failed
 
 
-def _train_fold(
+def _start(unit: units.Unit, run: Run, store: Store) -> Path | None:
+    """The network that a fold starts from, where its run starts from another; TrainingFailed where it is missing."""
+    if run.start_from is None:
+        return None
+    first = store.trained(run.start_from, unit.fold)
+    if first.record() is None:
+        raise TrainingFailed(f"it starts from runs/{run.start_from}/fold{unit.fold}, which failed")
+    return first.files[0]
+
+
+def train_fold(
     trainer: "Trainer", unit: units.Unit, fold_of: np.ndarray, start: Path | None = None, *, fresh: bool
 ) -> None:
+    """Train one fold and save its weights, history and record."""
     folder = unit.artifact.record_path.parent
     unit.artifact.begin()
+    batch_size = trainer.run.batch_size
     half_trained = folder / "half-trained.json"  # what the checkpoint is of: one of another plan is thrown away
     key = {"spec": unit.spec, "made_from": unit.made_from(), "weights": trainer.network.facts["weights"]}
+    key["batch_size"] = batch_size
     if fresh or not half_trained.is_file() or json.loads(half_trained.read_text(encoding="utf-8")) != key:
         for name in ("checkpoint.weights.h5", "best.weights.h5"):
             (folder / name).unlink(missing_ok=True)
@@ -108,7 +132,8 @@ def _train_fold(
     facts = trainer.fit(train, valid, unit.fold, folder, start)
     with atomic(unit.artifact.files[0]) as path:
         trainer.network.model.save_weights(path)
-    unit.finish(**trainer.network.facts, **facts, n_train=len(train), n_valid=len(valid))
+    facts |= {"n_train": len(train), "n_valid": len(valid), "batch_size": batch_size}
+    unit.finish(**trainer.network.facts, **facts)
     half_trained.unlink()
     log.info("train      %-24s RMSE %.4f  %.0f s", unit.label, facts["val_rmse"], facts["train_seconds"])
 
@@ -128,9 +153,19 @@ def _same_start(todo: list[units.Unit], plan: Plan, store: Store, weights: dict)
 def main(argv: list[str] | None = None) -> None:
     """Command line of the stage."""
     request = cli.parse(cli.parser(__doc__), argv, select=("run", "fold"))
-    todo = request.to_do(units.train(request.plan, request.store))
+    plan, store, fresh = request.plan, request.store, request.options.force
+    todo = request.to_do(units.train(plan, store))
+    if plan.on_failed_run == "leave-out" and not fresh:
+        todo = [unit for unit in todo if not units.failure(unit, store)]
+    failed: dict[str, str] = {}
     for _, of_run in groupby(todo, key=lambda unit: unit.run):
-        train_run(list(of_run), request.plan, request.store, fresh=request.options.force)
+        failed |= train_run(list(of_run), plan, store, fresh=fresh)
+    if failed and plan.on_failed_run == "stop":
+        label, why = next(iter(failed.items()))
+        raise UserError(
+            f"{len(failed)} of {len(todo)} folds failed: {label}: {why}. The others are done and kept: change that "
+            f'run, or put on_failed_run = "leave-out" into the plan to go on without it'
+        )
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ A unit is missing, complete, changed (its own specification differs: refused, si
 outdated (something it is made from was made anew, by the user's choice: made anew too).
 """
 
+import json
 import logging
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -161,6 +162,23 @@ def train(plan: Plan, store: Store) -> Iterator[Unit]:
             label = f"runs/{run.name}/fold{fold}"
             first = {f"runs/{run.start_from}/fold{fold}": store.trained(run.start_from, fold)} if run.start_from else {}
             yield Unit("train", label, store.trained(run.name, fold), spec, sources | first, run.name, fold)
+
+
+def failure(unit: Unit, store: Store) -> str | None:
+    """Why a fold could not be trained by the specification that it has now; None where that is not known."""
+    try:
+        told = json.loads(store.failure(unit.run, unit.fold).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    return told["why"] if told["spec"] == unit.spec else None
+
+
+def failed_runs(plan: Plan, store: Store) -> dict[str, str]:
+    """{run: why} of the runs that the plan lets be left out, since a fold of theirs could not be trained."""
+    if plan.on_failed_run == "stop":
+        return {}
+    told = [(unit, failure(unit, store)) for unit in train(plan, store) if unit.artifact.record() is None]
+    return {unit.run: f"fold {unit.fold}: {why}" for unit, why in told if why}
 
 
 def features(plan: Plan, store: Store, run: Run) -> Unit:

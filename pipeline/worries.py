@@ -19,6 +19,7 @@ def all_of(plan: Plan, store: Store, board: Board) -> list[str]:
     return [
         *random_weights(plan, store),
         *too_good(board),
+        *left_out(plan),
         *copies.worries(store.inputs().record() or {}),
         *drawn_galaxies(plan, store),
         *set_aside(plan, store),
@@ -46,6 +47,12 @@ def too_good(board: Board) -> Iterator[str]:
                 f"{entry.name} scores {entry.rmse:.4f}, below the {entry.noise:.4f} that the noise of the votes leaves "
                 f"even to perfect predictions: it has seen the answers."
             )
+
+
+def left_out(plan: Plan) -> Iterator[str]:
+    """Runs that could not be trained."""
+    for run, why in plan.left_out.items():
+        yield f"{run} is left out, also of the ensembles: its training failed ({why})."
 
 
 def weights(plan: Plan, store: Store) -> dict[str, str]:

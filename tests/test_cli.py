@@ -2,6 +2,7 @@
 
 import errno
 import importlib
+import signal
 import subprocess
 import sys
 
@@ -81,6 +82,31 @@ def program(*arguments: str) -> subprocess.CompletedProcess:
     """A stage as a program of its own."""
     command = [sys.executable, "-m", *arguments]
     return subprocess.run(command, cwd=cli.OUTPUT.parent, capture_output=True, text=True, timeout=60)
+
+
+@pytest.mark.parametrize(
+    ("sent", "code", "said"),
+    [(signal.SIGTERM, 143, "terminated: what is complete is kept"), (signal.SIGINT, 130, "interrupted: what is comp")],
+)
+def test_signals_are_exit_codes_and_a_sentence(tmp_path, sent, code, said):
+    (tmp_path / "long.py").write_text(
+        "import time\nfrom pipeline import cli\n"
+        "def main():\n    print('begun', flush=True)\n    time.sleep(60)\n"
+        "cli.start(main)\n"
+    )
+    made = subprocess.Popen(
+        [sys.executable, tmp_path / "long.py"],
+        env={"PYTHONPATH": str(cli.OUTPUT.parent)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    made.stdout.readline()
+    made.send_signal(sent)
+    _, told = made.communicate(timeout=30)
+    assert made.returncode == code
+    assert told.startswith(said)
+    assert told.count("\n") == 1
 
 
 def test_a_misspelt_plan_is_exit_code_2_and_one_sentence():

@@ -103,3 +103,22 @@ def test_json_with_nan_is_refused_and_leaves_nothing(tmp_path):
     with pytest.raises(ValueError, match="not JSON compliant"):
         records.save_json(tmp_path / "a.json", {"score": float("nan")})
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_flipped_bit_is_found_and_named(tmp_path):
+    made = artifact(tmp_path, a="12", b="2")
+    assert made.rot() == []
+    made.files[0].write_text("13")  # of the same size: `damage` is blind to it
+    assert made.damage() == []
+    (told,) = made.rot()
+    assert told.startswith(f"{made.files[0]} is not what was written: its sha256 is 3fdba35f04dc…")
+
+
+def test_leftovers_of_killed_processes_go_when_the_artifact_is_made_anew(tmp_path):
+    made = artifact(tmp_path, a="1")
+    for name in (".123.a", ".77.it.json", ".a.partial", ".123.b"):
+        (tmp_path / name).touch()
+    made.begin()
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".123.b", ".a.partial", ".it.json.lock", "a"]
+    made.finish({}, {})
+    assert not made.lock.exists()

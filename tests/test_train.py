@@ -6,9 +6,10 @@ import fabricated
 import numpy as np
 import pytest
 
-from pipeline import train, units
+from pipeline import cli, status, train, units
 from pipeline.artifacts import Store
-from pipeline.errors import UserError
+from pipeline.config import load_plan
+from pipeline.errors import TrainingFailed, UserError
 
 N = 12
 FOLD = np.arange(N) % 2
@@ -32,6 +33,7 @@ class Trainer:
 
     def __init__(self, weights: dict = RANDOM, interrupted: bool = False):
         self.interrupted, self.resumed, self.rows = interrupted, None, {}
+        self.run = SimpleNamespace(batch_size=32)
         model = SimpleNamespace(save_weights=lambda path: path.write_text("weights"))
         self.network = SimpleNamespace(model=model, facts={"weights": weights})
 
@@ -50,7 +52,7 @@ def trained(plan, store, trainer: Trainer, *, fresh: bool = False) -> units.Unit
     """Fold 0 of run b trained by a stand-in."""
     unit = fabricated.only(plan, store, "runs/b/fold0")
     _, _, fold_of = train.galaxies(store, "small")
-    train._train_fold(trainer, unit, fold_of, fresh=fresh)
+    train.train_fold(trainer, unit, fold_of, fresh=fresh)
     return unit
 
 
@@ -129,48 +131,6 @@ def test_folds_must_start_from_the_same_weights(tmp_path, store):
         train._same_start(todo, plan, store, IMAGENET)
 
 
-@pytest.fixture
-def counted(monkeypatch):
-    """Stands for nn.predict.predict_views; counts its calls."""
-    calls = []
-
-    def predict_views(model, images, seen, batch_size, progress):
-        calls.append(len(seen))
-        return np.full((len(images), 4), len(calls), np.float32)
-
-    import pipeline.nn.predict
-
-    monkeypatch.setattr(pipeline.nn.predict, "predict_views", predict_views)
-    return calls
-
-
-def features(plan, store, weights: dict, *, fresh: bool = False) -> np.ndarray:
-    built = SimpleNamespace(for_prediction=lambda: SimpleNamespace(features=None), facts={"weights": weights})
-    images, _ = store.load_crops("big", "train")
-    return train.frozen_features(built, units.features(plan, store, plan.run("a")), plan, images, fresh=fresh)
-
-
-def test_features_are_made_once_over_the_views_of_the_run(tmp_path, store, counted):
-    plan = fabricated.plan(tmp_path)
-    assert features(plan, store, RANDOM).shape == (N, 4)
-    assert features(plan, store, RANDOM)[0, 0] == 1
-    assert counted == [8]
-    assert features(plan, store, RANDOM, fresh=True)[0, 0] == 2
-
-
-def test_features_of_other_first_weights_are_not_used(tmp_path, store, counted):
-    plan = fabricated.plan(tmp_path)
-    features(plan, store, RANDOM)
-    assert features(plan, store, IMAGENET)[0, 0] == 2
-    assert features(plan, store, IMAGENET)[0, 0] == 2
-
-
-def test_features_of_other_views_are_not_used(tmp_path, store, counted):
-    features(fabricated.plan(tmp_path), store, RANDOM)
-    features(fabricated.plan(tmp_path, ('"vgg16"', '"vgg16"\nviews = "flips4"')), store, RANDOM)
-    assert counted == [8, 4]
-
-
 def test_all_complete_loads_no_network(tmp_path, store, monkeypatch):
     plan = fabricated.plan(tmp_path)
     for unit in units.train(plan, store):
@@ -181,7 +141,96 @@ def test_all_complete_loads_no_network(tmp_path, store, monkeypatch):
 
 def test_each_run_is_built_once_for_all_its_folds(tmp_path, store, monkeypatch):
     calls = []
-    monkeypatch.setattr(train, "train_run", lambda todo, *_, fresh: calls.append([u.label for u in todo] + [fresh]))
+
+    def train_run(todo, *_, fresh):
+        calls.append([u.label for u in todo] + [fresh])
+        return {}
+
+    monkeypatch.setattr(train, "train_run", train_run)
     path = fabricated.write_plan(tmp_path)
     train.main(["--plan", str(path), "--output", str(tmp_path / "output")])
     assert calls == [["runs/a/fold0", "runs/a/fold1", False], ["runs/b/fold0", "runs/b/fold1", False]]
+
+
+def main(tmp_path, plan_path) -> None:
+    train.main(["--plan", str(plan_path), "--output", str(tmp_path / "output")])
+
+
+@pytest.fixture
+def failing(monkeypatch):
+    """Trainers that succeed, but for run b's fold 0."""
+
+    class Failing(Trainer):
+        def fit(self, train, valid, fold, folder, start):
+            if self.name == "b" and fold == 0:
+                raise TrainingFailed("the loss is nan in epoch 2; lower the learning rate")
+            return super().fit(train, valid, fold, folder, start)
+
+    def make_trainer(todo, *_, **__):
+        made = Failing()
+        made.name = todo[0].run
+        return made
+
+    monkeypatch.setattr(train, "make_trainer", make_trainer)
+
+
+def test_a_fold_that_fails_keeps_no_other_from_being_trained(tmp_path, store, failing):
+    path = fabricated.write_plan(tmp_path)
+    with pytest.raises(UserError, match=r'1 of 4 folds failed: runs/b/fold0: the loss is nan .* "leave-out"'):
+        main(tmp_path, path)
+    complete = [unit.label for unit in units.train(load_plan(str(path)), store) if unit.state()[0] == "complete"]
+    assert complete == ["runs/a/fold0", "runs/a/fold1", "runs/b/fold1"]
+
+
+LEAVE = ("seed = 1", 'seed = 1\non_failed_run = "leave-out"')
+
+
+def test_a_run_that_failed_is_left_out_where_the_plan_says_so(tmp_path, store, failing, caplog):
+    path = fabricated.write_plan(tmp_path, LEAVE)
+    main(tmp_path, path)
+    request = cli.parse(cli.parser("x"), ["--plan", str(path), "--output", str(tmp_path / "output")])
+    left = request.of_trained().plan
+    assert [run.name for run in left.runs] == ["a"]
+    assert [(ensemble.name, ensemble.runs) for ensemble in left.ensembles] == [("both", ("a",)), ("alone", ("a",))]
+    assert left.left_out == {"b": "fold 0: the loss is nan in epoch 2; lower the learning rate"}
+    assert "b is left out: fold 0: the loss is nan" in caplog.text
+    assert "    failed    runs/b/fold0: the loss is nan in epoch 2; lower the learning rate" in status.table(request)
+
+
+def test_what_failed_is_not_tried_again_before_its_run_changes(tmp_path, store, failing, monkeypatch):
+    main(tmp_path, fabricated.write_plan(tmp_path, LEAVE))
+    tried = []
+    monkeypatch.setattr(train, "train_run", lambda todo, *_, **__: tried.extend(u.label for u in todo) or {})
+    main(tmp_path, fabricated.write_plan(tmp_path, LEAVE))
+    assert tried == []
+    store.trained("b", 1).record_path.unlink()
+    main(tmp_path, fabricated.write_plan(tmp_path, LEAVE, ("epochs = 2", "epochs = 2, learning_rate = 0.01")))
+    assert tried == ["runs/b/fold0", "runs/b/fold1"]
+
+
+def test_nothing_left_is_an_error(tmp_path, store, failing):
+    path = fabricated.write_plan(
+        tmp_path, LEAVE, ('runs = ["a", "b"]', 'runs = ["b"]'), ('runs = ["a"]', 'runs = ["b"]')
+    )
+    main(tmp_path, path)
+    with pytest.raises(UserError, match="nothing is left of mine: b, fold 0: the loss is nan"):
+        cli.parse(cli.parser("x"), ["--plan", str(path), "--output", str(tmp_path / "output")]).of_trained()
+
+
+def test_batches_are_halved_where_the_memory_does_not_suffice(tmp_path, store, monkeypatch, caplog):
+    """For the folds to come as well; the record says by how much."""
+    sizes = []
+
+    def make_trainer(todo, batch_size, *_, **__):
+        sizes.append(batch_size)
+        made = Trainer()
+        made.run = SimpleNamespace(batch_size=batch_size)
+        if batch_size > 8:
+            made.fit = lambda *_: (_ for _ in ()).throw(MemoryError)
+        return made
+
+    monkeypatch.setattr(train, "make_trainer", make_trainer)
+    main(tmp_path, fabricated.write_plan(tmp_path))
+    assert sizes == [32, 16, 8] * 2  # each run's network is made once for each size that is tried
+    assert store.trained("b", 1).record()["batch_size"] == 8
+    assert "out of memory: batches of 8 from here on" in caplog.text

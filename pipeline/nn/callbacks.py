@@ -12,11 +12,11 @@ import numpy as np
 from keras import ops
 from tqdm import tqdm
 
-from pipeline.errors import UserError
+from pipeline.errors import TrainingFailed
 from pipeline.nn.history import History
 
 
-class Diverged(UserError):
+class Diverged(TrainingFailed):
     """The loss of a fold became NaN or infinite."""
 
 

@@ -1,16 +1,19 @@
 """The machine: devices, memory growth, seeds and number formats, each decision with its reason."""
 
 import ctypes
+import gc
 import logging
 import os
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 
 import numpy as np
+
+from pipeline.errors import TrainingFailed
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # must stand before TensorFlow is imported
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")  # off by default without AVX-512; 1.5x the training step there
@@ -115,6 +118,34 @@ def _cpu_has_bfloat16() -> bool:
 def seed_of(seed: int, name: str) -> int:
     """A 31-bit seed for what bears this name, the same on every machine."""
     return int(np.random.SeedSequence((seed, *name.encode())).generate_state(1)[0] >> 1)
+
+
+def halving(work: Callable[[int], object], batch_size: int, least: int) -> int:
+    """Do the work with this batch size, or half of it and so on where the memory does not suffice: the one that did.
+
+    TrainingFailed where not even `least` would do.
+    """
+    while True:
+        try:
+            work(batch_size)
+            return batch_size
+        except Exception as error:
+            if not is_out_of_memory(error):
+                raise
+            if batch_size // 2 < least:
+                raise TrainingFailed(
+                    f"batches of {batch_size} do not fit into the memory; choose a smaller backbone or input_size"
+                ) from None
+        batch_size //= 2
+        gc.collect()
+        log.warning("train      out of memory: batches of %d from here on", batch_size)
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether that is what an exception of Python or of a backend says."""
+    if isinstance(error, MemoryError):
+        return True
+    return type(error).__name__ in ("ResourceExhaustedError", "OutOfMemoryError") or "RESOURCE_EXHAUSTED" in str(error)
 
 
 def compile_by_xla() -> bool:

@@ -1,0 +1,47 @@
+"""What a run's frozen backbone makes of the training galaxies, before any training: kept, for its first phase."""
+
+import time
+from typing import TYPE_CHECKING
+
+import numpy as np
+from tqdm import tqdm
+
+from pipeline import locks, units
+from pipeline.core import views
+from pipeline.records import atomic
+
+if TYPE_CHECKING:
+    from pipeline.nn.network import Network
+
+
+def frozen(built: "Network", unit: units.Unit, images: np.ndarray, *, fresh: bool) -> np.ndarray:
+    """Features float32 (n, d), the mean over the run's views; made where they are not on disk, or `fresh`.
+
+    Where another process is making them, this one waits.
+    """
+    path, start = unit.artifact.files[0], built.facts["weights"]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with locks.holding(unit.artifact.lock, wait=True):
+        if fresh or not _usable(unit, start):
+            unit.artifact.begin()
+            started = time.monotonic()
+            made = _made(built, unit, images)
+            with atomic(path) as temporary:
+                np.save(temporary, made)
+            seconds = time.monotonic() - started
+            unit.finish(weights=start, seconds=seconds, images_per_second=len(images) / seconds)
+    return np.load(path)
+
+
+def _usable(unit: units.Unit, start: dict) -> bool:
+    """Whether they are there, whole and of these first weights ("imagenet" in the plan may have become "random")."""
+    whole = unit.state()[0] == "complete" and not unit.artifact.rot()
+    return whole and unit.artifact.record().get("weights") == start
+
+
+def _made(built: "Network", unit: units.Unit, images: np.ndarray) -> np.ndarray:
+    from pipeline.nn.predict import predict_views
+
+    seen = views.named(unit.spec["views"])
+    with tqdm(total=len(images), desc=unit.label, unit="galaxy", leave=False) as bar:
+        return predict_views(built.for_prediction().features, images, seen, 64, bar.update)
