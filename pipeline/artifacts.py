@@ -4,6 +4,7 @@ The path is the key and rows carry their GalaxyID.
 """
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,8 @@ from pipeline.errors import UserError
 from pipeline.records import Artifact, atomic
 
 ID = "GalaxyID"
+SPARE = 1 << 26  # bytes to leave free on the disk
+ROW = 4 * len(COLUMNS) + 8  # bytes of a galaxy's vote fractions in a file
 
 
 class Store:
@@ -22,6 +25,16 @@ class Store:
 
     def __init__(self, root: Path):
         self.root = Path(root)
+
+    def require_space(self, need: float, what: str) -> None:
+        """UserError where `need` bytes for `what` do not fit on the disk."""
+        there = next(path for path in (self.root, *self.root.parents) if path.exists())
+        free = shutil.disk_usage(there).free
+        if need + SPARE > free:
+            raise UserError(
+                f"{what} need {need / 1e9:.2f} GB and {there} has "
+                f"{free / 1e9:.2f} GB free: make room, or choose another --output"
+            )
 
     def sky(self) -> Artifact:
         """The synthetic galaxies, in the competition's own layout."""

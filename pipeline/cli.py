@@ -6,7 +6,7 @@
 import argparse
 import errno
 import logging
-import os
+import shutil
 import signal
 import sys
 from collections.abc import Callable, Iterator
@@ -20,7 +20,10 @@ from pipeline.errors import UserError
 from pipeline.records import Artifact
 
 log = logging.getLogger(__name__)
+# how HDF5 and numpy tell of a full disk, without its number
+FULL = ("No space left", "errno = 28", "File too large", "errno = 27", " requested and ")
 OUTPUT = Path(__file__).parent.parent / "output"
+_output = OUTPUT  # where this process writes
 
 
 @dataclass(frozen=True)
@@ -93,10 +96,12 @@ def parse(made: argparse.ArgumentParser, argv: list[str] | None, select: tuple[s
         made.add_argument("--run", help="only the run, baseline or ensemble of this name")
     if "fold" in select:
         made.add_argument("--fold", type=int, help="only this fold (from 0)")
+    global _output
     options = made.parse_args(argv)
     plan = load_plan(options.plan)
-    _check_folder(options.output.expanduser().resolve())
-    return Request(plan, Store(options.output.expanduser().resolve() / plan.name), options)
+    _output = options.output.expanduser().resolve()
+    _check_folder(_output)
+    return Request(plan, Store(_output / plan.name), options)
 
 
 def _check_folder(output: Path) -> None:
@@ -131,13 +136,23 @@ def start(main: Callable[[], None]) -> None:
         print("terminated: what is complete is kept; the same command goes on from there", file=sys.stderr)
         sys.exit(143)
     except OSError as error:
-        mended = {
-            errno.ENOSPC: "make room, or choose another --output",
-            errno.EDQUOT: "make room, or choose another --output",
-            errno.EACCES: "choose an --output that you may write to",
-            errno.EROFS: "choose an --output that you may write to",
-        }
-        if error.errno not in mended:
+        told = _told(error)
+        if told is None:
             raise
-        print(f"error: {error.strerror}: {error.filename or os.getcwd()}; {mended[error.errno]}", file=sys.stderr)
+        print(f"error: {told}", file=sys.stderr)
         sys.exit(2)
+
+
+def _told(error: OSError) -> str | None:
+    """The sentence for what the user can mend: a full disk, a place that may not be written to; None for others."""
+    where = Path(error.filename or _output)
+    if error.errno in (errno.EACCES, errno.EROFS, errno.EPERM):
+        return f"{error.strerror}: {where}; choose an --output that you may write to"
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG) or any(said in str(error) for said in FULL):
+        there = next(path for path in (where, *where.absolute().parents) if path.exists())
+        free = shutil.disk_usage(there).free
+        return (
+            f"no room to write {where} ({free / 1e6:,.0f} MB free). What is complete is kept: make room and give the "
+            f"same command again, or choose another --output"
+        )
+    return None

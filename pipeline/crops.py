@@ -12,12 +12,10 @@ corrupt_images = "set-aside", leaves its row 0 and its id in the record's `set_a
 
 import logging
 import os
-import shutil
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
 import cv2
@@ -37,7 +35,6 @@ from pipeline.units import Unit
 log = logging.getLogger(__name__)
 CHUNK = 256  # rows between two flushes: what an interruption costs at most; two chunks fit in the last cache
 PIECE = 8  # rows of one task of a thread
-SPARE = 1 << 26  # bytes to leave free on the disk
 MANY = 10_000  # images from which on it is said beforehand what they will take
 
 
@@ -181,17 +178,6 @@ def make(store: Store, split: str, parts: list[Partial], stop: bool) -> dict[int
     return {int(part.ids[row]): why for part in parts for row, why in part.file.notes.items()}
 
 
-def check_disk(root: Path, parts: list[Partial]) -> None:
-    """UserError where the arrays will not fit."""
-    need = sum(part.file.missing_bytes() for part in parts)
-    free = shutil.disk_usage(root).free
-    if need + SPARE > free:
-        raise UserError(
-            f"the crops need {need / 1e9:.2f} GB and {root} has {free / 1e9:.2f} GB free: make room, choose another "
-            f"--output, or give the plan's crops a smaller size"
-        )
-
-
 def check_policy(plan: Plan, store: Store) -> None:
     """UserError where the plan wants no image set aside, and a finished array has some that are."""
     records = {unit.label: unit.artifact.record() or {} for unit in units.crops(plan, store)}
@@ -221,7 +207,7 @@ def main(argv: list[str] | None = None) -> None:
         return
     ids = {"train": store.load_labels().index.to_numpy(np.int64), "test": np.sort(store.load_sample()[1])}
     parts = [Partial(unit, ids[unit.spec["split"]]) for unit in wanted]
-    check_disk(store.root, parts)
+    store.require_space(sum(part.file.missing_bytes() for part in parts), "the crops")
     stop, damaged = plan.corrupt_images == "stop", {}
     for split in units.SPLITS:
         if of_split := [part for part in parts if part.unit.spec["split"] == split]:

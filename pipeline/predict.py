@@ -19,7 +19,7 @@ import numpy as np
 from tqdm import tqdm
 
 from pipeline import cli, units
-from pipeline.artifacts import Store, fractions, save_fractions
+from pipeline.artifacts import ROW, Store, fractions, save_fractions
 from pipeline.config import Plan, Run
 from pipeline.core import views
 from pipeline.core.metrics import rmse
@@ -105,6 +105,9 @@ def main(argv: list[str] | None = None) -> None:
     """Command line of the stage."""
     request = cli.parse(cli.parser(__doc__), argv, select=("run", "fold")).of_trained()
     todo = request.to_do(units.predict(request.plan, request.store))
+    if todo:
+        galaxies = len(request.store.load_labels()) / request.plan.folds + len(request.store.load_sample()[1])
+        request.store.require_space(len(todo) * galaxies * ROW, "the predictions")
     for _, of_run in groupby(todo, key=lambda unit: unit.run):
         first, *_ = made = list(of_run)
         precision = request.store.trained(first.run, first.fold).record()["precision"]

@@ -67,6 +67,8 @@ def make_trainer(
     if run.start_from:
         records = (store.trained(run.start_from, fold).record() for fold in range(plan.folds))
         built.facts["weights"] = next(filter(None, records))["weights"] | {"start_from": run.start_from}
+    weights = 4 * built.facts["params"]
+    store.require_space((len(todo) + 4) * weights, f"the networks of run {run.name} and their checkpoint")
     _same_start(todo, plan, store, built.facts["weights"])
     frozen = None
     if run.head_phase.epochs:

@@ -55,7 +55,9 @@ assert not {{"keras", "tensorflow", "jax", "torch", "sklearn"}} & set(sys.module
     [
         (UserError("the crops need 3 GB"), 2, "error: the crops need 3 GB\n"),
         (KeyboardInterrupt(), 130, "interrupted: what is complete is kept; the same command goes on from there\n"),
-        (OSError(errno.ENOSPC, "No space left", "/x"), 2, "error: No space left: /x; make room, or choose another"),
+        (OSError(errno.ENOSPC, "No space left", "/x"), 2, "error: no room to write /x ("),
+        (OSError(errno.EFBIG, "File too large", "/x"), 2, "error: no room to write /x ("),
+        (OSError("1000 requested and 24 written"), 2, "error: no room to write "),
         (OSError(errno.EACCES, "Permission denied", "/x"), 2, "error: Permission denied: /x; choose an --output"),
     ],
 )

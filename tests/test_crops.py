@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import pytest
 
-from pipeline import competition, crops, cutout, inputs
+from pipeline import artifacts, competition, crops, cutout, inputs
 from pipeline.artifacts import Store
 from pipeline.competition import Images
 from pipeline.config import Crop
@@ -416,12 +416,12 @@ def test_a_moved_folder_is_asked_for(tmp_path):
 
 def test_too_small_a_disk_is_told_before_any_work(tmp_path, monkeypatch):
     store = checked(tmp_path)
-    usage = crops.shutil.disk_usage(tmp_path)._replace(free=crops.SPARE + 9 * 128 * 128 * 3 - 1)
-    monkeypatch.setattr(crops.shutil, "disk_usage", lambda _: usage)
+    usage = artifacts.shutil.disk_usage(tmp_path)._replace(free=artifacts.SPARE + 9 * 128 * 128 * 3 - 1)
+    monkeypatch.setattr(artifacts.shutil, "disk_usage", lambda _: usage)
     with pytest.raises(UserError, match=r"need 0\.00 GB and .* has 0\.07 GB free"):
         run(tmp_path)
     assert not (store.root / "crops").exists()
-    monkeypatch.setattr(crops.shutil, "disk_usage", lambda _: usage._replace(free=usage.free + 1))
+    monkeypatch.setattr(artifacts.shutil, "disk_usage", lambda _: usage._replace(free=usage.free + 1))
     run(tmp_path)
 
 
