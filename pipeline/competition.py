@@ -2,7 +2,6 @@
 
 import hashlib
 import io
-import logging
 import os
 import struct
 import zipfile
@@ -13,13 +12,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import pandas as pd
 
-from pipeline.core.tree import COLUMNS
 from pipeline.errors import DamagedImage, UserError
 
-log = logging.getLogger(__name__)
-ID = "GalaxyID"
 SLUG = "galaxy-zoo-the-galaxy-challenge"
 PAGE = f"https://www.kaggle.com/c/{SLUG}/data"
 WAYS_OUT = f"download it from {PAGE}, or name the folder that has it by --input DIR; the plan `demo` draws its own"
@@ -148,7 +143,7 @@ class Images:
 
 
 def _list_zip(file: io.BufferedReader, path: Path) -> list[Member]:
-    infos = _infos(file, path)
+    infos = members_of_zip(file, path)
     if locked := [info.filename for info in infos if info.flag_bits & 1]:
         raise UserError(f"{path}: {len(locked):,} members are encrypted (such as {locked[0]}); expected none to be")
     return [
@@ -158,7 +153,7 @@ def _list_zip(file: io.BufferedReader, path: Path) -> list[Member]:
     ]
 
 
-def _infos(file: io.BufferedReader, path: Path) -> list[zipfile.ZipInfo]:
+def members_of_zip(file: io.BufferedReader, path: Path) -> list[zipfile.ZipInfo]:
     """The members of a zip that are the user's files; UserError where it is broken or points outside itself."""
     try:
         infos = zipfile.ZipFile(file).infolist()
@@ -167,7 +162,7 @@ def _infos(file: io.BufferedReader, path: Path) -> list[zipfile.ZipInfo]:
     names = [info.filename for info in infos]
     if outside := [n for n in names if n.startswith("/") or ".." in n.split("/") or n[1:2] == ":"]:
         raise UserError(f"{path}: {len(outside)} names point outside the archive (such as {outside[0]}); do not use it")
-    return [info for info in infos if not info.is_dir() and not _is_litter(info.filename)]
+    return [info for info in infos if not info.is_dir() and not is_litter(info.filename)]
 
 
 def _list_folder(path: Path) -> list[Member]:
@@ -177,7 +172,7 @@ def _list_folder(path: Path) -> list[Member]:
         inner = os.scandir(entry.path) if entry.is_dir() else [entry]
         for file in inner:
             name = file.name if file is entry else f"{entry.name}/{file.name}"
-            if _is_image(name) and not _is_litter(name) and file.is_file():
+            if _is_image(name) and not is_litter(name) and file.is_file():
                 members.append(Member(name, file.stat().st_size))
     return sorted(members)
 
@@ -191,7 +186,7 @@ def _is_image(name: str) -> bool:
     return name.lower().endswith((".jpg", ".jpeg"))
 
 
-def _is_litter(name: str) -> bool:
+def is_litter(name: str) -> bool:
     """What macOS and file managers leave behind."""
     return any(part.startswith((".", "__MACOSX")) for part in name.split("/"))
 
@@ -234,66 +229,3 @@ def _read_member(descriptor: int, member: Member) -> bytes:
     if len(data) != member.size or zlib.crc32(data) != member.crc:
         raise DamagedImage("does not agree with the checksum in its zip")
     return data
-
-
-def read_bytes(path: Path) -> bytes:
-    """Content of a table: of a csv, or of the only csv in a zip or folder. UserError where there is not one."""
-    path = Path(path)
-    if path.is_dir():
-        candidates = [p for p in sorted(path.iterdir()) if p.suffix.lower() == ".csv" and not _is_litter(p.name)]
-        return _only(candidates, path).read_bytes()
-    if path.suffix.lower() != ".zip":
-        return path.read_bytes()
-    with open(path, "rb") as file:
-        info = _only([i for i in _infos(file, path) if i.filename.lower().endswith(".csv")], path)
-        try:
-            return zipfile.ZipFile(file).read(info)
-        except (zipfile.BadZipFile, zlib.error, RuntimeError, NotImplementedError) as error:
-            raise UserError(f"{path}: {info.filename} does not unpack ({error}): download it again") from None
-
-
-def _only(candidates: list, path: Path):
-    if len(candidates) != 1:
-        raise UserError(f"{path}: expected one csv file in it, found {len(candidates)}")
-    return candidates[0]
-
-
-def read_labels(path: Path) -> pd.DataFrame:
-    """Vote fractions (n, 37) float64, indexed by GalaxyID, as they stand in the file.
-
-    A header in another order is mended by name. Values that are no numbers become NaN, ids that are no integers
-    leave the index text: the caller judges. UserError where the file is no table of galaxies.
-    """
-    table = _read_table(path)
-    labels = table.set_index(table.columns[0]).apply(pd.to_numeric, errors="coerce").astype(np.float64)
-    labels.index = pd.Index(_as_ids(labels.index), name=ID)
-    if tuple(labels.columns) != COLUMNS and sorted(labels.columns) == sorted(COLUMNS):
-        log.info("%-10s the columns of %s stand in another order; taken by name", "inputs", Path(path).name)
-        labels = labels[list(COLUMNS)]
-    return labels
-
-
-def read_sample(path: Path) -> tuple[list[str], np.ndarray]:
-    """(header, ids int64 (n,)) of a sample submission in its own order; ids stay text where one is no integer."""
-    table = _read_table(path)
-    return list(table.columns), _as_ids(table.iloc[:, 0])
-
-
-def _read_table(path: Path) -> pd.DataFrame:
-    try:
-        table = pd.read_csv(io.BytesIO(read_bytes(path)), converters={0: str.strip}, encoding="utf-8-sig")
-    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: not a table of comma-separated values ({error}): download it again") from None
-    if not isinstance(table.index, pd.RangeIndex):
-        raise UserError(f"{path}: its rows have more fields than its header: download it again")
-    table.columns = [str(column).strip() for column in table.columns]
-    if table.columns[0].lower() != ID.lower():
-        raise UserError(f"{path}: expected {ID} as the first column, received {table.columns[0]!r}")
-    return table
-
-
-def _as_ids(texts: pd.Index | pd.Series) -> np.ndarray:
-    texts = np.asarray(texts, dtype=object)
-    if all(text.isascii() and text.isdecimal() and len(text) <= 18 for text in texts):
-        return texts.astype(np.int64)
-    return texts

@@ -52,12 +52,14 @@ def square_side(data: bytes) -> int:
 
 
 def jpeg_shape(data: bytes) -> tuple[int, int]:
-    """(height, width) from the frame header of a JPEG; DamagedImage where there is none."""
+    """(height, width) from the frame header of a JPEG; DamagedImage where there is none, or of a print shop's kind."""
     if data[:2] != b"\xff\xd8":
         raise DamagedImage("is no JPEG")
     at = 2
     while at + 9 <= len(data) and data[at] == 0xFF and data[at + 1] not in (0xDA, 0xD9):
         if data[at + 1] in FRAMES:
+            if data[at + 9 : at + 10] == b"\x04":
+                raise DamagedImage("is a CMYK JPEG; expected colours of a screen, or grey")
             return struct.unpack(">HH", data[at + 5 : at + 9])
         fill = data[at + 1] == 0xFF
         at += 1 if fill else 2 + struct.unpack(">H", data[at + 2 : at + 4])[0]

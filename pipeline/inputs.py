@@ -18,12 +18,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from pipeline import cli, competition, copies, pretrained, units
+from pipeline import cli, competition, copies, pretrained, tables, units
 from pipeline.artifacts import Store, save_fractions
-from pipeline.competition import ID, Files, Images
+from pipeline.competition import Files, Images
 from pipeline.core import tree
 from pipeline.errors import UserError
 from pipeline.records import atomic, save_json
+from pipeline.tables import ID
 
 log = logging.getLogger(__name__)
 INPUT = Path(__file__).parent.parent / "input"
@@ -96,8 +97,8 @@ def read_checked(files: Files) -> tuple[pd.DataFrame, tuple[list[str], np.ndarra
             problems.append(str(error))
             return None
 
-    labels = attempt(competition.read_labels, files.labels)
-    sample = attempt(competition.read_sample, files.sample)
+    labels = attempt(tables.read_labels, files.labels)
+    sample = attempt(tables.read_sample, files.sample)
     train, test = attempt(_ids, files.train), attempt(_ids, files.test)
     if labels is not None:
         problems += label_problems(labels)
@@ -132,7 +133,7 @@ def fingerprints(files: Files) -> dict[str, Any]:
     """What identifies the content of the four files, wherever they lie."""
 
     def of_table(path: Path) -> dict[str, Any]:
-        data = competition.read_bytes(path)
+        data = tables.read_bytes(path)
         return {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
 
     def of_images(path: Path) -> dict[str, Any]:

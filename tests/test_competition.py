@@ -11,9 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline import competition
+from pipeline import competition, tables
 from pipeline.competition import Images
-from pipeline.core.tree import COLUMNS
 from pipeline.errors import DamagedImage, UserError
 
 BLOBS = {"20.jpg": b"twenty" * 50, "3.jpg": b"three", "100.JPG": b"\0" * 4000}
@@ -156,69 +155,11 @@ def test_damage_is_noticed(tmp_path):
         Images(tmp_path / "cut.zip")
 
 
-@pytest.mark.parametrize("place", ["t.csv", "t.zip", "t"])
-def test_labels_are_read_from_csv_zip_and_folder(tmp_path, place):
-    text = tiny.labels().to_csv().replace("GalaxyID", "galaxyId").encode()
-    if place == "t.csv":
-        (tmp_path / place).write_bytes(b"\xef\xbb\xbf" + text)  # as spreadsheets save it
-    elif place == "t.zip":
-        tiny.zip_of(tmp_path / place, {"x/t.csv": text, "__MACOSX/._t.csv": b"x"})
-    else:
-        tiny.folder_of(tmp_path / place, {"t.csv": text})
-    frame = competition.read_labels(tmp_path / place)
-    assert frame.index.name == "GalaxyID"
-    assert frame.index.tolist() == list(tiny.TRAIN)
-    np.testing.assert_allclose(frame, tiny.labels())
-
-
-def test_a_reordered_header_is_mended_by_name(tmp_path, caplog):
-    caplog.set_level("INFO")
-    tiny.labels()[list(COLUMNS[::-1])].to_csv(tmp_path / "t.csv")
-    frame = competition.read_labels(tmp_path / "t.csv")
-    assert tuple(frame.columns) == COLUMNS
-    np.testing.assert_allclose(frame, tiny.labels())
-    assert "another order" in caplog.text
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("", "not a table"),
-        ("id,Class1.1\n1,0.5\n", "expected GalaxyID as the first column, received 'id'"),
-        ("GalaxyID,Class1.1\n1,0.5,3\n2,0.5,3\n", "more fields"),
-        ("GalaxyID,Class1.1\n1,0.5\n2,0.5,3\n", "not a table"),
-    ],
-)
-def test_what_is_no_table_is_told(tmp_path, text, message):
-    (tmp_path / "t.csv").write_text(text)
-    with pytest.raises(UserError, match=message):
-        competition.read_labels(tmp_path / "t.csv")
-
-
-def test_two_tables_in_one_zip_are_refused(tmp_path):
-    with pytest.raises(UserError, match="one csv file in it, found 2"):
-        competition.read_labels(tiny.zip_of(tmp_path / "t.zip", {"a.csv": b"", "b.csv": b""}))
-
-
-def test_sample_keeps_its_header_and_order(tmp_path):
-    (tmp_path / "s.csv").write_text("GalaxyId,Class1.2,Class1.1\n9,0,0\n 4 ,0,0\n7,0,0\n")
-    header, ids = competition.read_sample(tmp_path / "s.csv")
-    assert header == ["GalaxyId", "Class1.2", "Class1.1"]
-    assert ids.tolist() == [9, 4, 7]
-    assert ids.dtype == np.int64
-
-
-def test_ids_that_are_no_integers_stay_text(tmp_path):
-    (tmp_path / "s.csv").write_text("GalaxyID,Class1.1\n9,0\n4.0,0\n")
-    assert competition.read_sample(tmp_path / "s.csv")[1].tolist() == ["9", "4.0"]
-    assert competition.read_labels(tmp_path / "s.csv").index.tolist() == ["9", "4.0"]
-
-
 @pytest.mark.skipif(not GIVEN, reason="GALAXY_ZOO_INPUT names no folder with the competition's real files")
 def test_real_files():
     files = competition.find(Path(GIVEN))
     with Images(files.train) as train, Images(files.test) as test:
         assert len(np.intersect1d(train.ids, test.ids)) == 0
         assert all(train.read(i)[:2] == b"\xff\xd8" for i in train.ids[:50])
-        np.testing.assert_array_equal(np.sort(competition.read_sample(files.sample)[1]), test.ids)
+        np.testing.assert_array_equal(np.sort(tables.read_sample(files.sample)[1]), test.ids)
     assert files.signature() is None or set(files.signature()) == {"labels", "train", "test", "sample"}

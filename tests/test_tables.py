@@ -1,0 +1,67 @@
+"""The competition's tables: read from where they lie, mended by name, judged by the caller."""
+
+import competition_files as tiny
+import numpy as np
+import pytest
+
+from pipeline import tables
+from pipeline.core.tree import COLUMNS
+from pipeline.errors import UserError
+
+
+@pytest.mark.parametrize("place", ["t.csv", "t.zip", "t"])
+def test_labels_are_read_from_csv_zip_and_folder(tmp_path, place):
+    text = tiny.labels().to_csv().replace("GalaxyID", "galaxyId").encode()
+    if place == "t.csv":
+        (tmp_path / place).write_bytes(b"\xef\xbb\xbf" + text)  # as spreadsheets save it
+    elif place == "t.zip":
+        tiny.zip_of(tmp_path / place, {"x/t.csv": text, "__MACOSX/._t.csv": b"x"})
+    else:
+        tiny.folder_of(tmp_path / place, {"t.csv": text})
+    frame = tables.read_labels(tmp_path / place)
+    assert frame.index.name == "GalaxyID"
+    assert frame.index.tolist() == list(tiny.TRAIN)
+    np.testing.assert_allclose(frame, tiny.labels())
+
+
+def test_a_reordered_header_is_mended_by_name(tmp_path, caplog):
+    caplog.set_level("INFO")
+    tiny.labels()[list(COLUMNS[::-1])].to_csv(tmp_path / "t.csv")
+    frame = tables.read_labels(tmp_path / "t.csv")
+    assert tuple(frame.columns) == COLUMNS
+    np.testing.assert_allclose(frame, tiny.labels())
+    assert "another order" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "not a table"),
+        ("id,Class1.1\n1,0.5\n", "expected GalaxyID as the first column, received 'id'"),
+        ("GalaxyID,Class1.1\n1,0.5,3\n2,0.5,3\n", "more fields"),
+        ("GalaxyID,Class1.1\n1,0.5\n2,0.5,3\n", "not a table"),
+    ],
+)
+def test_what_is_no_table_is_told(tmp_path, text, message):
+    (tmp_path / "t.csv").write_text(text)
+    with pytest.raises(UserError, match=message):
+        tables.read_labels(tmp_path / "t.csv")
+
+
+def test_two_tables_in_one_zip_are_refused(tmp_path):
+    with pytest.raises(UserError, match="one csv file in it, found 2"):
+        tables.read_labels(tiny.zip_of(tmp_path / "t.zip", {"a.csv": b"", "b.csv": b""}))
+
+
+def test_sample_keeps_its_header_and_order(tmp_path):
+    (tmp_path / "s.csv").write_text("GalaxyId,Class1.2,Class1.1\n9,0,0\n 4 ,0,0\n7,0,0\n")
+    header, ids = tables.read_sample(tmp_path / "s.csv")
+    assert header == ["GalaxyId", "Class1.2", "Class1.1"]
+    assert ids.tolist() == [9, 4, 7]
+    assert ids.dtype == np.int64
+
+
+def test_ids_that_are_no_integers_stay_text(tmp_path):
+    (tmp_path / "s.csv").write_text("GalaxyID,Class1.1\n9,0\n4.0,0\n")
+    assert tables.read_sample(tmp_path / "s.csv")[1].tolist() == ["9", "4.0"]
+    assert tables.read_labels(tmp_path / "s.csv").index.tolist() == ["9", "4.0"]
