@@ -3,7 +3,8 @@
 #
 #   ./run.sh [PLAN] [--input DIR] [--output DIR] [--weights BACKBONE=FILE ...] [--force STAGE]
 #                          run a plan; without one the demo, on galaxies that the project draws itself
-#   ./run.sh status PLAN   what exists, what is missing, what is stale and why
+#   ./run.sh status PLAN [--check]
+#                          what exists, what is missing, what is stale and why; --check reads every file
 #   ./run.sh plan PLAN [--estimate [--price PER_HOUR]]
 #                          what it trains; with --estimate the time, disk and memory that it takes on this machine
 #   ./run.sh test [--all]  ruff and pytest; --all adds the tests that take minutes
@@ -120,7 +121,7 @@ run_stage() { # run_stage MODULE [FLAG ...]: a signal to this script ends the st
 }
 
 case "${1:-}" in
-  -h | --help) sed -n '2,14s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" ;;
+  -h | --help) sed -n '2,15s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" ;;
   test) shift; run_tests "$@" ;;
   status) shift; run_module pipeline.status --plan "${@:-demo}" ;;
   plan) shift; run_module pipeline.estimate --plan "${@:-demo}" ;;

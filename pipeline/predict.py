@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 BATCH = 64  # galaxies times views in one forward pass
+SMALLEST = 16  # of it, below which a network is too large for the memory
 
 
 class Predictor:
@@ -42,6 +43,7 @@ class Predictor:
         self.network = network.build(
             run, stored=plan.crops[run.crop].size, size=plan.input_size(run), seed=0, trained_as=precision
         )
+        self.batch_size = BATCH
         self._test_features: np.ndarray | None = None
 
     def load(self, fold: int) -> None:
@@ -69,9 +71,14 @@ class Predictor:
         return self._head(self._test_features, bar)
 
     def _views_averaged(self, model: "keras.Model", images: np.ndarray, bar: tqdm) -> np.ndarray:
+        from pipeline.nn import runtime
         from pipeline.nn.predict import predict_views
 
-        return predict_views(model, images, self.views, max(BATCH, len(self.views)), bar.update)
+        def averaged(batch_size: int) -> np.ndarray:
+            return predict_views(model, images, self.views, max(batch_size, len(self.views)), bar.update)
+
+        made, self.batch_size = runtime.halving(averaged, self.batch_size, SMALLEST)
+        return made
 
     def _head(self, features: np.ndarray, bar: tqdm) -> np.ndarray:
         from pipeline.nn.predict import predict_head

@@ -25,6 +25,8 @@ from typing import Any
 from pipeline import locks
 from pipeline.errors import UserError
 
+SOURCES = (".py", ".jinja", ".js", ".css")
+
 
 @dataclass(frozen=True)
 class Artifact:
@@ -36,11 +38,14 @@ class Artifact:
     def record(self) -> dict[str, Any] | None:
         """The record, or None where the artifact is absent."""
         try:
-            return json.loads(self.record_path.read_text(encoding="utf-8"))
+            found = json.loads(self.record_path.read_text(encoding="utf-8"))
         except FileNotFoundError:
             return None
-        except json.JSONDecodeError as error:
+        except ValueError as error:
             raise UserError(f"{self.record_path} is damaged ({error}); delete it and run again") from None
+        if not isinstance(found, dict) or not found.keys() >= {"spec", "made_from", "digest", "files"}:
+            raise UserError(f"{self.record_path} is damaged (no record of an artifact); delete it and run again")
+        return found
 
     def digest(self) -> str | None:
         """Digest of the files' contents, as recorded; None where the artifact is absent."""
@@ -103,6 +108,26 @@ class Artifact:
         save_json(self.record_path, record)
         locks.release(self.lock)
         return record
+
+
+@dataclass(frozen=True)
+class Code:
+    """Source files, as something that an artifact is made from."""
+
+    folders: tuple[Path, ...]
+
+    def digest(self) -> str:
+        """Digest of their names and contents."""
+        paths = sorted(path for folder in self.folders for path in folder.rglob("*") if path.suffix in SOURCES)
+        return hashlib.sha256("".join(f"{path.name} {file_digest(path)}\n" for path in paths).encode()).hexdigest()
+
+    def record(self) -> dict[str, Any]:
+        """They are always there."""
+        return {}
+
+    def rot(self) -> list[str]:
+        """Whatever they are, they are right."""
+        return []
 
 
 @contextmanager

@@ -92,7 +92,7 @@ def train_run(todo: list[units.Unit], plan: Plan, store: Store, *, fresh: bool) 
     for unit in todo:
         try:
             start = _start(unit, run, store)
-            batch_size = runtime.halving(
+            _, batch_size = runtime.halving(
                 lambda size, unit=unit, start=start: train_fold(trainer(size), unit, fold_of, start, fresh=fresh),
                 batch_size,
                 SMALLEST,

@@ -9,15 +9,17 @@ import json
 import logging
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from pipeline.artifacts import Store
 from pipeline.config import Plan, Run
 from pipeline.errors import UserError
-from pipeline.records import Artifact
+from pipeline.records import Artifact, Code
 
 log = logging.getLogger(__name__)
 SPLITS = ("train", "test")
+VERSIONS: dict[str, int] = {}  # stage -> a number, raised when its code makes something else of the same plan
 
 
 @dataclass(frozen=True)
@@ -28,9 +30,13 @@ class Unit:
     label: str
     artifact: Artifact
     spec: dict[str, Any]
-    sources: dict[str, Artifact] = field(default_factory=dict)
+    sources: dict[str, Artifact | Code] = field(default_factory=dict)
     run: str | None = None
     fold: int | None = None
+
+    def __post_init__(self):
+        if self.stage in VERSIONS:
+            object.__setattr__(self, "spec", self.spec | {"version of the code": VERSIONS[self.stage]})
 
     def made_from(self) -> dict[str, str | None]:
         """Digests of the artifacts it is made from; None where one is missing."""
@@ -247,6 +253,8 @@ def report(plan: Plan, store: Store) -> Iterator[Unit]:
     sources |= {f"{u.run}/fold{u.fold}": u.artifact for u in predict(plan, store)}
     sources |= {u.label: u.artifact for u in insight(plan, store) if u.artifact.record()}  # it can do without
     sources |= {f"ensembles/{e.name}": store.ensemble(e.name) for e in plan.ensembles}
+    here = Path(__file__).parent
+    sources["the page's own code"] = Code((here / "page", here / "templates"))
     yield Unit("report", "report.html", store.report(), {}, sources)
 
 

@@ -36,12 +36,20 @@ def home(tmp_path_factory) -> Path:
     return home
 
 
-def run(home: Path, *arguments: str, cwd: Path | None = None, timeout: int = 600) -> subprocess.CompletedProcess:
+def run(
+    home: Path, *arguments: str, cwd: Path | None = None, timeout: int = 600, umask: int = -1, **environment: str
+) -> subprocess.CompletedProcess:
     """./run.sh with these arguments; Keras finds no network and no file of an earlier download."""
-    environment = os.environ | {"KERAS_HOME": str(home / "keras"), "https_proxy": "http://127.0.0.1:9"}
-    command = ["bash", str(home / "run.sh"), *map(str, arguments)]
+    nowhere = {"KERAS_HOME": str(home / "keras"), "https_proxy": "http://127.0.0.1:9"}
     return subprocess.run(
-        command, cwd=cwd or home, env=environment, capture_output=True, text=True, timeout=timeout, check=False
+        ["bash", str(home / "run.sh"), *map(str, arguments)],
+        cwd=cwd or home,
+        env=os.environ | nowhere | environment,
+        capture_output=True,
+        encoding="utf-8",
+        timeout=timeout,
+        umask=umask,
+        check=False,
     )
 
 
@@ -118,15 +126,20 @@ def check_submission(path: Path, sample: pd.DataFrame) -> None:
 
 
 def test_the_smoke_plan_from_end_to_end_then_nothing_twice_then_a_change_is_refused(home, tmp_path):
-    plan = tmp_path / "smoke.toml"
+    """In a folder with spaces and letters from everywhere, in the C locale, with files for nobody else."""
+    place = tmp_path / "mes galaxies à moi 星系"
+    place.mkdir()
+    plan = place / "smoke.toml"
     shutil.copy(PLANS / "smoke.toml", plan)
-    flags = (plan, "--output", tmp_path / "out")
-    made = run(home, *flags, cwd=tmp_path)
+    flags = (plan, "--output", place / "aus gabe")
+    made = run(home, *flags, cwd=tmp_path, umask=0o077, LC_ALL="C")
     assert made.returncode == 0, made.stderr
     assert "starts from RANDOM" in made.stderr
 
-    store = Store(tmp_path / "out" / "smoke")
+    store = Store(place / "aus gabe" / "smoke")
     before = files(store.root)
+    assert not [name for name in before if (store.root / name).stat().st_mode & 0o077]
+    assert not [name for name in before if name.endswith((".lock", ".partial"))]
     assert set(before) == wanted(store, str(plan))
     check_submission(store.submission("final").files[0], pd.read_csv(store.sky().files[3]))
 

@@ -1,11 +1,12 @@
 """The dependency graph: which units a plan wants, in which state they are, what a change costs."""
 
+import shutil
 from fnmatch import fnmatch
 
 import fabricated
 import pytest
 
-from pipeline import cli, status, units
+from pipeline import cli, records, status, units
 from pipeline.artifacts import Store
 from pipeline.errors import UserError
 from pipeline.records import save_json
@@ -270,6 +271,33 @@ def test_given_files_take_the_place_of_the_sky(plan, store):
 def request(tmp_path) -> cli.Request:
     flags = ["--plan", str(tmp_path / "mine.toml"), "--output", str(tmp_path / "output")]
     return cli.parse(cli.parser("x"), flags)
+
+
+def test_a_finished_folder_is_finished_wherever_it_is_carried(tmp_path, plan, store):
+    shutil.move(store.root, tmp_path / "elsewhere")
+    assert not_complete(plan, Store(tmp_path / "elsewhere")) == {}
+
+
+def test_other_code_of_a_stage_is_another_specification(plan, store, monkeypatch):
+    monkeypatch.setitem(units.VERSIONS, "baselines", 2)
+    assert set(not_complete(plan, store)) == {"baselines/mean", "baselines/ridge"}
+    unit = fabricated.only(plan, store, "baselines/mean")
+    assert unit.state() == ("changed", ["version of the code: None -> 2"])
+
+
+def test_another_page_is_made_anew_by_itself(plan, store, monkeypatch):
+    monkeypatch.setattr(records.Code, "digest", lambda _: "other")
+    assert not_complete(plan, store) == {"report.html": "outdated"}
+
+
+def test_status_reads_every_file_where_it_is_asked_to(tmp_path, store):
+    flags = ["--plan", str(tmp_path / "mine.toml"), "--output", str(tmp_path / "output")]
+    path = store.trained("b", 1).files[0]
+    path.write_text(path.read_text().swapcase())
+    request = cli.parse(cli.parser("contract"), flags)
+    assert not [line for line in status.table(request) if "rotten" in line]
+    (line,) = [line for line in status.table(request, check=True) if "rotten" in line]
+    assert line.startswith(f"    rotten    runs/b/fold1: {path} is not what was written")
 
 
 def test_status_counts_what_is_complete(tmp_path, store):

@@ -104,6 +104,7 @@ def build(
         "precision": policy,
         "precision_reason": reason,
         "backend": keras.backend.backend(),
+        "determinism": runtime.determinism(),
     }
     if not trained_as:
         log.info("train      %s: %s weights, %s: %s", run.name, origin["source"], policy, reason)

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -115,20 +116,26 @@ def _cpu_has_bfloat16() -> bool:
     return "avx512_bf16" in flags or "amx_bf16" in flags
 
 
+def determinism() -> str:
+    """What the same seed gives on the same machine: for the records."""
+    if gpus():
+        return "GPU kernels add in any order: the same seed gives weights that differ in their last digits"
+    return "on a CPU the same seed gives the same weights to the last bit"
+
+
 def seed_of(seed: int, name: str) -> int:
     """A 31-bit seed for what bears this name, the same on every machine."""
     return int(np.random.SeedSequence((seed, *name.encode())).generate_state(1)[0] >> 1)
 
 
-def halving(work: Callable[[int], object], batch_size: int, least: int) -> int:
-    """Do the work with this batch size, or half of it and so on where the memory does not suffice: the one that did.
+def halving(work: Callable[[int], Any], batch_size: int, least: int) -> tuple[Any, int]:
+    """(what the work makes with this batch size, that size); with half of it and so on where memory does not suffice.
 
     TrainingFailed where not even `least` would do.
     """
     while True:
         try:
-            work(batch_size)
-            return batch_size
+            return work(batch_size), batch_size
         except Exception as error:
             if not is_out_of_memory(error):
                 raise
@@ -138,7 +145,7 @@ def halving(work: Callable[[int], object], batch_size: int, least: int) -> int:
                 ) from None
         batch_size //= 2
         gc.collect()
-        log.warning("train      out of memory: batches of %d from here on", batch_size)
+        log.warning("out of memory: batches of %d from here on", batch_size)
 
 
 def is_out_of_memory(error: Exception) -> bool:

@@ -1,0 +1,116 @@
+"""Readers of what others wrote, fed with damaged and random bytes: an answer or one sentence, never anything else.
+
+FUZZ=20000 tries so many of each kind instead of 150.
+"""
+
+import io
+import os
+import tempfile
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import competition_files as tiny
+import fabricated
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pipeline import tables
+from pipeline.competition import Images
+from pipeline.config import Crop, load_plan
+from pipeline.cutout import cut
+from pipeline.errors import DamagedImage, UserError
+from pipeline.records import Artifact
+
+TRIES = settings(max_examples=int(os.environ.get("FUZZ", "150")), deadline=None)
+JPEG = tiny.jpeg(tiny.galaxy(3, side=96))
+CSV = tiny.labels().to_csv().encode()
+CROPS = [Crop(region=256, size=32), Crop(region=424, size=64)]
+
+
+def zipped(method: int) -> bytes:
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w", method) as archive:
+        archive.writestr("images/3.jpg", JPEG)
+        archive.writestr("images/20.jpg", b"twenty" * 40)
+    return file.getvalue()
+
+
+@st.composite
+def damaged(draw: st.DrawFn, whole: bytes) -> bytes:
+    """Bytes with up to six places overwritten, cut out or filled in."""
+    data = bytearray(whole)
+    for _ in range(draw(st.integers(1, 6))):
+        at = draw(st.integers(0, len(data)))
+        other = draw(st.binary(max_size=8))
+        kind = draw(st.sampled_from(("over", "out", "in")))
+        if kind == "over":
+            data[at : at + len(other)] = other
+        elif kind == "out":
+            del data[at : at + draw(st.integers(1, 200))]
+        else:
+            data[at:at] = other
+    return bytes(data)
+
+
+@pytest.fixture(scope="module")
+def path():
+    with tempfile.TemporaryDirectory() as folder:
+        yield Path(folder) / "it"
+
+
+def told(by: type[Exception], read: Callable, *arguments: object) -> str:
+    """The sentence of a refusal; "" where it was read."""
+    try:
+        read(*arguments)
+    except by as error:
+        assert str(error)  # noqa: PT017 (others are let through)
+        return str(error)
+    return ""
+
+
+@TRIES
+@given(data=damaged(CSV) | st.binary(max_size=400) | st.text(max_size=400).map(str.encode))
+def test_tables(path, data):
+    table = path.with_suffix(".csv")
+    table.write_bytes(data)
+    for read in (tables.read_labels, tables.read_sample):
+        said = told(UserError, read, table)
+        assert not said or said.startswith(str(table))
+
+
+@TRIES
+@given(data=damaged(zipped(zipfile.ZIP_STORED)) | damaged(zipped(zipfile.ZIP_DEFLATED)) | st.binary(max_size=400))
+def test_archives(path, data):
+    archive = path.with_suffix(".zip")
+    archive.write_bytes(data)
+    if not told(UserError, lambda: Images(archive).close()):
+        with Images(archive) as images:
+            for galaxy_id in images.ids:
+                told(DamagedImage, images.read, galaxy_id)
+
+
+@TRIES
+@given(data=damaged(JPEG) | st.binary(max_size=400).map(lambda tail: b"\xff\xd8" + tail + b"\xff\xd9"))
+def test_images(data):
+    targets = [np.empty((crop.size, crop.size, 3), np.uint8) for crop in CROPS]
+    told(DamagedImage, cut, data, CROPS, targets)
+
+
+@TRIES
+@given(data=damaged(fabricated.PLAN.encode()) | st.binary(max_size=200))
+def test_plans(path, data):
+    plan = path.with_suffix(".toml")
+    plan.write_bytes(data)
+    assert "\n" not in told(UserError, load_plan, str(plan))
+
+
+@TRIES
+@given(data=damaged(b'{"spec": {}, "made_from": {}, "digest": "ab", "files": {}}') | st.binary(max_size=100))
+def test_records(path, data):
+    record = path.with_suffix(".json")
+    record.write_bytes(data)
+    said = told(UserError, Artifact(record, ()).record)
+    assert not said or said.endswith("delete it and run again")
