@@ -1,5 +1,7 @@
 """The report's numbers against the same numbers computed here from the Parquet files, by other code."""
 
+from dataclasses import replace
+
 import finished_plan
 import numpy as np
 import pandas as pd
@@ -238,3 +240,28 @@ def test_the_data_are_counted(made, files):
     assert together.loc["Class1.1", "Class1.2"] == pytest.approx(truth["1.1"].corr(truth["1.2"]))
     lines = data.clearest(made.thumbnails, made.store.load_labels(), 7, count=4)
     assert lines.shape == (3 * 130 - 2, 4 * 130 - 2, 3)
+
+
+def test_names_of_the_chart_of_costs_stand_beside_their_points(made, monkeypatch):
+    """Also where a baseline far below stretches the axes."""
+    from matplotlib.figure import Figure
+
+    seen = []
+
+    def draw(name, alt, numbers, on, **_):
+        canvas = Figure(figsize=(7.6, 2.9))
+        on(panels := canvas.subplots(1, 2).ravel().tolist())
+        canvas.draw_without_rendering()
+        seen.append((numbers, panels))
+
+    monkeypatch.setattr(ranking, "draw", draw)
+    low = replace(made.board.best("baseline"), errors=made.board.entries[0].errors * 0.5)
+    ranking.figure([entry for entry in made.board.entries if entry.kind != "baseline"], low)
+    ((numbers, panels),) = seen
+    for axes, key in zip(panels, ("train_seconds", "images_per_second"), strict=True):
+        for _, row in numbers.iterrows():
+            (text,) = [text for text in axes.texts if text.get_text() == row["name"]]
+            across, up = axes.transData.transform((row[key], row["rmse"]))
+            box = text.get_window_extent()
+            assert min(abs(box.x0 - across), abs(box.x1 - across)) < 15
+            assert abs((box.y0 + box.y1) / 2 - up) < 60  # moved apart where they would lie on each other

@@ -98,6 +98,8 @@ def figure(entries: list[Entry], baseline: Entry | None) -> Figure | None:
                 axes.axhline(baseline.rmse, color=MUTED, linewidth=0.9, linestyle=(0, (3, 3)))
                 axes.annotate(f"{baseline.name}, baseline", (1, baseline.rmse), xycoords=("axes fraction", "data"),
                               ha="right", va="bottom", fontsize=8, color=MUTED)  # fmt: skip
+        panels[0].figure.draw_without_rendering()  # settles the limits, which the names go by
+        for axes, key in zip(panels, axes_of, strict=True):
             _name_points(axes, known[key].to_numpy(), known["rmse"].to_numpy(), known["name"].tolist())
 
     alt = "RMSE against seconds of training and against galaxies a second, a dot for each run and ensemble."
@@ -106,7 +108,6 @@ def figure(entries: list[Entry], baseline: Entry | None) -> Figure | None:
 
 def _name_points(axes: "Axes", x: np.ndarray, y: np.ndarray, names: list[str]) -> None:
     """Names beside points, towards the middle, moved apart where they would lie on each other."""
-    axes.figure.canvas.draw()
     places = axes.transAxes.inverted().transform(axes.transData.transform(np.stack([x, y], axis=1)))
     height = np.full(len(names), -np.inf)
     for left in (True, False):
