@@ -264,4 +264,4 @@ def test_names_of_the_chart_of_costs_stand_beside_their_points(made, monkeypatch
             across, up = axes.transData.transform((row[key], row["rmse"]))
             box = text.get_window_extent()
             assert min(abs(box.x0 - across), abs(box.x1 - across)) < 15
-            assert abs((box.y0 + box.y1) / 2 - up) < 60  # moved apart where they would lie on each other
+            assert abs((box.y0 + box.y1) / 2 - up) < 20  # moved apart where they would lie on each other
