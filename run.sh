@@ -11,11 +11,15 @@
 #   ./run.sh bench [--quick] [--only GROUP] [--gpu]  each stage beside its own limit, in one run
 #   ./run.sh STAGE --plan PLAN [--run NAME] [--fold K] [--force]
 #                          one stage: inputs, folds, crops, baselines, train, predict, insight, ensemble, submit, report
+# ./run.sh --locked …      whichever of these, on the exact versions of requirements.lock, checked by their hashes
 set -euo pipefail
 
 here="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
 venv="$here/.venv"
 stages=(inputs folds crops baselines train predict insight ensemble submit report)
+
+locked=""
+[[ "${1:-}" == --locked ]] && { locked=yes; shift; }
 
 say() { printf '%s\n' "$*" >&2; }
 fail() { say "error: $*"; exit 2; }
@@ -40,8 +44,17 @@ install() { # install FILE: its packages, TensorFlow in the build for this machi
   fi
   local free=$(($(df -Pk "$here" | awk 'END {print $4}') / 1024))
   ((free > 4000)) || fail "the packages need 4 GB of disk, $here has $free MB free: make room, or move the project"
-  say "setup      installing $1 with $build into .venv"
-  sed "s/^tensorflow\b/$build/" "$here/$1" >"$venv/$1"
+  if [[ -n "$locked" && "$1" == requirements.txt ]]; then
+    say "setup      installing the locked versions with $build into .venv"
+    case "$build" in
+      tensorflow-cpu) cp "$here/requirements.lock" "$venv/$1" ;;
+      *cuda*) cp "$here/requirements-cuda.lock" "$venv/$1" ;;
+      *) fail "--locked: versions are locked for Linux on x86_64 only; leave it out here" ;;
+    esac
+  else
+    say "setup      installing $1 with $build into .venv"
+    sed "s/^tensorflow\b/$build/" "$here/$1" >"$venv/$1"
+  fi
   "$venv/bin/python" -m pip install --quiet --disable-pip-version-check -r "$venv/$1" ||
     fail "the packages of $1 could not be installed (pip's reason stands above): they come from pypi.org, so this step needs a network once"
   use_headless_opencv_without_libgl
@@ -121,7 +134,7 @@ run_stage() { # run_stage MODULE [FLAG ...]: a signal to this script ends the st
 }
 
 case "${1:-}" in
-  -h | --help) sed -n '2,15s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" ;;
+  -h | --help) sed -n '2,16s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" ;;
   test) shift; run_tests "$@" ;;
   status) shift; run_module pipeline.status --plan "${@:-demo}" ;;
   plan) shift; run_module pipeline.estimate --plan "${@:-demo}" ;;
