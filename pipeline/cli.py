@@ -38,6 +38,8 @@ class Request:
         """The units of `made` that the flags select and that still must be made."""
         todo = units.to_do(self._selected(made), self.options.plan, force=self.options.force)
         self._require(todo)
+        if todo:
+            self.store.require_space(0, f"the files of stage {todo[0].stage}")
         return todo
 
     def of_trained(self) -> "Request":

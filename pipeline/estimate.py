@@ -78,11 +78,14 @@ def of_rest(plan: Plan, n: int, m: int) -> Cost:
     began = time.monotonic()
     subprocess.run([sys.executable, "-m", "pipeline.folds", "--help"], check=True, stdout=subprocess.DEVNULL)
     took = STAGES * (time.monotonic() - began)
-    if plan.sky:
-        took += (n + m) * _seconds_to_draw()
-    took += (n + m) * _seconds_to_cut(plan) + _seconds_of_baselines(plan) * n / FEW
     disk = sum((n + m) * crop.size**2 * 3 for crop in plan.crops.values())
-    return Cost(took, disk + (15_000 * (n + m) if plan.sky else 0), 0)
+    if plan.sky:
+        from pipeline.sky.survey import BYTES
+
+        took += (n + m) * _seconds_to_draw()
+        disk += (n + m) * BYTES
+    took += (n + m) * _seconds_to_cut(plan) + _seconds_of_baselines(plan) * n / FEW
+    return Cost(took, disk, 0)
 
 
 def _seconds_to_draw(few: int = 32, many: int = 160) -> float:

@@ -163,7 +163,8 @@ def draw_sky(request: cli.Request) -> None:
     for unit in request.to_do(units.sky(request.plan, request.store)):
         from pipeline.sky import survey  # needs OpenCV, which a plan with real files does not need here
 
-        began = time.perf_counter()
+        began, count = time.perf_counter(), unit.spec["train"] + unit.spec["test"]
+        request.store.require_space(count * survey.BYTES, "the drawn galaxies")
         unit.artifact.begin()
         log.info("%-10s drawing %s training and %s test galaxies", "inputs", unit.spec["train"], unit.spec["test"])
         folder = unit.artifact.record_path.parent

@@ -7,6 +7,7 @@ import finished_plan
 import pytest
 
 from pipeline import report
+from pipeline.records import save_json
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -111,3 +112,27 @@ def test_it_prints_without_cutting_a_figure(page, tmp_path):
     a4 = 1040  # pixels between the margins
     heights = page.evaluate("[...document.querySelectorAll('main figure')].map(f => f.getBoundingClientRect().height)")
     assert max(heights) < a4
+
+
+TAG = "<img src=x onerror=document.title='owned'>"
+
+
+def test_names_that_hold_tags_do_nothing(browser, tmp_path):
+    """A folder, a plan's path, a weights file and the reason of an image set aside are text, whatever they hold."""
+    folder = tmp_path / TAG
+    folder.mkdir()
+    plan, _, store = finished_plan.make(folder, n=60)
+    for artifact, facts in (
+        (store.crops("central", "train"), {"reasons": {str(store.load_labels().index[4]): TAG}}),
+        (store.trained("vgg16", 0), {"weights": {"source": "file", "path": TAG, "sha256": TAG}}),
+        (store.inputs(), {"folder": TAG}),
+    ):
+        save_json(artifact.record_path, artifact.record() | facts)
+    report.main(["--plan", str(plan), "--output", str(folder / "output")])
+    opened = browser.new_page()
+    opened.goto(store.report().files[2].as_uri())
+    opened.wait_for_load_state("networkidle")
+    assert opened.title() != "owned"
+    assert opened.locator("[onerror]").count() == 0
+    assert TAG in opened.locator("body").inner_text()
+    opened.close()

@@ -232,3 +232,24 @@ def test_rot_is_named_before_it_is_used_and_force_mends_it(undisturbed):
         for later in list(units.STAGES)[list(units.STAGES).index(stage) :]:
             undisturbed.finish(later)
         assert path.read_bytes() == before or stage in ("train", "predict")
+
+
+def test_a_run_that_diverges_is_left_out_and_named(tmp_path):
+    """And what was to start from it, with it; the ensemble goes on with the rest."""
+    machine = Machine(tmp_path)
+    path = tmp_path / "faults.toml"
+    text = path.read_text().replace("epochs = 3,", "epochs = 3, learning_rate = 1.0,")
+    path.write_text(text)
+    for stage in ("inputs", "folds", "crops", "baselines"):
+        machine.finish(stage)
+    code, said = machine.run("train")
+    assert code == 2
+    assert "4 of 6 folds failed: runs/tuned/fold0: " in said
+    assert "lower the learning rate" in said
+    path.write_text('on_failed_run = "leave-out"\n' + text)
+    for stage in ("train", "predict", "insight", "ensemble", "submit", "report"):
+        machine.finish(stage)
+    html = machine.store.report().files[2].read_text()
+    assert "tuned is left out, also of the ensembles: its training failed (fold 0: " in html
+    assert "on is left out, also of the ensembles" in html
+    assert list(machine.store.ensemble("final").record()["weights"]) == ["head"]

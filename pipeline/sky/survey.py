@@ -25,6 +25,7 @@ from pipeline.sky.render import render
 from pipeline.sky.votes import vote
 
 CHUNK = 32  # galaxies a worker draws at a time
+BYTES = 15_000  # of disk that a galaxy takes
 IDS = (100_000, 1_000_000)  # six digits, as in the competition
 LONG_AGO = (2013, 12, 20, 0, 0, 0)  # every file's time stamp: the clock must not change the bytes
 
