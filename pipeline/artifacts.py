@@ -32,8 +32,8 @@ class Store:
         free = shutil.disk_usage(there).free
         if need + SPARE > free:
             raise UserError(
-                f"{what} take {need / 1e9:.2f} GB, with {SPARE / 1e9:.2f} to spare, and {there} has {free / 1e9:.2f} GB "
-                f"free: make room, or choose another --output"
+                f"{what} take {need / 1e9:.2f} GB, with {SPARE / 1e9:.2f} to spare, and {there} has "
+                f"{free / 1e9:.2f} GB free: make room, or choose another --output"
             )
 
     def sky(self) -> Artifact:
