@@ -24,6 +24,7 @@ def section(material: Material) -> Section:
         "plan": json.dumps(plan.model_dump(mode="json", exclude_defaults=True), indent=2),
         "versions": versions([record["made"] for record in records if "made" in record]),
         "stages": stages,
+        "determinism": _all(record.get("determinism") for record in records),
         "folds": np.bincount(store.load_folds().to_numpy()).tolist(),
         "runs": runs(material),
         "digests": {unit.label: unit.artifact.digest() or "" for unit in digested(material)},
@@ -41,12 +42,14 @@ def runs(material: Material) -> list[dict[str, Any]]:
         found.append({
             "run": run,
             "pixels": material.plan.input_size(run),
-            "weights": SOURCES.get(sources[run.name], sources[run.name]),
+            "weights": SOURCES.get(sources[run.name], sources[run.name])
+            + (f", trained as {run.start_from}" if run.start_from else ""),
             "random": "random" in sources[run.name],
             "digest": (origin.get("sha256") or "")[:12],
             "precision": record.get("precision", "not recorded"),
             "reason": record.get("precision_reason", ""),
             "epochs": record.get("epochs"),
+            "halved": record.get("batch_size", run.batch_size) < run.batch_size and record["batch_size"],
         })  # fmt: skip
     return found
 
