@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline import units
+from pipeline import locks, units
 from pipeline.artifacts import Store
 from pipeline.config import Plan, load_plan
 from pipeline.errors import UserError
@@ -143,6 +143,8 @@ def start(main: Callable[[], None]) -> None:
             raise
         print(f"error: {told}", file=sys.stderr)
         sys.exit(2)
+    finally:
+        locks.release_all()
 
 
 def _told(error: OSError) -> str | None:

@@ -26,6 +26,7 @@ SPELLINGS = {  # the first that is there is taken: the corrected release before 
 }
 LARGEST = 1 << 26  # bytes of one image; the competition's have 20 KB
 USUAL_NAME = 96  # bytes of a name and its extra fields: one read brings them and the data
+JPEG = (".jpg", ".jpeg")
 LOCAL_HEADER = 30  # bytes before the name of a zip member
 
 
@@ -102,7 +103,7 @@ class Images:
     def __init__(self, path: Path):
         self.path = Path(path)
         self._file = None if self.path.is_dir() else open(self.path, "rb")  # noqa: SIM115 (held until close)
-        members = _list_zip(self._file, self.path) if self._file else _list_folder(self.path)
+        members = list_zip(self._file, self.path) if self._file else _list_folder(self.path)
         self._members, self.problems = _by_id(members, self.path.name)
         self.ids = np.array(sorted(self._members), dtype=np.int64)
 
@@ -123,14 +124,14 @@ class Images:
     def read(self, galaxy_id: int) -> bytes:
         """The JPEG of one galaxy. Threads may call it at once. KeyError if absent, DamagedImage if not whole."""
         member = self._members[int(galaxy_id)]
-        if member.size > LARGEST:
-            raise DamagedImage(f"has {member.size:,} bytes, far more than an image of one galaxy")
+        if max(member.size, member.packed) > LARGEST:
+            raise DamagedImage(f"has {max(member.size, member.packed):,} bytes, far more than an image of one galaxy")
         if self._file is None:
             try:
                 return (self.path / member.name).read_bytes()
             except OSError as error:
                 raise DamagedImage(f"cannot be read ({error.strerror})") from None
-        return _read_member(self._file.fileno(), member)
+        return read_member(self._file.fileno(), member)
 
     def sizes(self) -> Iterator[tuple[int, int, int | None]]:
         """(GalaxyID, bytes, checksum; None in a folder) of every image."""
@@ -142,14 +143,15 @@ class Images:
         return {"count": len(lines), "sha256": hashlib.sha256("\n".join(lines).encode()).hexdigest()}
 
 
-def _list_zip(file: io.BufferedReader, path: Path) -> list[Member]:
+def list_zip(file: io.BufferedReader, path: Path, suffixes: tuple[str, ...] = JPEG) -> list[Member]:
+    """The images of a zip; UserError where it is broken, encrypted or points outside itself."""
     infos = members_of_zip(file, path)
     if locked := [info.filename for info in infos if info.flag_bits & 1]:
         raise UserError(f"{path}: {len(locked):,} members are encrypted (such as {locked[0]}); expected none to be")
     return [
         Member(i.filename, i.file_size, i.CRC, i.header_offset, i.compress_size, i.compress_type)
         for i in infos
-        if _is_image(i.filename)
+        if i.filename.lower().endswith(suffixes)
     ]
 
 
@@ -157,6 +159,8 @@ def members_of_zip(file: io.BufferedReader, path: Path) -> list[zipfile.ZipInfo]
     """The members of a zip that are the user's files; UserError where it is broken or points outside itself."""
     try:
         infos = zipfile.ZipFile(file).infolist()
+        if not all(0 <= info.header_offset < os.fstat(file.fileno()).st_size for info in infos):
+            raise zipfile.BadZipFile("Some members would lie outside it")
     except (zipfile.BadZipFile, NotImplementedError) as error:
         raise UserError(f"{path} is not a whole zip file ({error}): download it again") from None
     names = [info.filename for info in infos]
@@ -172,7 +176,7 @@ def _list_folder(path: Path) -> list[Member]:
         inner = os.scandir(entry.path) if entry.is_dir() else [entry]
         for file in inner:
             name = file.name if file is entry else f"{entry.name}/{file.name}"
-            if _is_image(name) and not is_litter(name) and file.is_file():
+            if name.lower().endswith(JPEG) and not is_litter(name) and file.is_file():
                 members.append(Member(name, file.stat().st_size))
     return sorted(members)
 
@@ -180,10 +184,6 @@ def _list_folder(path: Path) -> list[Member]:
 def _file_name(name: str) -> str:
     """The last part of a path; pathlib takes ten times as long, which counts for 141,553 images."""
     return name.rpartition("/")[2]
-
-
-def _is_image(name: str) -> bool:
-    return name.lower().endswith((".jpg", ".jpeg"))
 
 
 def is_litter(name: str) -> bool:
@@ -210,8 +210,11 @@ def _by_id(members: list[Member], where: str) -> tuple[dict[int, Member], list[s
     return known, [f"{where}: {len(n):,} {what} (such as {', '.join(n[:3])})" for n, what in problems if n]
 
 
-def _read_member(descriptor: int, member: Member) -> bytes:
-    """The bytes of a zip member, checked; pread has no position, so threads do not disturb each other."""
+def read_member(descriptor: int, member: Member) -> bytes:
+    """The bytes of a zip member, checked; DamagedImage where they are not whole.
+
+    pread has no position, so threads do not disturb each other.
+    """
     block = os.pread(descriptor, LOCAL_HEADER + USUAL_NAME + member.packed, member.offset)
     if block[:4] != b"PK\3\4" or len(block) < LOCAL_HEADER:
         raise DamagedImage("is not where its zip says it is")

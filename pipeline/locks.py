@@ -50,6 +50,12 @@ def release(path: Path) -> None:
         file.close()
 
 
+def release_all() -> None:
+    """Let go of every lock that this process holds: what was being made is left to others."""
+    for path in list(_held):
+        release(path)
+
+
 @contextmanager
 def holding(path: Path, *, wait: bool = False) -> Iterator[None]:
     """The lock, for the length of the block."""

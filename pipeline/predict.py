@@ -13,115 +13,82 @@ out-of-fold predictions. Images set aside get the mean answer.
 import logging
 import time
 from itertools import groupby
-from typing import TYPE_CHECKING
 
 import numpy as np
 from tqdm import tqdm
 
 from pipeline import cli, units
 from pipeline.artifacts import ROW, Store, fractions, save_fractions
-from pipeline.config import Plan, Run
-from pipeline.core import views
 from pipeline.core.metrics import rmse
-
-if TYPE_CHECKING:
-    import keras
+from pipeline.predictor import Predictor
 
 log = logging.getLogger(__name__)
-BATCH = 64  # galaxies times views in one forward pass
-SMALLEST = 16  # of it, below which a network is too large for the memory
 
 
-class Predictor:
-    """One run's network, built once; `load` puts a fold's weights into it."""
+class Source:
+    """The galaxies of a plan as one run's predictor is asked for them."""
 
-    def __init__(self, run: Run, plan: Plan, store: Store, precision: str):
-        from pipeline.nn import network
-
-        self.run, self.store = run, store
-        self.views = views.named(run.views)
-        self.network = network.build(
-            run, stored=plan.crops[run.crop].size, size=plan.input_size(run), seed=0, trained_as=precision
-        )
-        self.batch_size = BATCH
+    def __init__(self, predictor: Predictor, store: Store):
+        self.predictor, self.store = predictor, store
         self._test_features: np.ndarray | None = None
-
-    def load(self, fold: int) -> None:
-        """Put the weights of a fold into the network."""
-        self.network.model.load_weights(self.store.trained(self.run.name, fold).files[0])
-        self.fast = self.network.for_prediction()
 
     def held_out(self, rows: np.ndarray, bar: tqdm) -> np.ndarray:
         """Vote fractions (k, 37) of rows (k,) of the training galaxies."""
-        images, _ = self.store.load_crops(self.run.crop, "train")
-        if self.run.fine_tune.epochs:
-            return self._views_averaged(self.fast.model, images[rows], bar)
-        return self._head(np.load(self.store.features(self.run.name).files[0])[rows], bar)
+        run = self.predictor.run
+        if self.predictor.only_head:
+            bar.update(len(rows))
+            return self.predictor.of_features(np.load(self.store.features(run.name).files[0])[rows])
+        images, _ = self.store.load_crops(run.crop, "train")
+        return self.predictor.of_images(images[rows], bar.update)[0]
 
     def test(self, bar: tqdm) -> np.ndarray:
-        """Vote fractions (m, 37) of the test galaxies.
-
-        Where only a head was trained its features are the same for every fold, so they are computed once.
-        """
-        images, _ = self.store.load_crops(self.run.crop, "test")
-        if self.run.fine_tune.epochs:
-            return self._views_averaged(self.fast.model, images, bar)
+        """Vote fractions (m, 37) of the test galaxies; their features are computed once where all folds share them."""
+        images, _ = self.store.load_crops(self.predictor.run.crop, "test")
+        if not self.predictor.only_head:
+            return self.predictor.of_images(images, bar.update)[0]
         if self._test_features is None:
-            self._test_features = self._views_averaged(self.fast.features, images, bar)
-        return self._head(self._test_features, bar)
-
-    def _views_averaged(self, model: "keras.Model", images: np.ndarray, bar: tqdm) -> np.ndarray:
-        from pipeline.nn import runtime
-        from pipeline.nn.predict import predict_views
-
-        def averaged(batch_size: int) -> np.ndarray:
-            return predict_views(model, images, self.views, max(batch_size, len(self.views)), bar.update)
-
-        made, self.batch_size = runtime.halving(averaged, self.batch_size, SMALLEST)
-        return made
-
-    def _head(self, features: np.ndarray, bar: tqdm) -> np.ndarray:
-        from pipeline.nn.predict import predict_head
-
-        bar.update(len(features))
-        return predict_head(self.network.head, features)
+            self._test_features = self.predictor.features(images, bar.update)
+        return self.predictor.of_features(self._test_features)
 
 
-def predict_fold(predictor: Predictor, unit: units.Unit, store: Store) -> None:
+def predict_fold(source: Source, unit: units.Unit, store: Store) -> None:
     """Save the predictions of one fold for its held-out and the test galaxies."""
     labels, fold_of = store.load_labels(), store.load_folds()
     mean = labels[fold_of != unit.fold].to_numpy().mean(axis=0)
-    _, train_ids = store.load_crops(predictor.run.crop, "train")
+    _, train_ids = store.load_crops(source.predictor.run.crop, "train")
     rows = np.flatnonzero(fold_of.loc[train_ids].to_numpy() == unit.fold)
-    ids = {"train": train_ids[rows], "test": store.load_crops(predictor.run.crop, "test")[1]}
+    ids = {"train": train_ids[rows], "test": store.load_crops(source.predictor.run.crop, "test")[1]}
     unit.artifact.begin()
     started, count = time.monotonic(), sum(map(len, ids.values()))
     with tqdm(total=count, desc=f"{unit.run} fold {unit.fold}", unit="galaxy", leave=False) as bar:
-        made = {"train": predictor.held_out(rows, bar), "test": predictor.test(bar)}
+        made = {"train": source.held_out(rows, bar), "test": source.test(bar)}
     seconds = time.monotonic() - started
     for split, path in zip(units.SPLITS, unit.artifact.files, strict=True):
-        aside = store.crops(predictor.run.crop, split).record()["set_aside"]
+        aside = store.crops(source.predictor.run.crop, split).record()["set_aside"]
         made[split][np.isin(ids[split], aside)] = mean
         save_fractions(path, fractions(ids[split], made[split]))
     score = rmse(labels.loc[ids["train"]].to_numpy(), made["train"])
-    unit.finish(seconds=seconds, images_per_second=count / seconds, rmse=score, views=len(predictor.views))
+    unit.finish(seconds=seconds, images_per_second=count / seconds, rmse=score, views=len(source.predictor.views))
     log.info("predict    %-24s RMSE %.4f  %.0f galaxies/s", unit.label, score, count / seconds)
 
 
 def main(argv: list[str] | None = None) -> None:
     """Command line of the stage."""
     request = cli.parse(cli.parser(__doc__), argv, select=("run", "fold")).of_trained()
-    todo = request.to_do(units.predict(request.plan, request.store))
+    plan, store = request.plan, request.store
+    todo = request.to_do(units.predict(plan, store))
     if todo:
-        galaxies = len(request.store.load_labels()) / request.plan.folds + len(request.store.load_sample()[1])
-        request.store.require_space(len(todo) * galaxies * ROW, "the predictions")
+        galaxies = len(store.load_labels()) / plan.folds + len(store.load_sample()[1])
+        store.require_space(len(todo) * galaxies * ROW, "the predictions")
     for _, of_run in groupby(todo, key=lambda unit: unit.run):
         first, *_ = made = list(of_run)
-        precision = request.store.trained(first.run, first.fold).record()["precision"]
-        predictor = Predictor(request.plan.run(first.run), request.plan, request.store, precision)
+        precision = store.trained(first.run, first.fold).record()["precision"]
+        run = plan.run(first.run)
+        predictor = Predictor(run, stored=plan.crops[run.crop].size, size=plan.input_size(run), precision=precision)
+        source = Source(predictor, store)
         for unit in made:
-            predictor.load(unit.fold)
-            predict_fold(predictor, unit, request.store)
+            predictor.load(store.trained(unit.run, unit.fold).files[0])
+            predict_fold(source, unit, store)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ import sys
 import fabricated
 import pytest
 
-from pipeline import cli, units
+from pipeline import cli, locks, units
 from pipeline.artifacts import Store
 from pipeline.errors import UserError
 
@@ -186,3 +186,13 @@ def test_the_output_folder_may_be_relative_or_at_home(tmp_path, monkeypatch):
     for given in ("out", "~/out"):
         made = cli.parse(cli.parser("x"), ["--plan", "smoke", "--output", given])
         assert made.store.root == Store(tmp_path / "out" / "smoke").root
+
+
+def test_a_stage_that_fails_leaves_no_lock(tmp_path):
+    def main():
+        locks.acquire(tmp_path / ".it.lock")
+        raise UserError("no")
+
+    with pytest.raises(SystemExit):
+        cli.start(main)
+    assert list(tmp_path.iterdir()) == []

@@ -38,6 +38,14 @@ def run(folder, method: str, *flags: str) -> Store:
     return Store(folder / "output" / "mine")
 
 
+def rewrite(store: Store, run: str, fold: int, file: int, rows: slice) -> None:
+    """One table of predictions with only these rows, as if it had been written so."""
+    artifact = store.predicted(run, fold)
+    path = artifact.files[file]
+    load_fractions(path).iloc[rows].to_parquet(path)
+    artifact.finish({}, {})
+
+
 @pytest.fixture
 def store(tmp_path):
     return prepared(tmp_path)
@@ -73,8 +81,7 @@ def test_the_test_blend_is_the_weighted_mean_of_the_means_over_folds(tmp_path, s
 
 
 def test_rows_are_joined_by_id_not_by_position(tmp_path, store):
-    path = store.predicted("b", 1).files[1]
-    load_fractions(path).iloc[::-1].to_parquet(path)
+    rewrite(store, "b", 1, 1, slice(None, None, -1))
     run(tmp_path, "mean", "--run", "both")
     parts = [noisy(width, 10 + fold, M) for width in (0.1, 0.2) for fold in range(2)]
     test = load_fractions(store.ensemble("both").files[1])
@@ -98,15 +105,13 @@ def test_an_ensemble_of_one_run_is_that_run_on_the_tree(tmp_path, store):
 
 
 def test_missing_galaxies_are_named(tmp_path, store):
-    path = store.predicted("a", 0).files[0]
-    load_fractions(path).iloc[1:].to_parquet(path)
+    rewrite(store, "a", 0, 0, slice(1, None))
     with pytest.raises(UserError, match=r"out-of-fold predictions: 1 galaxies are missing \(such as \[100000\]\)"):
         run(tmp_path, "mean", "--run", "both")
     assert store.ensemble("both").record() is None
 
 
 def test_other_test_galaxies_in_one_fold_are_named(tmp_path, store):
-    path = store.predicted("a", 1).files[1]
-    load_fractions(path).iloc[:-2].to_parquet(path)
+    rewrite(store, "a", 1, 1, slice(None, -2))
     with pytest.raises(UserError, match=r"test\.parquet of a/fold1: 2 galaxies are missing"):
         run(tmp_path, "mean", "--run", "both")

@@ -123,7 +123,7 @@ def test_no_other_module_imports_a_stage(name):
 def test_networks_are_imported_by_training_prediction_and_their_estimate_only(name):
     assert not outside(every(name)) & NETWORKS
     networks = {imported for imported in own(every(name)) if imported.startswith("pipeline.nn")}
-    assert not networks or name.split(".")[1] in ("train", "features", "predict", "insight", "estimate")
+    assert not networks or name.split(".")[1] in ("train", "features", "predictor", "insight", "estimate")
     assert not {imported for imported in own(IMPORTS[name].top) if imported.startswith("pipeline.nn")}
 
 

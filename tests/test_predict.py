@@ -38,13 +38,12 @@ def predicted(folder, store, fold: int):
     def answers(rows):
         return np.tile(np.asarray(rows, np.float32)[:, None] / 100, (1, 37))
 
-    predictor = SimpleNamespace(
-        run=fabricated.plan(folder).run("a"),
-        views=views.named("dihedral8"),
+    source = SimpleNamespace(
+        predictor=SimpleNamespace(run=fabricated.plan(folder).run("a"), views=views.named("dihedral8")),
         held_out=lambda rows, bar: answers(rows),
         test=lambda bar: answers(np.arange(M)),
     )
-    predict.predict_fold(predictor, unit, store)
+    predict.predict_fold(source, unit, store)
     return tuple(load_fractions(path) for path in unit.artifact.files)
 
 
@@ -79,6 +78,6 @@ def test_the_record_scores_what_was_saved(tmp_path, store):
 def test_a_second_call_builds_no_network(tmp_path, store, monkeypatch):
     for fold in range(2):
         predicted(tmp_path, store, fold)
-    monkeypatch.setattr(predict, "Predictor", lambda *_: pytest.fail("built again"))
+    monkeypatch.setattr(predict, "Predictor", lambda *_, **__: pytest.fail("built again"))
     flags = ["--plan", str(fabricated.write_plan(tmp_path)), "--output", str(tmp_path / "output"), "--run", "a"]
     predict.main(flags)

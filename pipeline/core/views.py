@@ -81,6 +81,14 @@ def named(name: str) -> np.ndarray:
     return _SETS[name]()
 
 
+def by_name_or_count(asked: str) -> str:
+    """The name of a view set, from itself or the number of its views. ValueError names the allowed ones."""
+    counts = {str(len(made())): name for name, made in _SETS.items()}
+    if asked not in (*counts, *NAMES):
+        raise ValueError(f"expected a view set, one of {', '.join(NAMES)}, or {', '.join(counts)}; received {asked!r}")
+    return counts.get(asked, asked)
+
+
 def random(rng: np.random.Generator, n: int, *, rotation: float, zoom: float, shift: float, flip: bool) -> np.ndarray:
     """n random views (n, 2, 3) for training (Dieleman et al. 2015, MNRAS 450, 1441, section 7.2).
 

@@ -16,21 +16,25 @@ def predict_views(
     seen: np.ndarray,
     batch_size: int,
     progress: Callable[[int], object] = lambda n: None,
-) -> np.ndarray:
+    *,
+    squares: bool = False,
+) -> np.ndarray | tuple[np.ndarray, np.ndarray]:
     """Mean over views (v, 2, 3) of the model's outputs for images uint8 (n, s, s, 3): float32 (n, outputs).
 
-    `progress` is told how many images each step finished.
+    With `squares` also the mean of their squares, float64. `progress` is told how many images each step finished.
     """
     result = np.empty((len(images), model.output_shape[-1]), np.float32)
+    square = np.empty(result.shape) if squares else None
     done = 0
     for batch in viewed_batches(images, seen, batch_size):
         values = np.asarray(model.predict_on_batch(batch), np.float32).reshape(-1, len(seen), result.shape[-1])
-        values = values.mean(axis=1)
         take = min(len(values), len(images) - done)
-        result[done : done + take] = values[:take]
+        result[done : done + take] = values[:take].mean(axis=1)
+        if squares:
+            square[done : done + take] = np.square(values[:take], dtype=np.float64).mean(axis=1)
         done += take
         progress(take)
-    return result
+    return (result, square) if squares else result
 
 
 def predict_head(head: keras.Model, features: np.ndarray) -> np.ndarray:

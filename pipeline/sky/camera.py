@@ -3,13 +3,12 @@
 import cv2
 import numpy as np
 
+from pipeline.core.stretch import stretch
 from pipeline.sky import profiles
 from pipeline.sky.galaxy import FRAME, SEEING, Galaxy
 from pipeline.sky.starlight import colour
 
 JPEG_QUALITY = 75  # the quantisation tables of the competition's files
-SOFTENING = 4.0  # where the stretch turns from linear to logarithmic, in units of the sky's noise
-GREY = 43.0  # grey levels per factor e in the logarithmic part
 LEFT_OVER_SKY = 0.12  # spread of what sky subtraction left in each band, in units of the sky's noise
 GAIN = 60.0  # light, in units of the sky's noise, that doubles the variance of the noise
 
@@ -40,20 +39,6 @@ def add_noise(scene: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Photon noise of sky and source: variance 1 + light / GAIN, in units of the sky's."""
     grain = rng.standard_normal(scene.shape, dtype=np.float32)
     return scene + grain * np.sqrt(1 + np.maximum(scene, 0) / np.float32(GAIN))
-
-
-def stretch(scene: np.ndarray) -> np.ndarray:
-    """Colour-preserving asinh stretch to uint8 (Lupton et al. 2004, PASP 116, 133).
-
-    All bands are scaled by f(I) / I with I their mean, so that colours survive in bright cores; a pixel
-    that would overflow is scaled down as a whole.
-    """
-    red, green, blue = cv2.split(np.maximum(scene, 0))
-    mean = np.maximum((red + green + blue) / 3, np.float32(1e-3))
-    peak = np.maximum(np.maximum(red, green), blue)
-    gain = np.float32(GREY) * np.arcsinh(mean / np.float32(SOFTENING)) / mean
-    gain *= 255 / np.maximum(gain * peak, 255)
-    return np.rint(cv2.merge([red * gain, green * gain, blue * gain])).astype(np.uint8)
 
 
 def to_jpeg(image: np.ndarray) -> bytes:

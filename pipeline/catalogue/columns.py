@@ -1,0 +1,48 @@
+"""The columns of a classified catalogue, as the README documents them; VERSION grows when they change."""
+
+import numpy as np
+import pandas as pd
+
+from pipeline.core import tree
+from pipeline.core.metrics import CLEAN_SAMPLE, five_class_predicted, own_columns
+
+VERSION = 1
+FIELD = {  # question -> its name and those of its answers in the field's public catalogues
+    1: ("smooth-or-featured", "smooth", "featured-or-disk", "artifact"),
+    2: ("disk-edge-on", "yes", "no"),
+    3: ("bar", "yes", "no"),
+    4: ("has-spiral-arms", "yes", "no"),
+    5: ("bulge-size", "none", "just-noticeable", "obvious", "dominant"),
+    6: ("something-odd", "yes", "no"),
+    7: ("how-rounded", "completely", "in-between", "cigar-shaped"),
+    8: ("odd-feature", "ring", "lens-or-arc", "disturbed", "irregular", "other", "merger", "dust-lane"),
+    9: ("edge-on-bulge", "rounded", "boxy", "none"),
+    10: ("spiral-winding", "tight", "medium", "loose"),
+    11: ("spiral-arm-count", "1", "2", "3", "4", "more-than-4", "cant-tell"),
+}
+QUESTIONS = tuple(FIELD[question.number][0] for question in tree.QUESTIONS)
+ANSWERS = tuple(f"{FIELD[q.number][0]}_{a}" for q in tree.QUESTIONS for a in FIELD[q.number][1:])  # as tree.COLUMNS
+CLASSES = tuple(CLEAN_SAMPLE)
+
+
+def table(galaxies: pd.DataFrame, joint: np.ndarray, spread: np.ndarray, reasons: list[str]) -> pd.DataFrame:
+    """One row a galaxy: its own columns (id, ra, dec), then what the ensemble says of it.
+
+    joint (n, 37) vote fractions as in the competition, spread (n, 37) their standard deviation over networks and
+    views; both NaN where `reasons` says why a galaxy could not be read ("" where it could).
+    """
+    read = np.array([not reason for reason in reasons], bool)
+    known = np.where(read[:, None], joint, 0)
+    conditional = np.where(read[:, None], tree.condition(known), np.nan)
+    made = {name: galaxies[name].to_numpy() for name in ("id", "ra", "dec") if name in galaxies}
+    made |= dict(zip(tree.COLUMNS, joint.T.astype(np.float32), strict=True))
+    made |= dict(zip(ANSWERS, conditional.T.astype(np.float32), strict=True))
+    made |= dict(zip((f"{c}_spread" for c in tree.COLUMNS), spread.T.astype(np.float32), strict=True))
+    for question, name, columns in zip(tree.QUESTIONS, QUESTIONS, tree.SLICES, strict=True):
+        answers = np.array(FIELD[question.number][1:], dtype=object)
+        made[name] = np.where(read, answers[known[:, columns].argmax(axis=1)], None)
+    five = known[:, own_columns()]
+    made["five_class"] = np.where(read, np.array(CLASSES, object)[five_class_predicted(known)], None)
+    made["five_class_share"] = np.where(read, five.max(axis=1) / np.maximum(five.sum(axis=1), 1e-12), np.nan)
+    made["reason"] = reasons
+    return pd.DataFrame(made)

@@ -1,0 +1,154 @@
+"""Where the images of a catalogue lie: a folder, zips, tars, or addresses; read by name, at any thread's request."""
+
+import os
+import tarfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Protocol
+
+from pipeline import competition
+from pipeline.errors import DamagedImage, UserError
+
+SUFFIXES = (".jpg", ".jpeg", ".png", ".fits", ".fit")
+LARGEST = 1 << 26  # bytes of one image
+SECONDS = 30  # that an address may take to answer
+
+
+class Source(Protocol):
+    """Images by name."""
+
+    def read(self, name: str) -> bytes:
+        """The bytes of one image; DamagedImage where it is not there or not whole."""
+
+    def names(self) -> Iterator[str]:
+        """Every image there is; UserError where that cannot be listed."""
+
+
+def open_source(where: str | None) -> Source:
+    """The source at a path or address; None: the names are whole paths or addresses. UserError where it is none."""
+    if where is None or "://" in where:
+        return Addresses(where)
+    path = Path(where).expanduser()
+    if path.is_dir():
+        shards = sorted(path.glob("*.tar"))
+        return Archives([Tar(shard) for shard in shards]) if shards else Folder(path)
+    if not path.is_file():
+        raise UserError(f"there are no images at {path}: give a folder, a zip, a tar or an address by --images")
+    return Archives([Tar(path) if path.suffix == ".tar" else Zip(path)])
+
+
+class Folder:
+    """Images of a folder and all folders below."""
+
+    def __init__(self, path: Path):
+        self.path = path
+
+    def read(self, name: str) -> bytes:
+        """See Source."""
+        found = _first(self.path / name, Path.is_file)
+        try:
+            return _small_enough(found.stat().st_size) and found.read_bytes()
+        except (OSError, ValueError) as error:
+            raise DamagedImage(f"cannot be read ({getattr(error, 'strerror', None) or error})") from None
+
+    def names(self) -> Iterator[str]:
+        """See Source."""
+        for folder, inner, files in os.walk(self.path):
+            inner.sort()
+            for name in sorted(files):
+                if _is_image(name):
+                    yield os.path.relpath(os.path.join(folder, name), self.path)
+
+
+class Archives:
+    """Images of several zips or tars, by name, or by name without its folders and suffix."""
+
+    def __init__(self, archives: list):
+        self._where = {name: archive for archive in archives for name in archive.members}
+        self._short = {Path(name).stem: name for name in self._where}
+
+    def read(self, name: str) -> bytes:
+        """See Source."""
+        known = name if name in self._where else self._short.get(Path(name).stem)
+        if known is None:
+            raise DamagedImage("is not among the images")
+        return self._where[known].read(known)
+
+    def names(self) -> Iterator[str]:
+        """See Source."""
+        return iter(self._where)
+
+
+class Zip:
+    """The images of a zip, read in place."""
+
+    def __init__(self, path: Path):
+        self._file = open(path, "rb")  # noqa: SIM115 (held as long as its images are asked for)
+        listed = competition.list_zip(self._file, path, SUFFIXES)
+        self.members = {member.name: member for member in listed}
+
+    def read(self, name: str) -> bytes:
+        """The bytes of one member, checked."""
+        member = self.members[name]
+        _small_enough(member.size)
+        return competition.read_member(self._file.fileno(), member)
+
+
+class Tar:
+    """The images of an uncompressed tar, read in place."""
+
+    def __init__(self, path: Path):
+        self._file = open(path, "rb")  # noqa: SIM115 (held as long as its images are asked for)
+        try:
+            with tarfile.open(fileobj=self._file, mode="r:") as archive:
+                found = [(m.name, m.offset_data, m.size) for m in archive if m.isreg() and _is_image(m.name)]
+        except (tarfile.TarError, OSError) as error:
+            raise UserError(f"{path} is not a whole tar file ({error}): expected an uncompressed one") from None
+        self.members = {name: (offset, size) for name, offset, size in found}
+
+    def read(self, name: str) -> bytes:
+        """The bytes of one member."""
+        offset, size = self.members[name]
+        _small_enough(size)
+        data = os.pread(self._file.fileno(), size, offset)
+        if len(data) < size:
+            raise DamagedImage("is cut short by the end of its tar")
+        return data
+
+
+class Addresses:
+    """Images at addresses (http, s3, …) or paths, through fsspec; names are put behind `base` where there is one."""
+
+    def __init__(self, base: str | None):
+        self.base = base
+
+    def read(self, name: str) -> bytes:
+        """See Source."""
+        import fsspec
+
+        address = name if self.base is None else f"{self.base.rstrip('/')}/{name.lstrip('/')}"
+        try:
+            with fsspec.open(address, "rb") as file:
+                data = file.read(LARGEST + 1)
+        except Exception as error:  # every file system has its own
+            raise DamagedImage(f"cannot be fetched ({type(error).__name__}: {str(error)[:80]})") from None
+        return _small_enough(len(data)) and data
+
+    def names(self) -> Iterator[str]:
+        """See Source."""
+        raise UserError("images at addresses cannot be listed: give a catalogue with their ids or addresses")
+
+
+def _first(path: Path, there) -> Path:
+    """The path, or the first that has an image's suffix added; the path itself where none is there."""
+    return next((p for p in (path, *(path.with_name(path.name + s) for s in SUFFIXES)) if there(p)), path)
+
+
+def _is_image(name: str) -> bool:
+    return name.lower().endswith(SUFFIXES) and not competition.is_litter(name)
+
+
+def _small_enough(size: int) -> bool:
+    if size > LARGEST:
+        raise DamagedImage(f"has {size:,} bytes, far more than an image of one galaxy")
+    return True

@@ -1,0 +1,97 @@
+"""Shards of a catalogue: a few thousand galaxies each, classified and written whole or not at all."""
+
+import hashlib
+import os
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from pipeline.catalogue import columns, images, pixels, tables
+from pipeline.classifier import Classifier
+from pipeline.config import Crop
+from pipeline.errors import DamagedImage
+from pipeline.records import Artifact, atomic
+
+BLOCK = 256  # galaxies whose crops are held at once
+FETCHING = 16  # addresses that are asked at once
+
+
+class Shard(NamedTuple):
+    """Some rows of a catalogue, and where what is said of them goes."""
+
+    galaxies: pd.DataFrame  # id, image, and ra, dec, pixel_scale, radius where the catalogue has them
+    artifact: Artifact
+    spec: dict[str, Any]
+    made_from: dict[str, str | None]
+
+
+def digest_of(galaxies: pd.DataFrame) -> str:
+    """sha256 of rows of a catalogue."""
+    hashes = pd.util.hash_pandas_object(galaxies.astype({"id": str}), index=False).to_numpy()
+    return hashlib.sha256(" ".join(galaxies.columns).encode() + hashes.tobytes()).hexdigest()
+
+
+class Worker:
+    """An ensemble and a source of images, held by one process, that makes shards."""
+
+    def __init__(self, ensemble: Path, view_set: str | None, where: str | None):
+        self.classifier = Classifier(ensemble, view_set)
+        self.source = images.open_source(where)
+        threads = FETCHING if isinstance(self.source, images.Addresses) else os.cpu_count() or 1
+        self._readers, self._next = ThreadPoolExecutor(threads), ThreadPoolExecutor(1)
+
+    def __call__(self, shard: Shard) -> dict[str, int]:
+        """Make one shard; how many galaxies it has and how many of them could not be read."""
+        started = time.monotonic()
+        shard.artifact.begin()
+        parts, reasons = [], []
+        for crops, said in self._blocks(shard.galaxies):
+            answers = self.classifier.answer(crops)
+            read = np.array([not reason for reason in said])[:, None]
+            parts.append([np.where(read, values, np.nan).astype(np.float32) for values in answers])
+            reasons += said
+        joint, spread = (np.concatenate(values) for values in zip(*parts, strict=True))
+        with atomic(shard.artifact.files[0]) as path:
+            tables.write(iter([columns.table(shard.galaxies, joint, spread, reasons)]), path)
+        told = {"galaxies": len(reasons), "unread": sum(map(bool, reasons))}
+        shard.artifact.finish(shard.spec, shard.made_from, **told, seconds=time.monotonic() - started)
+        return told
+
+    def _blocks(self, galaxies: pd.DataFrame) -> Iterator[tuple[dict[Crop, np.ndarray], list[str]]]:
+        """Crops and reasons, block after block; the next is read while this one is looked at."""
+        blocks = [galaxies.iloc[i : i + BLOCK] for i in range(0, len(galaxies), BLOCK)]
+        following = self._next.submit(self._read, blocks[0])
+        for block in [*blocks[1:], None]:
+            ready = following.result()
+            if block is not None:
+                following = self._next.submit(self._read, block)
+            yield ready
+
+    def _read(self, galaxies: pd.DataFrame) -> tuple[dict[Crop, np.ndarray], list[str]]:
+        """The crops of every galaxy, black where `reasons` says why its image cannot be used."""
+        wanted = self.classifier.crops
+        made = {crop: np.zeros((len(galaxies), crop.size, crop.size, 3), np.uint8) for crop in wanted}
+
+        def read(i: int, name: str, frame: float | None) -> str:
+            try:
+                pixels.cut(self.source.read(name), wanted, [made[crop][i] for crop in wanted], frame)
+            except DamagedImage as error:
+                for crop in wanted:
+                    made[crop][i] = 0
+                return str(error)
+            return ""
+
+        frames = _frames(galaxies)
+        return made, list(self._readers.map(read, range(len(galaxies)), galaxies["image"], frames))
+
+
+def _frames(galaxies: pd.DataFrame) -> list[float | None]:
+    """Pixels of each image that make the side of a training image; None: all of them."""
+    if "pixel_scale" not in galaxies:
+        return [None] * len(galaxies)
+    return (pixels.FRAME * galaxies["radius"].astype(float) / galaxies["pixel_scale"].astype(float)).tolist()

@@ -1,0 +1,110 @@
+"""A finished ensemble as a function of images: its networks, crops and weights, found from its folder alone."""
+
+import json
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from pipeline.artifacts import Store
+from pipeline.config import Crop, Run
+from pipeline.core import blend, tree
+from pipeline.errors import UserError
+from pipeline.predictor import Predictor
+from pipeline.records import Artifact
+
+
+class Member(NamedTuple):
+    """One run of the ensemble."""
+
+    run: Run
+    crop: Crop
+    folds: tuple[Path, ...]  # weights of each fold's network
+    precision: str
+
+
+class Answers(NamedTuple):
+    """What the ensemble says of n galaxies."""
+
+    joint: np.ndarray  # float32 (n, 37) vote fractions, every sum of the tree holding
+    spread: np.ndarray  # float32 (n, 37) their standard deviation over runs, folds and views
+
+
+class Classifier:
+    """The ensemble at OUTPUT/PLAN/ensembles/NAME; UserError where it is not there, not whole or not what was written.
+
+    `view_set` takes the place of each run's own views. Networks are built at the first call of `answer`.
+    """
+
+    def __init__(self, folder: Path, view_set: str | None = None):
+        folder = folder.expanduser().resolve()
+        self.store = Store(folder.parent.parent)
+        ensemble = checked(self.store.ensemble(folder.name), f"an ensemble such as {folder}")
+        self.digest = ensemble["digest"]
+        self.members = [_member(self.store, name, view_set) for name in ensemble["weights"]]
+        self.weights = np.array(list(ensemble["weights"].values()))
+        self.crops = list(dict.fromkeys(member.crop for member in self.members))
+        self._predictors: dict[str, Predictor] = {}
+
+    def answer(self, images: dict[Crop, np.ndarray]) -> Answers:
+        """Answers for the same n galaxies as uint8 (n, size, size, 3) at each of `crops`."""
+        means, squares = zip(*(self._of_member(member, images[member.crop]) for member in self.members), strict=True)
+        stack, share = np.stack(means), _per_run(self.weights)
+        variance = np.tensordot(share, squares, 1) - np.tensordot(share, stack, 1) ** 2
+        spread = np.sqrt(np.maximum(variance, 0))
+        return Answers(tree.project(blend.mix(stack, self.weights)).astype(np.float32), spread.astype(np.float32))
+
+    def _of_member(self, member: Member, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """(mean over folds and views float32 (n, 37), mean of the squares float64)."""
+        predictor = self._predictor(member)
+        total, squares, features = 0.0, 0.0, None
+        for weights in member.folds:
+            predictor.load(weights)
+            if predictor.only_head:
+                features = predictor.features(images) if features is None else features
+                mean = predictor.of_features(features)
+                square = np.square(mean, dtype=np.float64)
+            else:
+                mean, square = predictor.of_images(images)
+            total, squares = total + mean.astype(np.float64), squares + square
+        return (total / len(member.folds)).astype(np.float32), squares / len(member.folds)
+
+    def _predictor(self, member: Member) -> Predictor:
+        if member.run.name not in self._predictors:
+            size = member.run.input_size or member.crop.size
+            self._predictors[member.run.name] = Predictor(
+                member.run, stored=member.crop.size, size=size, precision=member.precision
+            )
+        return self._predictors[member.run.name]
+
+
+def _per_run(weights: np.ndarray) -> np.ndarray:
+    """(runs,) from (runs,) or (runs, 11)."""
+    return weights if weights.ndim == 1 else weights.mean(axis=1)
+
+
+def _member(store: Store, name: str, view_set: str | None) -> Member:
+    """A run of an ensemble, as the records of its folds tell."""
+    records, fold = [], 0
+    while (artifact := store.trained(name, fold)).record() is not None:
+        records.append((checked(artifact, f"fold {fold} of {name}"), artifact.files[0]))
+        fold += 1
+    if not records:
+        raise UserError(f"{store.root / 'runs' / name} holds no trained network, which the ensemble is made of")
+    first = records[0][0]
+    spec = {key: value for key, value in first["spec"].items() if key in Run.model_fields}
+    predicted = store.predicted(name, 0).record() or {"spec": {}}  # training does not depend on the views
+    run = Run.model_validate(spec | {"views": view_set or predicted["spec"].get("views", "dihedral8")})
+    crop = json.loads(store.crops(run.crop, "train").record_path.read_text(encoding="utf-8"))["spec"]
+    size = Crop(region=crop["region"], size=crop["size"])
+    return Member(run, size, tuple(path for _, path in records), first["precision"])
+
+
+def checked(artifact: Artifact, what: str) -> dict[str, Any]:
+    """The record of an artifact whose files are what was written; UserError else."""
+    record = artifact.record()
+    if record is None:
+        raise UserError(f"expected {what}, and {artifact.record_path} is missing")
+    if wrong := artifact.damage() or artifact.rot():
+        raise UserError(f"{what} cannot be used: {wrong[0]}")
+    return record

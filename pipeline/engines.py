@@ -1,0 +1,130 @@
+"""Who does the work: this process, worker processes of this machine, or a Ray cluster; the results are the same.
+
+A worker is made once in every process by `make_worker` and is then called with one task after the other.
+"""
+
+import logging
+import multiprocessing
+import os
+import signal
+from collections.abc import Callable, Iterable, Iterator
+from concurrent import futures
+from concurrent.futures.process import BrokenProcessPool
+from itertools import islice
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pipeline.errors import UserError
+
+log = logging.getLogger(__name__)
+NAMES = ("local", "ray")
+AHEAD = 2  # tasks that wait for each worker
+RETRIES = 3  # of a task whose node was lost
+HERE = Path(__file__).parent.parent
+Task, Result = TypeVar("Task"), TypeVar("Result")
+Work = Callable[[Task], Result]
+_worker: Work | None = None  # of this worker process
+
+
+def each(
+    make_worker: Callable[[], Work], tasks: Iterable[Task], *, engine: str = "local", workers: int = 1, gpus: float = 1
+) -> Iterator[Result]:
+    """Results of all tasks as they come, tasks being asked for as they are needed.
+
+    `gpus` is what each worker takes of a cluster that has some; on one machine worker i gets GPU i. UserError where
+    a worker process died, or Ray is asked for and is not there.
+    """
+    if engine == "ray":
+        return _on_ray(make_worker, tasks, workers, gpus)
+    return _here(make_worker, tasks) if workers == 1 else _in_processes(make_worker, tasks, workers)
+
+
+def _here(make_worker: Callable[[], Work], tasks: Iterable[Task]) -> Iterator[Result]:
+    worker = None
+    for task in tasks:
+        worker = worker or make_worker()
+        yield worker(task)
+
+
+def _in_processes(make_worker: Callable[[], Work], tasks: Iterable[Task], workers: int) -> Iterator[Result]:
+    context = multiprocessing.get_context("spawn")  # a fork of a process that runs TensorFlow hangs
+    number = context.Value("i", 0)
+    pool = futures.ProcessPoolExecutor(workers, context, _begin, (make_worker, number, workers))
+    tasks, under_way = iter(tasks), set()
+    try:
+        while True:
+            under_way |= {pool.submit(_work, task) for task in islice(tasks, AHEAD * workers - len(under_way))}
+            if not under_way:
+                return
+            done, under_way = futures.wait(under_way, return_when=futures.FIRST_COMPLETED)
+            yield from (future.result() for future in done)
+    except BrokenProcessPool:
+        raise UserError(
+            f"one of {workers} worker processes died, perhaps for want of memory. What is complete is kept: the same "
+            f"command goes on, with fewer --workers if need be"
+        ) from None
+    except BaseException:  # also an interruption: what they have in hand is not waited for
+        for process in multiprocessing.active_children():
+            process.terminate()
+        raise
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _begin(make_worker: Callable[[], Work], number: Any, workers: int) -> None:
+    """Start of a worker process: one of the GPUs that there are is its own; of the cores it takes its share."""
+    global _worker
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the keyboard's is for the process that waits for this one
+    with number.get_lock():
+        i, number.value = number.value, number.value + 1
+    if devices := _gpus():
+        os.environ["CUDA_VISIBLE_DEVICES"] = devices[i % len(devices)]
+    threads = str(max(1, (os.cpu_count() or 1) // workers))
+    os.environ.setdefault("TF_NUM_INTRAOP_THREADS", threads)
+    logging.basicConfig(level=logging.INFO, format="%(message)s", force=True)
+    _worker = make_worker()
+
+
+def _work(task: Task) -> Result:
+    return _worker(task)
+
+
+def _gpus() -> list[str]:
+    """Numbers of this machine's GPUs, as CUDA counts them."""
+    if (visible := os.environ.get("CUDA_VISIBLE_DEVICES")) is not None:
+        return [number for number in visible.split(",") if number not in ("", "-1")]
+    return [path.name.removeprefix("nvidia") for path in sorted(Path("/dev").glob("nvidia[0-9]*"))]
+
+
+def _on_ray(make_worker: Callable[[], Work], tasks: Iterable[Task], workers: int, gpus: float) -> Iterator[Result]:
+    try:
+        import ray
+        from ray.util import ActorPool
+    except ImportError:
+        raise UserError("--engine ray needs Ray: .venv/bin/python -m pip install -r requirements-extra.txt") from None
+    address = os.environ.get("RAY_ADDRESS")
+    environment = {"env_vars": {"PYTHONPATH": str(HERE)}}
+    ray.init(address=address, runtime_env=environment, include_dashboard=False, log_to_driver=False)
+    try:
+        share = min(gpus, ray.cluster_resources().get("GPU", 0))
+        cores = max(1, int(ray.cluster_resources().get("CPU", 1) // workers))
+        actor = ray.remote(num_cpus=cores, num_gpus=share, max_restarts=RETRIES, max_task_retries=RETRIES)(_Actor)
+        pool = ActorPool([actor.remote(make_worker) for _ in range(workers)])
+        for task in tasks:
+            if not pool.has_free():
+                yield pool.get_next_unordered()
+            pool.submit(lambda held, given: held.work.remote(given), task)
+        while pool.has_next():
+            yield pool.get_next_unordered()
+    finally:
+        ray.shutdown()
+
+
+class _Actor:
+    """A worker that lives on some node of the cluster."""
+
+    def __init__(self, make_worker: Callable[[], Work]):
+        self.worker = make_worker()
+
+    def work(self, task: Task) -> Result:
+        return self.worker(task)
