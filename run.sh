@@ -88,7 +88,7 @@ run_tests() {
   cd "$here"
   "$venv/bin/ruff" check
   "$venv/bin/ruff" format --check
-  "$venv/bin/python" -m pytest ${only[@]+"${only[@]}"} "$@"
+  "$venv/bin/python" -m pytest --numprocesses logical --maxprocesses 4 --dist worksteal ${only[@]+"${only[@]}"} "$@"
 }
 
 run_module() { # run_module MODULE [FLAG ...]
