@@ -11,6 +11,10 @@
 #   ./run.sh bench [--quick] [--only GROUP] [--gpu]  each stage beside its own limit, in one run
 #   ./run.sh STAGE --plan PLAN [--run NAME] [--fold K] [--force]
 #                          one stage: inputs, folds, crops, baselines, train, predict, insight, ensemble, submit, report
+#   ./run.sh classify CATALOGUE --ensemble OUTPUT/PLAN/ensembles/final --to TABLE [--images DIR|ZIP|TAR|URL]
+#                          what the ensemble says of galaxies that nobody has voted on
+#   ./run.sh export --ensemble … --to DIR      the ensemble as ONNX or SavedModel, for other programs
+#   ./run.sh serve --ensemble …                a page in the browser that reads one galaxy
 # ./run.sh --locked …      whichever of these, on the exact versions of requirements.lock, checked by their hashes
 set -euo pipefail
 
@@ -82,7 +86,7 @@ setup() { # setup FILE ...: .venv with the packages of these files, if missing o
 }
 
 run_tests() {
-  setup requirements.txt requirements-extra.txt
+  setup requirements.txt requirements-extra.txt requirements-test.txt
   local only=(-m "not slow")
   [[ "${1:-}" == "--all" ]] && { only=(); shift; }
   cd "$here"
@@ -94,6 +98,13 @@ run_tests() {
 run_module() { # run_module MODULE [FLAG ...]
   setup requirements.txt
   PYTHONPATH="$here" exec "$venv/bin/python" -m "$@"
+}
+
+with_ray() { [[ " $* " == *" --engine ray "* || " $* " == *" --engine=ray "* ]]; }
+
+run_extra() { # run_extra MODULE [FLAG ...]: what needs more packages
+  setup requirements.txt requirements-extra.txt
+  run_module "$@"
 }
 
 run_plan() {
@@ -134,12 +145,15 @@ run_stage() { # run_stage MODULE [FLAG ...]: a signal to this script ends the st
 }
 
 case "${1:-}" in
-  -h | --help) sed -n '2,16s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" ;;
+  -h | --help) sed -n '2,18s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" ;;
   test) shift; run_tests "$@" ;;
   status) shift; run_module pipeline.status --plan "${@:-demo}" ;;
   plan) shift; run_module pipeline.estimate --plan "${@:-demo}" ;;
   bench) shift; run_module tests.benchmarks "$@" ;;
-  inputs | folds | crops | baselines | train | predict | insight | ensemble | submit | report)
+  classify) shift; with_ray "$@" && run_extra pipeline.classify "$@"; run_module pipeline.classify "$@" ;;
+  export | serve) command="$1"; shift; run_extra "pipeline.$command" "$@" ;;
+  train) shift; with_ray "$@" && run_extra pipeline.train "$@"; run_module pipeline.train "$@" ;;
+  inputs | folds | crops | baselines | predict | insight | ensemble | submit | report)
     stage="$1"; shift; run_module "pipeline.$stage" "$@" ;;
   *) run_plan "$@" ;;
 esac; exit # on this line: bash reads as it goes, and the file may be another by the end of a long run

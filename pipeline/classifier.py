@@ -8,7 +8,7 @@ import numpy as np
 
 from pipeline.artifacts import Store
 from pipeline.config import Crop, Run
-from pipeline.core import blend, tree
+from pipeline.core import blend, tree, views
 from pipeline.errors import UserError
 from pipeline.predictor import Predictor
 from pipeline.records import Artifact
@@ -22,6 +22,11 @@ class Member(NamedTuple):
     folds: tuple[Path, ...]  # weights of each fold's network
     precision: str
 
+    def predictor(self) -> Predictor:
+        """A network of the run, to be loaded with the weights of a fold."""
+        size = self.run.input_size or self.crop.size
+        return Predictor(self.run, stored=self.crop.size, size=size, precision=self.precision)
+
 
 class Answers(NamedTuple):
     """What the ensemble says of n galaxies."""
@@ -30,19 +35,31 @@ class Answers(NamedTuple):
     spread: np.ndarray  # float32 (n, 37) their standard deviation over runs, folds and views
 
 
+def view_set_of(asked: str | None) -> str | None:
+    """The name of the view set; UserError where there is none such."""
+    try:
+        return None if asked is None else views.by_name_or_count(asked)
+    except ValueError as error:
+        raise UserError(f"--views: {error}") from None
+
+
 class Classifier:
     """The ensemble at OUTPUT/PLAN/ensembles/NAME; UserError where it is not there, not whole or not what was written.
 
-    `view_set` takes the place of each run's own views. Networks are built at the first call of `answer`.
+    `view_set` takes the place of each run's own views, `only` names the one run that is asked. Networks are built at
+    the first call of `answer`.
     """
 
-    def __init__(self, folder: Path, view_set: str | None = None):
+    def __init__(self, folder: Path, view_set: str | None = None, only: str | None = None):
         folder = folder.expanduser().resolve()
         self.store = Store(folder.parent.parent)
         ensemble = checked(self.store.ensemble(folder.name), f"an ensemble such as {folder}")
         self.digest = ensemble["digest"]
-        self.members = [_member(self.store, name, view_set) for name in ensemble["weights"]]
-        self.weights = np.array(list(ensemble["weights"].values()))
+        weights = ensemble["weights"] if only is None else {only: 1.0}
+        if unknown := set(weights) - set(ensemble["weights"]):
+            raise UserError(f"--run {unknown.pop()}: {folder} is made of {', '.join(ensemble['weights'])}")
+        self.members = [_member(self.store, name, view_set) for name in weights]
+        self.weights = np.array(list(weights.values()))
         self.crops = list(dict.fromkeys(member.crop for member in self.members))
         self._predictors: dict[str, Predictor] = {}
 
@@ -71,10 +88,7 @@ class Classifier:
 
     def _predictor(self, member: Member) -> Predictor:
         if member.run.name not in self._predictors:
-            size = member.run.input_size or member.crop.size
-            self._predictors[member.run.name] = Predictor(
-                member.run, stored=member.crop.size, size=size, precision=member.precision
-            )
+            self._predictors[member.run.name] = member.predictor()
         return self._predictors[member.run.name]
 
 

@@ -126,6 +126,7 @@ class Plan(Strict):
     folds: int = Field(5, ge=2, le=50)
     corrupt_images: Literal["stop", "set-aside"] = "stop"
     on_failed_run: Literal["stop", "leave-out"] = "stop"  # a run of which a fold cannot be trained
+    gpus: float = Field(1, ge=0)  # that training a fold takes of a cluster that has some
     sky: Sky | None = None
     crops: dict[Name, Crop] = Field(min_length=1)
     runs: tuple[Run, ...] = Field(min_length=1)
@@ -216,9 +217,14 @@ def _known(name: str, allowed: Any, where: str) -> None:
         raise ValueError(f"@{where}: {name!r} is not one of {', '.join(sorted(allowed))}")
 
 
+def plan_path(name: str) -> Path:
+    """Where a plan lies: a name under pipeline/plans/, or a path."""
+    return Path(name) if name.endswith(".toml") or "/" in name else PLANS / f"{name}.toml"
+
+
 def load_plan(name: str) -> Plan:
     """Read a plan: a name under pipeline/plans/ or a path to a TOML file. UserError says what is wrong where."""
-    path = Path(name) if name.endswith(".toml") or "/" in name else PLANS / f"{name}.toml"
+    path = plan_path(name)
     if not path.is_file():
         shipped = ", ".join(sorted(p.stem for p in PLANS.glob("*.toml")))
         raise UserError(f"no plan {name!r}: give one of {shipped}, or the path of a TOML file")

@@ -7,6 +7,7 @@ import logging
 import multiprocessing
 import os
 import signal
+from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from collections.abc import Callable, Iterable, Iterator
 from concurrent import futures
 from concurrent.futures.process import BrokenProcessPool
@@ -24,6 +25,23 @@ HERE = Path(__file__).parent.parent
 Task, Result = TypeVar("Task"), TypeVar("Result")
 Work = Callable[[Task], Result]
 _worker: Work | None = None  # of this worker process
+
+
+def add_flags(parser: ArgumentParser, workers: str) -> None:
+    """--engine and --workers."""
+    parser.add_argument("--engine", choices=NAMES, default="local", help="this machine, or a Ray cluster (RAY_ADDRESS)")
+    parser.add_argument("--workers", type=_positive, default=1, help=workers)
+
+
+def _positive(text: str) -> int:
+    if not (text.isascii() and text.isdecimal() and int(text) > 0):
+        raise ArgumentTypeError(f"{text!r}: expected a number above 0")
+    return int(text)
+
+
+def is_here(options: Namespace) -> bool:
+    """Whether the flags ask for nothing but this process."""
+    return options.engine == "local" and options.workers == 1
 
 
 def each(

@@ -115,7 +115,7 @@ def look(unit: units.Unit, plan: Plan, store: Store) -> dict[str, np.ndarray]:
         "level_names": np.array(names),
         **{f"level_{i}": most_varied(level) for i, level in enumerate(maps)},
         "cam_answers": answers,
-        "cam": inside.grad_cam(built, run, shown, answers).astype(np.float16),
+        "cam": inside.GradCam(built, run, len(shown))(shown, answers).astype(np.float16),
         "feature_ids": ids[some],
         "features": components,
         "map": flat,

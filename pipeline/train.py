@@ -8,21 +8,23 @@ as the plan says. One process trains all pairs of run and fold that are missing;
 An interrupted fold goes on after its last whole epoch. A fold that fails does not keep the others from being
 trained; what becomes of its run, the plan's on_failed_run says.
 
-    python -m pipeline.train --plan demo [--run NAME] [--fold K] [--force]
+    python -m pipeline.train --plan demo [--run NAME] [--fold K] [--workers N] [--engine local|ray] [--force]
 """
 
 import json
 import logging
-from functools import lru_cache
+from argparse import Namespace
+from functools import lru_cache, partial
 from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+from tqdm import tqdm
 
-from pipeline import cli, features, units
+from pipeline import cli, engines, features, units
 from pipeline.artifacts import Store, same_galaxies
-from pipeline.config import Plan, Run
+from pipeline.config import Plan, Run, plan_path
 from pipeline.errors import TrainingFailed, UserError
 from pipeline.records import atomic, save_json
 
@@ -152,16 +154,54 @@ def _same_start(todo: list[units.Unit], plan: Plan, store: Store, weights: dict)
             )
 
 
+class OneFold:
+    """A worker that trains one fold of one run at a time, as the command with --run and --fold does."""
+
+    def __init__(self, flags: list[str]):
+        self.flags = flags
+
+    def __call__(self, unit: tuple[str, int]) -> tuple[str, int, str | None]:
+        """(run, fold, why it failed or None)."""
+        run, fold = unit
+        try:
+            main([*self.flags, "--run", run, "--fold", str(fold)])
+        except UserError as error:
+            return run, fold, str(error)
+        return run, fold, None
+
+
+def train_by_workers(todo: list[units.Unit], plan: Plan, options: Namespace) -> dict[str, str]:
+    """Train each fold as a task of its own, those that others start from first; {label: why} of those that failed."""
+    flags = ["--plan", str(plan_path(options.plan).resolve()), "--output", str(options.output.expanduser().resolve())]
+    make_worker = partial(OneFold, flags + ["--force"] * options.force)
+    failed: dict[str, str] = {}
+    with tqdm(total=len(todo), desc="train", unit="fold") as bar:
+        for _, together in groupby(todo, key=lambda unit: len(plan.lineage(unit.run))):
+            tasks = [(unit.run, unit.fold) for unit in together]
+            workers = min(options.workers, len(tasks))
+            for run, fold, why in engines.each(
+                make_worker, tasks, engine=options.engine, workers=workers, gpus=plan.gpus
+            ):
+                bar.update()
+                failed |= {f"runs/{run}/fold{fold}": why} if why else {}
+    return failed
+
+
 def main(argv: list[str] | None = None) -> None:
     """Command line of the stage."""
-    request = cli.parse(cli.parser(__doc__), argv, select=("run", "fold"))
+    parser = cli.parser(__doc__)
+    engines.add_flags(parser, "processes, each of which trains one fold at a time")
+    request = cli.parse(parser, argv, select=("run", "fold"))
     plan, store, fresh = request.plan, request.store, request.options.force
     todo = request.to_do(units.train(plan, store))
     if plan.on_failed_run == "leave-out" and not fresh:
         todo = [unit for unit in todo if not units.failure(unit, store)]
     failed: dict[str, str] = {}
-    for _, of_run in groupby(todo, key=lambda unit: unit.run):
-        failed |= train_run(list(of_run), plan, store, fresh=fresh)
+    if engines.is_here(request.options):
+        for _, of_run in groupby(todo, key=lambda unit: unit.run):
+            failed |= train_run(list(of_run), plan, store, fresh=fresh)
+    else:
+        failed = train_by_workers(sorted(todo, key=lambda u: len(plan.lineage(u.run))), plan, request.options)
     if failed and plan.on_failed_run == "stop":
         label, why = next(iter(failed.items()))
         raise UserError(

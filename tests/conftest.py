@@ -1,5 +1,6 @@
 """One small network for all tests of pipeline.nn: building and tracing it is what takes time."""
 
+import shutil
 from types import SimpleNamespace
 
 import numpy as np
@@ -34,3 +35,77 @@ def tiny():
     labels = tree.normalise(answers).astype(np.float32)
     built = network.build(run, stored=40, size=32, seed=1, sample=images, trained_as="float32")  # looks for no weights
     return SimpleNamespace(run=run, network=built, images=images, labels=labels)
+
+
+SURVEY = """
+seed = 1
+folds = 2
+baselines = ["mean"]
+[crops.half]
+region = 256
+size = 64
+[crops.wide]
+region = 424
+size = 48
+[defaults]
+backbone = "mobilenetv2"
+on_missing_weights = "random"
+batch_size = 16
+[[runs]]
+name = "head"
+crop = "half"
+views = "flips4"
+head_phase = { epochs = 1 }
+[[runs]]
+name = "fine"
+crop = "wide"
+input_size = 32
+views = "dihedral8"
+fine_tune = { epochs = 1 }
+[[ensembles]]
+name = "final"
+runs = ["head", "fine"]
+method = "per-question"
+"""
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """Chromium without a window; tests that need it are skipped where there is none."""
+    driver = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    path = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    if path is None:
+        pytest.skip("no Chromium on the PATH")
+    with driver.sync_playwright() as started:
+        chromium = started.chromium.launch(executable_path=path, args=["--no-sandbox"])
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture(scope="session")
+def survey(tmp_path_factory):
+    """A plan that went through all stages up to its ensemble, on 30 training and 12 test images of 424 pixels."""
+    import competition_files
+
+    from pipeline import crops, ensemble, folds, inputs, predict, train
+    from pipeline.artifacts import Store
+
+    folder = tmp_path_factory.mktemp("survey")
+    (folder / "survey.toml").write_text(SURVEY)
+    ids, test_ids = tuple(range(100_001, 100_031)), tuple(range(300_001, 300_013))
+    images = {i: competition_files.jpeg(competition_files.galaxy(i)) for i in (*ids, *test_ids)}
+    raw = competition_files.write(
+        folder / "raw",
+        table=competition_files.labels(ids),
+        sample=competition_files.labels(test_ids) * 0,
+        train={f"{i}.jpg": images[i] for i in ids},
+        test={f"{i}.jpg": images[i] for i in test_ids},
+    )
+    flags = ["--plan", str(folder / "survey.toml"), "--output", str(folder / "output")]
+    inputs.main([*flags, "--input", str(raw)])
+    for stage in (folds, crops, train, predict, ensemble):
+        stage.main(flags)
+    store = Store(folder / "output" / "survey")
+    return SimpleNamespace(
+        flags=flags, store=store, ensemble=store.ensemble("final").files[0].parent, images=images, test_ids=test_ids
+    )

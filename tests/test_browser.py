@@ -1,17 +1,12 @@
 """The report in a real browser: nothing fetched, no error, sorting, light and dark, narrow screens, print."""
 
 import re
-import shutil
 
 import finished_plan
 import pytest
 
 from pipeline import report
 from pipeline.records import save_json
-
-playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on the PATH")
 
 
 @pytest.fixture(scope="module")
@@ -20,14 +15,6 @@ def path(tmp_path_factory):
     plan, _, store = finished_plan.make(folder, n=300)
     report.main(["--plan", str(plan), "--output", str(folder / "output")])
     return store.report().files[2]
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with playwright.sync_playwright() as driver:
-        started = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield started
-        started.close()
 
 
 @pytest.fixture

@@ -69,7 +69,7 @@ def test_seen_is_the_centre_of_the_image():
 
 def test_grad_cam_lies_between_0_and_1_and_differs_between_answers():
     built, run = build()
-    cams = look.grad_cam(built, run, IMAGES, np.array([[0, 1, 2]] * 3))
+    cams = look.GradCam(built, run, 3)(IMAGES, np.array([[0, 1, 2]] * 3))
     assert cams.shape[:2] == (3, 3)
     assert cams.min() >= 0
     assert cams.max() == pytest.approx(1)

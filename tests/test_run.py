@@ -25,13 +25,13 @@ WEIGHTS = os.environ.get("GALAXY_ZOO_WEIGHTS")
 def home(tmp_path_factory) -> Path:
     """A project folder whose .venv is this interpreter, with all packages: nothing is installed."""
     home = tmp_path_factory.mktemp("home")
-    for name in ("run.sh", "pipeline", "requirements.txt", "requirements-extra.txt"):
+    for name in ("run.sh", "pipeline", "requirements.txt", "requirements-extra.txt", "requirements-test.txt"):
         (home / name).symlink_to(ROOT / name)
     python = home / ".venv" / "bin" / "python"
     python.parent.mkdir(parents=True)
     python.write_text(f'#!/bin/sh\nexec "{sys.executable}" "$@"\n')
     python.chmod(0o755)
-    for name in ("requirements.txt", "requirements-extra.txt"):
+    for name in ("requirements.txt", "requirements-extra.txt", "requirements-test.txt"):
         (home / ".venv" / f"{name}.installed").touch()
     return home
 

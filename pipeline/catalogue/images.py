@@ -45,7 +45,9 @@ class Folder:
 
     def read(self, name: str) -> bytes:
         """See Source."""
-        found = _first(self.path / name, Path.is_file)
+        found = _first(self.path / name)
+        if not found.absolute().is_relative_to(self.path.absolute()) or ".." in Path(name).parts:
+            raise DamagedImage("has a name that points outside the folder of images")
         try:
             return _small_enough(found.stat().st_size) and found.read_bytes()
         except (OSError, ValueError) as error:
@@ -139,9 +141,9 @@ class Addresses:
         raise UserError("images at addresses cannot be listed: give a catalogue with their ids or addresses")
 
 
-def _first(path: Path, there) -> Path:
-    """The path, or the first that has an image's suffix added; the path itself where none is there."""
-    return next((p for p in (path, *(path.with_name(path.name + s) for s in SUFFIXES)) if there(p)), path)
+def _first(path: Path) -> Path:
+    """The path, or the first file that has an image's suffix added; the path itself where none is there."""
+    return next((p for p in (path, *(path.with_name(path.name + s) for s in SUFFIXES)) if p.is_file()), path)
 
 
 def _is_image(name: str) -> bool:

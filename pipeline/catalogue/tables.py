@@ -29,8 +29,8 @@ def kind_of(path: Path) -> str:
 def batches(path: Path, size: int, chosen: dict[str, str]) -> Iterator[pd.DataFrame]:
     """The catalogue, `size` rows at a time, with those of the columns id, ra, dec, image, … that it has.
 
-    `chosen` says which of its columns is which, where that is not by a usual name. UserError where it has no id, is
-    no such table, or names an id twice in a batch.
+    `chosen` says which of its columns is which, where that is not by a usual name. UserError where it has no id or is
+    no such table.
     """
     reader = {"parquet": _parquet, "csv": _csv, "fits": _fits, "votable": _votable}[kind_of(path)]
     if not path.is_file():

@@ -52,9 +52,9 @@ METHODS: dict[str, Fit] = {  # in order of simplicity
 def mix(stack: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """The blend of stack (M, n, 37) by weights (M,) or (M, 11): (n, 37), summed in float64, in the stack's type."""
     _check_weights(stack, weights)
-    per_column = _per_column(np.asarray(weights, np.float64))  # (M, 1) or (M, 37)
+    shares = per_column(np.asarray(weights, np.float64))
     blended = np.zeros(stack.shape[1:])
-    for predictions, weight in zip(stack, per_column, strict=True):
+    for predictions, weight in zip(stack, shares, strict=True):
         blended += weight * predictions
     return blended.astype(stack.dtype)
 
@@ -126,7 +126,7 @@ def _error_products(stack: np.ndarray, truth: np.ndarray) -> np.ndarray:
     return products
 
 
-def _per_column(weights: np.ndarray) -> np.ndarray:
+def per_column(weights: np.ndarray) -> np.ndarray:
     """(M,) -> (M, 1), or (M, 11) -> (M, 37)."""
     if weights.ndim == 1:
         return weights[:, None]

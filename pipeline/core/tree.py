@@ -117,7 +117,7 @@ def project(values: np.ndarray, tolerance: float = 1e-6) -> np.ndarray:
     return result.astype(values.dtype)
 
 
-def _sums() -> tuple[np.ndarray, np.ndarray]:
+def sums_and_totals() -> tuple[np.ndarray, np.ndarray]:
     """(S (11, 37), s (11,)): the sums of the tree hold where S @ fractions = s."""
     sums, totals = np.zeros((len(SLICES), len(COLUMNS))), np.zeros(len(SLICES))
     for question, (columns, parent) in enumerate(zip(SLICES, PARENTS, strict=True)):
@@ -131,7 +131,7 @@ def _sums() -> tuple[np.ndarray, np.ndarray]:
 
 def _excess(values: np.ndarray) -> np.ndarray:
     """What is to be taken from each value (n, 37) so that all sums hold, with the smallest change."""
-    sums, totals = _sums()
+    sums, totals = sums_and_totals()
     return (values @ sums.T - totals) @ np.linalg.pinv(sums).T
 
 

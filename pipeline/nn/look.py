@@ -106,22 +106,27 @@ def _sum_of_answers(chosen: keras.KerasTensor, fractions: keras.KerasTensor) -> 
     return -ops.sum(chosen * fractions, axis=-1)
 
 
-def grad_cam(network: Network, run: Run, images: np.ndarray, answers: np.ndarray) -> np.ndarray:
-    """Where each galaxy's answers (k, a) come from: float32 (k, a, side, side) in [0, 1] (Selvaraju et al. 2017).
+class GradCam:
+    """Where answers come from, for batches of `count` galaxies (Selvaraju et al. 2017).
 
     The maps of a layer, each weighted by the mean of the answer's gradient over it, and what speaks against left out
     (arXiv:1610.02391, eq. 1 and 2).
     """
-    layer = cam_layer(network.backbone)
-    (maps,) = activations(network, images, [layer])
-    pixels = ops.convert_to_numpy(network.features.get_layer("scale")(seen(network, images)))
-    model, probe = probed(network, run, layer, len(images))
-    made = []
-    for columns in answers.T:
-        weights = gradients(model, probe, pixels, columns).mean(axis=(1, 2))
-        made.append(np.maximum(np.einsum("khwc,kc->khw", maps, weights), 0))
-    cams = np.stack(made, axis=1)
-    return (cams / np.maximum(cams.max(axis=(2, 3), keepdims=True), 1e-12)).astype(np.float32)
+
+    def __init__(self, network: Network, run: Run, count: int):
+        self.network, self.layer = network, cam_layer(network.backbone)
+        self.model, self.probe = probed(network, run, self.layer, count)
+
+    def __call__(self, images: np.ndarray, answers: np.ndarray) -> np.ndarray:
+        """float32 (count, a, side, side) in [0, 1] for images uint8 (count, s, s, 3) and columns (count, a)."""
+        (maps,) = activations(self.network, images, [self.layer])
+        pixels = ops.convert_to_numpy(self.network.features.get_layer("scale")(seen(self.network, images)))
+        made = []
+        for columns in answers.T:
+            weights = gradients(self.model, self.probe, pixels, columns).mean(axis=(1, 2))
+            made.append(np.maximum(np.einsum("khwc,kc->khw", maps, weights), 0))
+        cams = np.stack(made, axis=1)
+        return (cams / np.maximum(cams.max(axis=(2, 3), keepdims=True), 1e-12)).astype(np.float32)
 
 
 def _one_view(images: np.ndarray) -> dict[str, np.ndarray]:

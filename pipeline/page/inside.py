@@ -10,7 +10,7 @@ from pipeline.core import metrics
 from pipeline.core.tree import ANSWERS, COLUMNS
 from pipeline.page.figure import CLASSES, MUTED, Figure, draw
 from pipeline.page.material import Material, Section
-from pipeline.page.pictures import coloured, image, sheet, uri
+from pipeline.page.pictures import coloured, image, lit, sheet, uri
 from pipeline.page.words import percent
 
 if TYPE_CHECKING:
@@ -76,10 +76,8 @@ def cams(arrays: dict[str, np.ndarray], i: int) -> dict[str, Any]:
     seen, galaxy = arrays["seen"][i], int(arrays["ids"][i])
     shown = []
     for column, cam in zip(arrays["cam_answers"][i], arrays["cam"][i], strict=True):
-        heat = cv2.resize(np.asarray(cam, np.float32), seen.shape[:2], interpolation=cv2.INTER_CUBIC).clip(0, 1)
-        lit = 0.45 * seen + 0.55 * coloured(heat, "inferno")
         answer = ANSWERS[COLUMNS[column]]
-        picture = image(uri(lit.round().astype(np.uint8)), f"where “{answer}” comes from in galaxy {galaxy}")
+        picture = image(uri(lit(seen, cam)), f"where “{answer}” comes from in galaxy {galaxy}")
         shown.append({"answer": answer, "picture": picture, "said": float(arrays["predicted"][i, column])})
     return {"id": galaxy, "picture": image(uri(seen), f"galaxy {galaxy} as the network sees it"), "answers": shown}
 

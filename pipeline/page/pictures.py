@@ -76,6 +76,12 @@ def coloured(values: np.ndarray, name: str = "magma") -> np.ndarray:
     return (colormaps[name](np.clip(np.asarray(values, float), 0, 1))[..., :3] * 255).round().astype(np.uint8)
 
 
+def lit(seen: np.ndarray, cam: np.ndarray) -> np.ndarray:
+    """A picture uint8 (h, w, 3) lit where Grad-CAM (side, side), in [0, 1], says that an answer comes from."""
+    heat = cv2.resize(np.asarray(cam, np.float32), seen.shape[:2], interpolation=cv2.INTER_CUBIC).clip(0, 1)
+    return (0.45 * seen + 0.55 * coloured(heat, "inferno")).round().astype(np.uint8)
+
+
 def image(data_uri: str, alt: str) -> Markup:
     """An <img> of a square picture."""
     side = THUMBNAIL.size

@@ -1,0 +1,64 @@
+"""Functions of images as files that other programs read: ONNX, and TensorFlow's SavedModel. TensorFlow backend only."""
+
+import logging
+from collections.abc import Callable
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from pipeline import cutout
+from pipeline.errors import UserError
+
+INPUT, OUTPUT = "images", "vote_fractions"
+OPSET = 17
+Function = Callable[[keras.KerasTensor], keras.KerasTensor]
+
+
+def to_onnx(answer: Function, path: Path) -> None:
+    """Write the function as ONNX; UserError where the packages for it are missing."""
+    try:
+        import tf2onnx
+    except ImportError:
+        raise UserError(
+            "--format onnx needs tf2onnx and onnxruntime: .venv/bin/python -m pip install -r requirements-extra.txt"
+        ) from None
+    logging.getLogger("tf2onnx").setLevel(logging.WARNING)
+    traced, signature = _traced(answer)
+    tf2onnx.convert.from_function(traced, signature, opset=OPSET, output_path=str(path))
+
+
+def run_onnx(path: Path, images: np.ndarray) -> np.ndarray:
+    """What an ONNX file answers, one image after the other."""
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    return np.concatenate([session.run([OUTPUT], {INPUT: image[None]})[0] for image in images])
+
+
+def to_saved_model(answer: Function, path: Path) -> None:
+    """Write the function as a SavedModel."""
+    import tensorflow as tf
+
+    module = tf.Module()
+    module.networks = answer.networks  # whose variables are saved
+    module.serve, _ = _traced(answer)
+    tf.saved_model.save(module, str(path), signatures={"serving_default": module.serve})
+
+
+def run_saved_model(path: Path, images: np.ndarray) -> np.ndarray:
+    """What a SavedModel that was just written answers."""
+    import tensorflow as tf
+
+    serve = tf.saved_model.load(str(path)).signatures["serving_default"]
+    return serve(tf.constant(images))[OUTPUT].numpy()
+
+
+def _traced(answer: Function):
+    """(tf.function, its signature)."""
+    if keras.backend.backend() != "tensorflow":
+        raise UserError(f"export needs Keras on TensorFlow, not on {keras.backend.backend()}: unset KERAS_BACKEND")
+    import tensorflow as tf
+
+    signature = [tf.TensorSpec((None, cutout.SIDE, cutout.SIDE, 3), tf.uint8, name=INPUT)]
+    return tf.function(lambda images: {OUTPUT: answer(images)}, input_signature=signature), signature

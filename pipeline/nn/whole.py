@@ -1,0 +1,117 @@
+"""An ensemble as one network: images of galaxies -> vote fractions on the tree. For use outside this pipeline."""
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import cv2
+import keras
+import numpy as np
+from keras import ops
+
+from pipeline import cutout
+from pipeline.backbones import BACKBONES
+from pipeline.config import Crop, Run
+from pipeline.core import tree
+from pipeline.nn.augment import warp
+from pipeline.nn.network import Network, Scale, pool
+
+STEPS = 500  # of the projection onto the tree, at most; a hundred are many
+SETTLED = -1e-6
+
+
+class Part(NamedTuple):
+    """One trained network of an ensemble and its share of the answer."""
+
+    run: Run
+    crop: Crop
+    network: Network
+    views: np.ndarray  # (v, 2, 3)
+    share: np.ndarray  # (37,) weight in each answer
+
+
+class Whole:
+    """The function from images uint8 (n, 424, 424, 3) RGB to vote fractions float32 (n, 37).
+
+    The same crops, views, networks and weights as the pipeline's; the projection onto the tree stops at 1e-6.
+    """
+
+    def __init__(self, parts: Sequence[Part]):
+        self.looks = [Look(part) for part in parts]
+        self.crops = {part.crop: cropping(part.crop) for part in parts}
+        self.networks = [network for look in self.looks for network in (look.backbone, look.head)]
+
+    def __call__(self, images: keras.KerasTensor) -> keras.KerasTensor:
+        """Vote fractions of images."""
+        seen = {crop: cut(images) for crop, cut in self.crops.items()}
+        total = 0.0
+        for look in self.looks:
+            total = total + look(seen[look.part.crop]) * look.part.share.astype(np.float32)
+        return project(total)
+
+
+def cropping(crop: Crop) -> Callable[[keras.KerasTensor], keras.KerasTensor]:
+    """Images (n, 424, 424, 3) -> whole grey levels float32 (n, size, size, 3), as `cutout` makes them of pixels.
+
+    OpenCV's resizing is linear along either side, so its own answer to each unit vector tells the matrix.
+    """
+    margin = (cutout.SIDE - crop.region) // 2
+    method = cv2.INTER_AREA if crop.region > crop.size else cv2.INTER_LINEAR
+    unit = np.eye(crop.region, dtype=np.float32)
+    along = cv2.resize(unit, (crop.region, crop.size), interpolation=method)  # (size, region)
+
+    def cut(images: keras.KerasTensor) -> keras.KerasTensor:
+        end = margin + crop.region
+        centre = ops.cast(images[:, margin:end, margin:end], "float32")
+        if crop.region == crop.size:
+            return centre
+        rows = ops.einsum("ij,njkc->nikc", along, centre)
+        levels = ops.einsum("lk,nikc->nilc", along, rows)
+        return ops.round(levels) if crop.region % crop.size else ops.floor(levels + 0.5)  # halves as OpenCV has them
+
+    return cut
+
+
+class Look:
+    """One network: crops (n, s, s, 3) -> the mean over the views of its answers, or of its features, then answers."""
+
+    def __init__(self, part: Part):
+        self.part = part
+        self.size = part.network.features.get_layer("warp").size
+        pixels = keras.Input((self.size, self.size, 3))
+        scaled = Scale(BACKBONES[part.run.backbone].scaling)(pixels)
+        self.backbone = keras.Model(pixels, pool(part.network.for_prediction().backbone, scaled, part.run.pooling))
+        self.head = part.network.head
+
+    def __call__(self, images: keras.KerasTensor) -> keras.KerasTensor:
+        """Answers (n, 37)."""
+        count = len(self.part.views)
+        matrices = ops.tile(ops.convert_to_tensor(self.part.views), (ops.shape(images)[0], 1, 1))
+        features = self.backbone(warp(ops.repeat(images, count, axis=0), matrices, self.size), training=False)
+        if not self.part.run.fine_tune.epochs:
+            return self.head(_mean(features, count), training=False)
+        return _mean(self.head(features, training=False), count)
+
+
+def _mean(values: keras.KerasTensor, count: int) -> keras.KerasTensor:
+    """(n * count, d) -> (n, d)."""
+    return ops.mean(ops.reshape(values, (-1, count, values.shape[-1])), axis=1)
+
+
+def project(values: keras.KerasTensor) -> keras.KerasTensor:
+    """`core.tree.project` as a graph."""
+    sums, totals = (part.astype(np.float32) for part in tree.sums_and_totals())
+    back = np.linalg.pinv(sums).astype(np.float32).T  # (11, 37)
+
+    def on_sums(x: keras.KerasTensor) -> keras.KerasTensor:
+        return x - ops.matmul(ops.matmul(x, sums.T) - totals, back)
+
+    def goes_on(step: keras.KerasTensor, x: keras.KerasTensor, correction: keras.KerasTensor) -> keras.KerasTensor:
+        return ops.logical_and(step < STEPS, ops.min(x) < SETTLED)
+
+    def one(step: keras.KerasTensor, x: keras.KerasTensor, correction: keras.KerasTensor) -> tuple:
+        inside = ops.maximum(x + correction, 0.0)
+        return step + 1, on_sums(inside), x + correction - inside
+
+    first = on_sums(values)
+    _, x, _ = ops.while_loop(goes_on, one, (ops.convert_to_tensor(0), first, ops.zeros_like(first)))
+    return ops.maximum(x, 0.0)

@@ -1,0 +1,102 @@
+"""The page that reads one galaxy, in a real browser and by hand."""
+
+import json
+import threading
+import time
+import urllib.error
+import urllib.request
+
+import competition_files as tiny
+import numpy as np
+import pytest
+import uvicorn
+
+from pipeline import serve
+from pipeline.artifacts import load_fractions
+from pipeline.core import tree
+from pipeline.reading import Reader
+
+
+@pytest.fixture(scope="module")
+def reader(survey) -> Reader:
+    return Reader(survey.ensemble)
+
+
+@pytest.fixture(scope="module")
+def address(reader) -> str:
+    """A server on loopback, as long as the tests of this file take."""
+    server = uvicorn.Server(uvicorn.Config(serve.application(reader), port=0, log_level="warning"))
+    threading.Thread(target=server.run, daemon=True).start()
+    while not server.started:
+        time.sleep(0.05)
+    yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
+    server.should_exit = True
+
+
+def post(address: str, data: bytes) -> tuple[int, dict]:
+    try:
+        with urllib.request.urlopen(f"{address}/read", data=data) as response:
+            return response.status, json.load(response)
+    except urllib.error.HTTPError as error:
+        return error.code, json.load(error)
+
+
+def test_answers_are_those_of_the_ensemble(survey, address):
+    expected = load_fractions(survey.store.ensemble("final").files[1])
+    code, read = post(address, survey.images[survey.test_ids[3]])
+    assert code == 200
+    joint = {a["column"]: a["joint"] for question in read["questions"] for a in question["answers"]}
+    np.testing.assert_allclose([joint[c] for c in tree.COLUMNS], expected.loc[survey.test_ids[3]], atol=1e-5)
+    assert len(read["questions"]) == 11
+    assert len(read["cams"]) == 3
+    assert all(cam["picture"].startswith("data:image/webp") for cam in read["cams"])
+
+
+def test_the_galaxy_most_like_a_training_galaxy_is_itself(survey, address):
+    galaxy = next(i for i in survey.images if i < 300_000)
+    assert post(address, survey.images[galaxy])[1]["neighbours"][0]["id"] == galaxy
+
+
+BAD = {
+    "nothing": (b"", 415, "The file is no JPEG."),
+    "a text": (b"hello", 415, "The file is no JPEG."),
+    "half an image": (tiny.jpeg(tiny.galaxy(1))[:3000], 415, "cut short"),
+    "too much": (b"\xff" * (serve.LARGEST + 1), 413, "larger than 16 MB"),
+}
+
+
+@pytest.mark.parametrize(("data", "code", "said"), BAD.values(), ids=BAD)
+def test_what_is_no_image_is_refused_and_the_server_goes_on(survey, address, data, code, said):
+    got, told = post(address, data)
+    assert got == code
+    assert said in told["detail"]
+    assert post(address, survey.images[survey.test_ids[0]])[0] == 200
+
+
+def test_in_a_browser(survey, address, tmp_path, browser):
+    page = browser.new_page()
+    wrong = []
+    page.on("pageerror", lambda error: wrong.append(str(error)))
+    page.on("console", lambda message: message.type == "error" and wrong.append(message.text))
+    (tmp_path / "galaxy.jpg").write_bytes(survey.images[survey.test_ids[0]])
+    (tmp_path / "text.jpg").write_text("hello")
+    page.goto(address)
+    page.set_input_files("#file", tmp_path / "galaxy.jpg")
+    page.wait_for_selector("#result:not([hidden])", timeout=60_000)
+    assert page.inner_text("#label") in (
+        "completely round smooth",
+        "in-between smooth",
+        "cigar-shaped smooth",
+        "edge-on",
+        "spiral",
+    )
+    shown = page.locator(".question").first.locator(".answer")
+    assert shown.count() == 3
+    assert page.locator("#cams img").count() == 3
+    assert page.evaluate("[...document.images].every((image) => image.naturalWidth > 0)")
+    assert wrong == []
+    page.set_input_files("#file", tmp_path / "text.jpg")
+    page.wait_for_selector("#said.alarm")
+    assert page.inner_text("#said") == "The file is no JPEG."
+    assert page.is_hidden("#result")
+    page.close()
