@@ -134,6 +134,8 @@ def _on_ray(make_worker: Callable[[], Work], tasks: Iterable[Task], workers: int
             pool.submit(lambda held, given: held.work.remote(given), task)
         while pool.has_next():
             yield pool.get_next_unordered()
+    except ray.exceptions.RayTaskError as error:
+        raise error.cause from None  # as it was raised there
     finally:
         ray.shutdown()
 

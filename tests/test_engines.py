@@ -46,9 +46,10 @@ def test_every_task_is_done_once_by_as_many_workers_as_asked_for(tmp_path, how):
     assert len(list(tmp_path.iterdir())) == how.get("workers", 1)
 
 
-def test_a_mistake_in_a_worker_is_told_as_it_is(tmp_path):
+@pytest.mark.parametrize("engine", engines.NAMES)
+def test_a_mistake_in_a_worker_is_told_as_it_is(tmp_path, engine):
     with pytest.raises(UserError, match=r"^13 has no square$"):
-        list(engines.each(partial(Squares, tmp_path), [1, 13, 2], workers=2))
+        list(engines.each(partial(Squares, tmp_path), [1, 13, 2], engine=engine, workers=2))
 
 
 def test_a_worker_that_dies_is_told(tmp_path):
