@@ -1,4 +1,4 @@
-"""Classifying a catalogue, against the same networks fed with crops that are there already, and what it keeps in memory."""
+"""Classifying a catalogue, against the same networks on crops that are there already; and what it keeps in memory."""
 
 import io
 import tarfile
