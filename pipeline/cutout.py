@@ -94,9 +94,21 @@ def centre(image: np.ndarray, region: int) -> np.ndarray:
     return image[top : top + region, left : left + region]
 
 
+def along(crop: Crop) -> np.ndarray:
+    """(size, region): the matrix by which `resize` makes either side of a crop, before it rounds to grey levels.
+
+    OpenCV's resizing is linear along either side, so its own answer to each unit vector tells it.
+    """
+    unit = np.eye(crop.region, dtype=np.float32)
+    return cv2.resize(unit, (crop.region, crop.size), interpolation=_method(crop.region, crop.size))
+
+
+def _method(region: int, size: int) -> int:
+    return cv2.INTER_AREA if region > size else cv2.INTER_LINEAR
+
+
 def resize(image: np.ndarray, size: int) -> np.ndarray:
     """To (size, size, 3): by averaging areas where that is smaller, else linear, which does not overshoot."""
     if image.shape[0] == size:
         return image
-    method = cv2.INTER_AREA if image.shape[0] > size else cv2.INTER_LINEAR
-    return cv2.resize(image, (size, size), interpolation=method)
+    return cv2.resize(image, (size, size), interpolation=_method(image.shape[0], size))

@@ -49,17 +49,6 @@ def of_each_kind(votes: np.ndarray) -> np.ndarray:
     return np.array([*chosen, int(odd.argmax())])
 
 
-def leading_answers(predicted: np.ndarray) -> np.ndarray:
-    """Columns (k, 3) of the leading answers to question 1 and to the two next that most volunteers would reach."""
-    reached = tree.reached(predicted)
-    reached[:, 0], reached[:, 5] = -1, 0.25  # question 1 comes first anyway; everyone is asked question 6, if odd
-    questions = np.column_stack([np.zeros(len(predicted), int), np.argsort(-reached, axis=1, kind="stable")[:, :2]])
-    return np.array([
-        [tree.SLICES[q].start + int(row[tree.SLICES[q]].argmax()) for q in asked]
-        for row, asked in zip(predicted, questions, strict=True)
-    ])  # fmt: skip
-
-
 def most_varied(maps: np.ndarray) -> np.ndarray:
     """The 8 channels of maps (k, h, w, c) that differ most between galaxies, each scaled to [0, 1]: float16.
 
@@ -102,7 +91,7 @@ def look(unit: units.Unit, plan: Plan, store: Store) -> dict[str, np.ndarray]:
     kinds, single = of_each_kind(votes), views.named("single")
     shown = np.asarray(images[rows[kinds]])
     predicted = predict_views(built.model, shown, single, len(shown))
-    names, answers = inside.levels(built.backbone), leading_answers(predicted)
+    names, answers = inside.levels(built.backbone), tree.leading_answers(predicted)
     some = np.sort(np.random.default_rng(SEED).permutation(len(rows))[:MOST])
     with tqdm(total=len(some), desc=unit.label, unit="galaxy", leave=False) as bar:
         features = predict_views(built.for_prediction().features, images[rows[some]], single, 64, bar.update)

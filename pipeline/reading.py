@@ -10,7 +10,6 @@ from tqdm import tqdm
 from pipeline.catalogue import columns, pixels
 from pipeline.classifier import Answers, Classifier
 from pipeline.core import metrics, tree, views
-from pipeline.insight import leading_answers
 from pipeline.page.pictures import lit, uri
 
 KNOWN, NEAREST, SEED = 2000, 6, 0  # training galaxies compared with, those shown, which
@@ -79,7 +78,7 @@ class Reader:
     def _cams(self, images: np.ndarray, joint: np.ndarray) -> list[dict[str, Any]]:
         from pipeline.nn.look import seen
 
-        leading = leading_answers(joint)
+        leading = tree.leading_answers(joint)
         maps = self._grad_cam(images, leading)[0]
         picture = seen(self._network, images)[0].round().astype(np.uint8)
         return [

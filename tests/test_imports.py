@@ -15,6 +15,8 @@ MODULES = {
 }
 STAGES = {f"pipeline.{stage}" for stage in (*units.STAGES, "status")}
 NETWORKS = {"keras", "keras_cv", "tensorflow", "jax", "torch"}
+USERS_OF_NETWORKS = ("train", "features", "predictor", "insight", "estimate", "export", "reading")
+EXPORT = {"tf2onnx", "onnxruntime"}
 STDLIB = set(sys.stdlib_module_names)
 LONGEST = 300  # lines
 
@@ -96,8 +98,20 @@ def test_tables_and_errors_import_nothing(name):
 @pytest.mark.parametrize("name", within("nn"))
 def test_networks_import_keras_and_know_no_file_of_the_store(name):
     imports = IMPORTS[name]
-    assert outside(every(name)) <= {"keras", "numpy", "sklearn", "tqdm", "tensorflow", "jax", "torch", "keras_cv"}
+    assert outside(every(name)) <= {
+        "keras",
+        "numpy",
+        "sklearn",
+        "tqdm",
+        "tensorflow",
+        "jax",
+        "torch",
+        "keras_cv",
+        *EXPORT,
+    }
     allowed = ("pipeline.core", "pipeline.nn", "pipeline.config", "pipeline.backbones", "pipeline.errors")
+    if name in ("pipeline.nn.whole", "pipeline.nn.exporting"):
+        allowed = (*allowed, "pipeline.cutout")  # an exported network crops its images itself
     assert all(imported.startswith(allowed) for imported in own(every(name)))
     backends = outside(imports.top) & {"tensorflow", "jax", "torch", "keras_cv"}
     assert backends <= ({"tensorflow"} if name == "pipeline.nn.runtime" else set())  # where that backend is chosen
@@ -123,7 +137,15 @@ def test_no_other_module_imports_a_stage(name):
 def test_networks_are_imported_by_training_prediction_and_their_estimate_only(name):
     assert not outside(every(name)) & NETWORKS
     networks = {imported for imported in own(every(name)) if imported.startswith("pipeline.nn")}
-    assert not networks or name.split(".")[1] in ("train", "features", "predictor", "insight", "estimate")
+    assert not networks or name.split(".")[1] in (
+        "train",
+        "features",
+        "predictor",
+        "insight",
+        "estimate",
+        "export",
+        "reading",
+    )
     assert not {imported for imported in own(IMPORTS[name].top) if imported.startswith("pipeline.nn")}
 
 

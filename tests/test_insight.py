@@ -101,9 +101,3 @@ def test_of_each_kind_takes_the_clearest_of_each_class():
         own = metrics.own_columns()[classes[row]]
         assert votes[row, own] == votes[classes == classes[row], own].max()
     assert votes[chosen[-1], tree.INDEX["Class6.1"]] >= np.sort(votes[:, tree.INDEX["Class6.1"]])[-len(chosen)]
-
-
-def test_leading_answers_follow_the_tree():
-    smooth = np.zeros((1, 37))
-    smooth[0, [0, 16]] = 0.9, 0.7  # smooth, in between
-    assert insight.leading_answers(smooth).tolist() == [[0, 16, 13]]

@@ -115,3 +115,9 @@ def test_violations_tell_which_sum_is_off_by_how_much():
     off = tree.violations(fractions)
     assert off[1, 9] == pytest.approx(0.1)
     assert np.delete(off.ravel(), 20).max() < 1e-12
+
+
+def test_leading_answers_follow_the_tree():
+    smooth = np.zeros((1, 37))
+    smooth[0, [0, 16]] = 0.9, 0.7  # smooth, in between
+    assert tree.leading_answers(smooth).tolist() == [[0, 16, 13]]

@@ -64,6 +64,17 @@ def reached(fractions: np.ndarray) -> np.ndarray:
     return np.stack([everyone if p is None else fractions[:, p] for p in PARENTS], axis=1)
 
 
+def leading_answers(predicted: np.ndarray) -> np.ndarray:
+    """Columns (k, 3) of the leading answers to question 1 and to the two next that most volunteers would reach."""
+    asked_of = reached(predicted)
+    asked_of[:, 0], asked_of[:, 5] = -1, 0.25  # question 1 comes first anyway; everyone is asked question 6, if odd
+    questions = np.column_stack([np.zeros(len(predicted), int), np.argsort(-asked_of, axis=1, kind="stable")[:, :2]])
+    return np.array([
+        [SLICES[q].start + int(row[SLICES[q]].argmax()) for q in asked]
+        for row, asked in zip(predicted, questions, strict=True)
+    ])  # fmt: skip
+
+
 def condition(fractions: np.ndarray) -> np.ndarray:
     """(n, 37) vote fractions -> (n, 37) conditional fractions, value / parent; 0 where nobody was asked."""
     conditional = np.empty_like(fractions)

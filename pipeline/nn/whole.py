@@ -3,7 +3,6 @@
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-import cv2
 import keras
 import numpy as np
 from keras import ops
@@ -50,14 +49,8 @@ class Whole:
 
 
 def cropping(crop: Crop) -> Callable[[keras.KerasTensor], keras.KerasTensor]:
-    """Images (n, 424, 424, 3) -> whole grey levels float32 (n, size, size, 3), as `cutout` makes them of pixels.
-
-    OpenCV's resizing is linear along either side, so its own answer to each unit vector tells the matrix.
-    """
-    margin = (cutout.SIDE - crop.region) // 2
-    method = cv2.INTER_AREA if crop.region > crop.size else cv2.INTER_LINEAR
-    unit = np.eye(crop.region, dtype=np.float32)
-    along = cv2.resize(unit, (crop.region, crop.size), interpolation=method)  # (size, region)
+    """Images (n, 424, 424, 3) -> whole grey levels float32 (n, size, size, 3), as `cutout` makes them of pixels."""
+    margin, along = (cutout.SIDE - crop.region) // 2, cutout.along(crop)
 
     def cut(images: keras.KerasTensor) -> keras.KerasTensor:
         end = margin + crop.region
