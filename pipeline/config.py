@@ -126,7 +126,6 @@ class Plan(Strict):
     folds: int = Field(5, ge=2, le=50)
     corrupt_images: Literal["stop", "set-aside"] = "stop"
     on_failed_run: Literal["stop", "leave-out"] = "stop"  # a run of which a fold cannot be trained
-    devices: Literal["one", "all"] = "one"  # GPUs of one machine that train a fold together
     gpus: float = Field(1, ge=0)  # that training a fold takes of a cluster that has some
     sky: Sky | None = None
     crops: dict[Name, Crop] = Field(min_length=1)

@@ -65,7 +65,6 @@ def make_trainer(
         given=store.load_weights_list().get(run.backbone),
         sample=images[fold_of >= 0][:64],
         trained_as=run.precision if run.start_from else None,
-        devices=plan.devices,
     )
     if run.start_from:
         records = (store.trained(run.start_from, fold).record() for fold in range(plan.folds))

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import sys
 import time
 from functools import partial
 
@@ -12,6 +13,13 @@ import pytest
 from pipeline import cli, engines, train
 from pipeline.artifacts import Store
 from pipeline.errors import UserError
+
+
+@pytest.fixture(autouse=True)
+def _ray_knows_this_file():
+    """Its workers find the project, not its tests."""
+    ray = pytest.importorskip("ray")
+    ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])
 
 
 class Squares:
@@ -76,6 +84,7 @@ def test_workers_are_a_number_above_0(text, capsys):
     assert "expected a number above 0" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", [["--workers", "2"], ["--engine", "ray"]], ids=" ".join)
 def test_folds_trained_as_tasks_are_those_of_one_process(survey, tmp_path, how):
     for name in ("inputs", "crops"):

@@ -32,7 +32,8 @@ def test_crops_of_the_graph_are_those_of_the_pipeline(images, crop):
     mine = np.asarray(whole.cropping(crop)(images))
     other = np.stack([cutout.resize(cutout.centre(image, crop.region), crop.size) for image in images]).astype(float)
     assert np.abs(mine - other).max() <= 1
-    assert (mine != other).mean() < 2e-3
+    enlarged = crop.size > crop.region  # by OpenCV in whole numbers, which no matrix tells
+    assert (mine != other).mean() < (0.2 if enlarged else 1e-6)
 
 
 def test_projection_of_the_graph_is_that_of_the_tree():

@@ -80,7 +80,7 @@ class Epoch(keras.callbacks.Callback):
             loss=logs["loss"],
             rmse=logs["rmse"],
             val_rmse=value,
-            learning_rate=float(ops.convert_to_numpy(self.model.optimizer.learning_rate)),
+            learning_rate=float(self.model.optimizer.learning_rate),
             seconds=time.monotonic() - self.started,
         )
         if math.isfinite(value):

@@ -40,8 +40,7 @@ class Trainer:
         """
         self.network, self.run, self.seed = network, run, seed
         self.images, self.labels, self.features = images, labels, features
-        with runtime.scope_of(network.model):
-            self.model = keras.Model(network.model.inputs, network.model.outputs)  # compiled; network.model stays bare
+        self.model = keras.Model(network.model.inputs, network.model.outputs)  # compiled; network.model stays bare
         self._first = network.model.get_weights()
         self._compiled: dict[str, list[np.ndarray]] = {}  # phase -> first values of its optimiser's variables
 
@@ -80,7 +79,7 @@ class Trainer:
         log.info("train      %s fold %d: head starts at ridge, penalty %.3g", self.run.name, fold, penalty)
 
         def score(epoch: int) -> float:
-            return rmse(self.labels[valid], predict_head(self.network.twin.head, self.features[valid]))
+            return rmse(self.labels[valid], predict_head(head, self.features[valid]))
 
         bar = tqdm(total=phase.epochs, desc=f"{self.run.name} fold {fold} head", unit="epoch", leave=False)
         stream = data.feature_batches(
@@ -108,7 +107,7 @@ class Trainer:
         self.prepare("fine-tune", self.model, phase.learning_rate, total, warmup=phase.warmup, ema=phase.ema)
         if checkpoint.is_file():
             self.model.load_weights(checkpoint)
-        done = int(ops.convert_to_numpy(plain(self.model.optimizer).iterations)) // steps
+        done = int(plain(self.model.optimizer).iterations) // steps
         history.keep("fine-tune", done)
         stream = data.training_batches(
             self.images,
@@ -153,8 +152,7 @@ class Trainer:
     def prepare(self, phase: str, model: keras.Model, rate: float, total: int, *, warmup: float, ema: float) -> None:
         """Compile once per phase; for each fold put the optimiser's variables back to their first values."""
         if phase not in self._compiled:
-            with runtime.scope_of(model):
-                self._compile(model, _cosine(rate, total, warmup), ema, by_xla=phase == "fine-tune")
+            self._compile(model, _cosine(rate, total, warmup), ema, by_xla=phase == "fine-tune")
             self._compiled[phase] = [ops.convert_to_numpy(v).copy() for v in model.optimizer.variables]
         for variable, value in zip(model.optimizer.variables, self._compiled[phase], strict=True):
             variable.assign(value)

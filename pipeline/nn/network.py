@@ -27,7 +27,6 @@ class Folded(NamedTuple):
     model: keras.Model
     features: keras.Model
     backbone: keras.Model
-    head: keras.Model
 
 
 class Network(NamedTuple):
@@ -74,14 +73,12 @@ def build(
     given: dict[str, Any] | None = None,
     sample: np.ndarray | None = None,
     trained_as: str | None = None,
-    devices: str = "one",
 ) -> Network:
     """A run's network for crops stored at `stored` pixels and seen at `size`; UserError for missing weights.
 
     `given` is a weights file {path, sha256}. The same seed gives the same random weights, whose normalisations are
     calibrated on `sample`, uint8 (n, stored, stored, 3). `trained_as` is the precision of a trained network whose
-    weights are about to be loaded: no first weights are looked for then. `devices`: what it is trained on, "one" or
-    "all" of them; predictions are always made on one.
+    weights are about to be loaded: no first weights are looked for then.
     """
     keras.backend.clear_session()
     gc.collect()
@@ -89,19 +86,18 @@ def build(
     row = BACKBONES[run.backbone]
     policy, reason = runtime.choose_precision(trained_as or run.precision, row.constructor)
     keras.config.set_dtype_policy(policy)
-    with runtime.replicas(devices):
-        if trained_as:
-            backbone, origin = construct(run.backbone, size, None), {"source": "trained"}
-        else:
-            backbone, origin = build_backbone(run.backbone, size, given, run.on_missing_weights)
-        if sample is not None and origin["source"] in ("random", "trained"):
-            calibrate(backbone, _features(backbone, run, stored, size), sample)
-        if run.fine_tune.batch_norm == "inference":
-            backbone = folding.folded(backbone)
-        features = _features(backbone, run, stored, size)
-        head = build_head(run, features.output_shape[-1])
-        model = keras.Model(features.input, head(features.output), name=run.name.replace(".", "_"))
-        _freeze(backbone, run)
+    if trained_as:
+        backbone, origin = construct(run.backbone, size, None), {"source": "trained"}
+    else:
+        backbone, origin = build_backbone(run.backbone, size, given, run.on_missing_weights)
+    if sample is not None and origin["source"] in ("random", "trained"):
+        calibrate(backbone, _features(backbone, run, stored, size), sample)
+    if run.fine_tune.batch_norm == "inference":
+        backbone = folding.folded(backbone)
+    features = _features(backbone, run, stored, size)
+    head = build_head(run, features.output_shape[-1])
+    model = keras.Model(features.input, head(features.output), name=run.name.replace(".", "_"))
+    _freeze(backbone, run)
     facts = {
         "weights": origin,
         "params": model.count_params(),
@@ -118,8 +114,7 @@ def build(
 def _folded(backbone: keras.Model, head: keras.Model, run: Run, stored: int, size: int) -> Folded:
     bare = folding.clone(backbone)
     features = _features(bare, run, stored, size)
-    alone = keras.Model(head.inputs, head.outputs, name="head")  # the same weights, on one device
-    return Folded(keras.Model(features.input, head(features.output), name="folded"), features, bare, alone)
+    return Folded(keras.Model(features.input, head(features.output), name="folded"), features, bare)
 
 
 def _features(backbone: keras.Model, run: Run, stored: int, size: int) -> keras.Model:

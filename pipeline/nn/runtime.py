@@ -7,7 +7,7 @@ import os
 import sys
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -81,24 +81,6 @@ def gpus() -> int:
     import torch
 
     return torch.cuda.device_count()
-
-
-def replicas(devices: str) -> AbstractContextManager:
-    """Networks that are built within the block are trained on one device, or for "all" on all there are, in step.
-
-    With TensorFlow only: a batch is then shared out between them (tf.distribute.MirroredStrategy).
-    """
-    if devices == "one" or keras.backend.backend() != "tensorflow":
-        return nullcontext()
-    found = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
-    log.info("train      on %d devices: %s", len(found), ", ".join(device.name for device in found))
-    return tf.distribute.MirroredStrategy([device.name for device in found]).scope()
-
-
-def scope_of(model: keras.Model) -> AbstractContextManager:
-    """The block in which a model was built, for what is made for it later."""
-    strategy = getattr(model, "distribute_strategy", None)
-    return strategy.scope() if strategy is not None and strategy.num_replicas_in_sync > 1 else nullcontext()
 
 
 def choose_precision(wanted: str, constructor: str) -> tuple[str, str]:

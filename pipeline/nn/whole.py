@@ -59,7 +59,9 @@ def cropping(crop: Crop) -> Callable[[keras.KerasTensor], keras.KerasTensor]:
             return centre
         rows = ops.einsum("ij,njkc->nikc", along, centre)
         levels = ops.einsum("lk,nikc->nilc", along, rows)
-        return ops.round(levels) if crop.region % crop.size else ops.floor(levels + 0.5)  # halves as OpenCV has them
+        return (
+            ops.floor(levels + 0.5) if crop.region == 2 * crop.size else ops.round(levels)
+        )  # halves as OpenCV has them
 
     return cut
 
@@ -72,7 +74,8 @@ class Look:
         self.size = part.network.features.get_layer("warp").size
         pixels = keras.Input((self.size, self.size, 3))
         scaled = Scale(BACKBONES[part.run.backbone].scaling)(pixels)
-        self.backbone = keras.Model(pixels, pool(part.network.for_prediction().backbone, scaled, part.run.pooling))
+        backbone = with_constants(part.network.for_prediction().backbone)
+        self.backbone = keras.Model(pixels, pool(backbone, scaled, part.run.pooling))
         self.head = part.network.head
 
     def __call__(self, images: keras.KerasTensor) -> keras.KerasTensor:
@@ -83,6 +86,14 @@ class Look:
         if not self.part.run.fine_tune.epochs:
             return self.head(_mean(features, count), training=False)
         return _mean(self.head(features, training=False), count)
+
+
+def with_constants(backbone: keras.Model) -> keras.Model:
+    """The backbone, its Normalization layers holding numbers: tensors would become inputs that nobody feeds."""
+    for layer in backbone.layers:
+        if isinstance(layer, keras.layers.Normalization):
+            layer.mean, layer.variance = ops.convert_to_numpy(layer.mean), ops.convert_to_numpy(layer.variance)
+    return backbone
 
 
 def _mean(values: keras.KerasTensor, count: int) -> keras.KerasTensor:
