@@ -74,7 +74,7 @@ class Look:
         self.size = part.network.features.get_layer("warp").size
         pixels = keras.Input((self.size, self.size, 3))
         scaled = Scale(BACKBONES[part.run.backbone].scaling)(pixels)
-        backbone = with_constants(part.network.for_prediction().backbone)
+        backbone = exportable(part.network.for_prediction().backbone)
         self.backbone = keras.Model(pixels, pool(backbone, scaled, part.run.pooling))
         self.head = part.network.head
 
@@ -88,12 +88,34 @@ class Look:
         return _mean(self.head(features, training=False), count)
 
 
-def with_constants(backbone: keras.Model) -> keras.Model:
-    """The backbone, its Normalization layers holding numbers: tensors would become inputs that nobody feeds."""
+def exportable(backbone: keras.Model) -> keras.Model:
+    """The same layers, but for three kinds in whose place tf2onnx 1.17 writes what no runtime reads."""
     for layer in backbone.layers:
-        if isinstance(layer, keras.layers.Normalization):
+        if isinstance(layer, keras.layers.Normalization):  # its tensors would become inputs that nobody feeds
             layer.mean, layer.variance = ops.convert_to_numpy(layer.mean), ops.convert_to_numpy(layer.variance)
-    return backbone
+    made = keras.models.clone_model(backbone, clone_function=_exportable)
+    for layer in filter(_is_grouped, backbone.layers):
+        kernel, *bias = layer.get_weights()
+        made.get_layer(layer.name).set_weights([kernel.transpose(0, 1, 3, 2), *bias])
+    return made
+
+
+def _is_grouped(layer: keras.layers.Layer) -> bool:
+    return isinstance(layer, keras.layers.Conv2D) and layer.groups > 1
+
+
+def _exportable(layer: keras.layers.Layer) -> keras.layers.Layer:
+    config = layer.get_config()
+    if _is_grouped(layer):  # of a group per channel
+        keys = ("name", "kernel_size", "strides", "padding", "dilation_rate", "use_bias", "activation", "dtype")
+        return keras.layers.DepthwiseConv2D(**{key: config[key] for key in keys})
+    if isinstance(layer, keras.layers.Activation) and layer.activation is keras.activations.gelu:
+        return keras.layers.Activation(_gelu, name=layer.name)
+    return layer
+
+
+def _gelu(x: keras.KerasTensor) -> keras.KerasTensor:
+    return 0.5 * x * (1 + ops.erf(x * np.float32(np.sqrt(0.5))))
 
 
 def _mean(values: keras.KerasTensor, count: int) -> keras.KerasTensor:
