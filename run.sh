@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # The pipeline, top to bottom.
 #
-#   ./run.sh [PLAN] [--input DIR] [--output DIR] [--weights BACKBONE=FILE ...] [--force STAGE]
-#                          run a plan; without one the demo, on galaxies that the project draws itself
+#   ./run.sh [PLAN] [--input DIR] [--download] [--output DIR] [--weights BACKBONE=FILE ...] [--force STAGE]
+#                          run a plan; without one the demo, on galaxies that the project draws itself;
+#                          --download fetches the competition's files first, by your Kaggle account
 #   ./run.sh status PLAN [--check]
 #                          what exists, what is missing, what is stale and why; --check reads every file
 #   ./run.sh plan PLAN [--estimate [--price PER_HOUR]]
@@ -11,6 +12,7 @@
 #   ./run.sh bench [--quick] [--only GROUP] [--gpu]  each stage beside its own limit, in one run
 #   ./run.sh STAGE --plan PLAN [--run NAME] [--fold K] [--force]
 #                          one stage: inputs, folds, crops, baselines, train, predict, insight, ensemble, submit, report
+#   ./run.sh submit --plan PLAN --upload [-m MESSAGE]      send the best ensemble's submission to Kaggle
 #   ./run.sh classify CATALOGUE --ensemble OUTPUT/PLAN/ensembles/final --to TABLE [--images DIR|ZIP|TAR|URL]
 #                          what the ensemble says of galaxies that nobody has voted on
 #   ./run.sh export --ensemble … --to DIR      the ensemble as ONNX or SavedModel, for other programs
@@ -101,6 +103,7 @@ run_module() { # run_module MODULE [FLAG ...]
 }
 
 with_ray() { [[ " $* " == *" --engine ray "* || " $* " == *" --engine=ray "* ]]; }
+with_upload() { [[ " $* " == *" --upload "* ]]; }
 
 run_extra() { # run_extra MODULE [FLAG ...]: what needs more packages
   setup requirements.txt requirements-extra.txt
@@ -108,9 +111,10 @@ run_extra() { # run_extra MODULE [FLAG ...]: what needs more packages
 }
 
 run_plan() {
-  local plan=demo output=() inputs=() force=""
+  local plan=demo output=() inputs=() force="" download="" to=()
   if [[ $# -gt 0 && "$1" != --* ]]; then plan="$1"; shift; fi
   while [[ $# -gt 0 ]]; do
+    [[ "$1" != --download ]] || { download=yes; shift; continue; }
     case "$1" in
       --input | --weights | --output | --force) [[ $# -ge 2 ]] || fail "$1 needs a value" ;;
       --*) fail "unknown option $1; ./run.sh --help lists them" ;;
@@ -121,10 +125,12 @@ run_plan() {
       --output) output=("$1" "$2") ;;
       --force) force="$2" ;;
     esac
+    [[ "$1" != --input ]] || to=(--to "$2")
     shift 2
   done
   [[ -z "$force" || " ${stages[*]} " == *" $force "* ]] || fail "--force $force: not one of ${stages[*]}"
-  setup requirements.txt
+  setup requirements.txt ${download:+requirements-extra.txt}
+  [[ -z "$download" ]] || run_stage pipeline.download ${to[@]+"${to[@]}"}
   for stage in "${stages[@]}"; do
     local flags=(--plan "$plan" ${output[@]+"${output[@]}"})
     [[ "$stage" != inputs ]] || flags+=(${inputs[@]+"${inputs[@]}"})
@@ -145,7 +151,7 @@ run_stage() { # run_stage MODULE [FLAG ...]: a signal to this script ends the st
 }
 
 case "${1:-}" in
-  -h | --help) sed -n '2,18s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" ;;
+  -h | --help) sed -n '2,20s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" ;;
   test) shift; run_tests "$@" ;;
   status) shift; run_module pipeline.status --plan "${@:-demo}" ;;
   plan) shift; run_module pipeline.estimate --plan "${@:-demo}" ;;
@@ -153,7 +159,8 @@ case "${1:-}" in
   classify) shift; with_ray "$@" && run_extra pipeline.classify "$@"; run_module pipeline.classify "$@" ;;
   export | serve) command="$1"; shift; run_extra "pipeline.$command" "$@" ;;
   train) shift; with_ray "$@" && run_extra pipeline.train "$@"; run_module pipeline.train "$@" ;;
-  inputs | folds | crops | baselines | predict | insight | ensemble | submit | report)
+  submit) shift; with_upload "$@" && run_extra pipeline.submit "$@"; run_module pipeline.submit "$@" ;;
+  inputs | folds | crops | baselines | predict | insight | ensemble | report)
     stage="$1"; shift; run_module "pipeline.$stage" "$@" ;;
   *) run_plan "$@" ;;
 esac; exit # on this line: bash reads as it goes, and the file may be another by the end of a long run

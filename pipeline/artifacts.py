@@ -102,6 +102,11 @@ class Store:
         folder = self.root / "submissions"
         return Artifact(folder / f"{name}.json", (folder / f"{name}.csv",))
 
+    def uploads(self) -> Artifact:
+        """uploads.csv: what was sent to Kaggle, and the scores that came back."""
+        folder = self.root / "submissions"
+        return Artifact(folder / "uploads.json", (folder / "uploads.csv",))
+
     def report(self) -> Artifact:
         """leaderboard.csv, leaderboard.md and report.html."""
         names = ("leaderboard.csv", "leaderboard.md", "report.html")

@@ -15,6 +15,7 @@ import numpy as np
 
 from pipeline.errors import DamagedImage, UserError
 
+INPUT = Path(__file__).parent.parent / "input"
 SLUG = "galaxy-zoo-the-galaxy-challenge"
 PAGE = f"https://www.kaggle.com/c/{SLUG}/data"
 WAYS_OUT = f"download it from {PAGE}, or name the folder that has it by --input DIR; the plan `demo` draws its own"

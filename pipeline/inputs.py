@@ -27,7 +27,6 @@ from pipeline.records import atomic, save_json
 from pipeline.tables import ID
 
 log = logging.getLogger(__name__)
-INPUT = Path(__file__).parent.parent / "input"
 IN_RANGE = 1e-6  # how far a vote fraction may lie outside [0, 1]
 SUMS = 1e-3  # how far the answers of a question may be from summing to their parent
 
@@ -155,7 +154,7 @@ def choose_folder(given: Path | None, store: Store, has_sky: bool) -> Path:
         return given.expanduser().resolve()
     if record := store.inputs().record():
         return store.root / record["folder"]
-    return sky if has_sky else INPUT
+    return sky if has_sky else competition.INPUT
 
 
 def draw_sky(request: cli.Request) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from pipeline import uploads
 from pipeline.artifacts import Store, load_fractions, same_galaxies
 from pipeline.config import Plan
 from pipeline.core import metrics, stats
@@ -30,6 +31,8 @@ COLUMNS = (
     "params",  # of one network; of an ensemble: of one network of each member
     "train_seconds",  # of all folds; of an ensemble: of all members
     "images_per_second",  # galaxies that one network predicts, all their views; of an ensemble: one of each member
+    "kaggle_public",  # of an ensemble's submission as it is now, where Kaggle has scored it
+    "kaggle_private",
 )
 UNKNOWN = "\N{EN DASH}"
 DIGITS = {
@@ -41,8 +44,9 @@ DIGITS = {
     "views_gain": 6,
     "accuracy5": 5,
     "train_seconds": 1,
+    "images_per_second": 1,
 }
-DIGITS["images_per_second"] = 1
+KAGGLE = COLUMNS[-2:]
 
 
 @dataclass(frozen=True)
@@ -61,6 +65,7 @@ class Entry:
     params: float
     train_seconds: float
     images_per_second: float
+    kaggle: tuple[float, float]  # public and private score
 
     @property
     def rmse(self) -> float:
@@ -75,7 +80,8 @@ class Entry:
     def row(self) -> tuple[Any, ...]:
         """Its values in the order of `COLUMNS`."""
         scores = (self.rmse, *self.interval, self.beyond_noise, float(self.folds.std()), self.one_view - self.rmse)
-        return (self.name, self.kind, *scores, self.accuracy5, self.params, self.train_seconds, self.images_per_second)
+        costs = (self.params, self.train_seconds, self.images_per_second)
+        return (self.name, self.kind, *scores, self.accuracy5, *costs, *self.kaggle)
 
 
 @dataclass(frozen=True)
@@ -109,10 +115,15 @@ def score_all(plan: Plan, store: Store) -> Board:
     costs: dict[str, tuple[float, float, float]] = {}
 
     def add(
-        name: str, kind: str, frame: pd.DataFrame, cost: tuple[float, float, float], single: float = np.nan
+        name: str,
+        kind: str,
+        frame: pd.DataFrame,
+        cost: tuple[float, float, float],
+        single: float = np.nan,
+        kaggle: tuple[float, float] = (np.nan, np.nan),
     ) -> None:
         predicted = same_galaxies(frame, labels.index, f"out-of-fold predictions of {kind} {name}").to_numpy()
-        entries.append(_score(name, kind, predicted, truth, fold_of, cost, single, plan.seed))
+        entries.append(_score(name, kind, predicted, truth, fold_of, cost, single, kaggle, plan.seed))
 
     for name in plan.baselines:
         artifact = whole(store.baseline(name), f"./run.sh baselines --plan {plan.name} --run {name}")
@@ -124,7 +135,8 @@ def score_all(plan: Plan, store: Store) -> Board:
         add(run.name, "run", frame, _cost_of([run.name], plan, costs), one_view(store, plan, run.name))
     for spec in plan.ensembles:
         artifact = whole(store.ensemble(spec.name), f"./run.sh ensemble --plan {plan.name} --run {spec.name}")
-        add(spec.name, "ensemble", load_fractions(artifact.files[0]), _cost_of(spec.runs, plan, costs))
+        cost = _cost_of(spec.runs, plan, costs)
+        add(spec.name, "ensemble", load_fractions(artifact.files[0]), cost, kaggle=uploads.current(store, spec.name))
     return Board(tuple(sorted(entries, key=lambda entry: entry.rmse)), truth, fold_of, labels.index.to_numpy())
 
 
@@ -171,6 +183,7 @@ def one_view(store: Store, plan: Plan, run: str) -> float:
 
 def to_markdown(frame: pd.DataFrame) -> str:
     """The leaderboard as a Markdown table."""
+    frame = _shown(frame)
     texts = _texts(frame)
     rule = ["---" if column in COLUMNS[:2] else "--:" for column in frame.columns]
     return "\n".join("| " + " | ".join(row) + " |" for row in [list(frame.columns), rule, *texts]) + "\n"
@@ -178,11 +191,17 @@ def to_markdown(frame: pd.DataFrame) -> str:
 
 def to_text(frame: pd.DataFrame) -> str:
     """The leaderboard in aligned columns, for a terminal."""
+    frame = _shown(frame)
     rows = [list(frame.columns), *_texts(frame)]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     pads = [str.ljust if column in COLUMNS[:2] else str.rjust for column in frame.columns]
     padded = ([pad(*cell) for pad, *cell in zip(pads, row, widths, strict=True)] for row in rows)
     return "\n".join("  ".join(row).rstrip() for row in padded)
+
+
+def _shown(frame: pd.DataFrame) -> pd.DataFrame:
+    """Without Kaggle's columns where nothing was sent there."""
+    return frame.drop(columns=[column for column in KAGGLE if column in frame and frame[column].isna().all()])
 
 
 def read(path: Path) -> pd.DataFrame:
@@ -198,13 +217,14 @@ def _score(
     fold_of: np.ndarray,
     cost: tuple[float, float, float],
     one_view: float,
+    kaggle: tuple[float, float],
     seed: int,
 ) -> Entry:
     errors = metrics.squared_error_per_galaxy(truth, predicted)
     folds = np.array([np.sqrt(errors[fold_of == fold].mean()) for fold in np.unique(fold_of)])
     interval = stats.bootstrap_rmse(errors, seed)
     noise, accuracy = metrics.vote_noise(truth), metrics.accuracy5(truth, predicted)
-    return Entry(name, kind, predicted, errors, folds, interval, noise, one_view, accuracy, *cost)
+    return Entry(name, kind, predicted, errors, folds, interval, noise, one_view, accuracy, *cost, kaggle)
 
 
 def _cost_of(
@@ -227,6 +247,7 @@ def _texts(frame: pd.DataFrame) -> list[list[str]]:
     forms = {"rmse": "{:.5f}", "rmse_low": "{:.5f}", "rmse_high": "{:.5f}"}
     forms |= {"beyond_noise": "{:.5f}", "fold_std": "{:.5f}", "views_gain": "{:+.5f}", "accuracy5": "{:.4f}"}
     forms |= {"params": "{:,}", "train_seconds": "{:,.1f}", "images_per_second": "{:,.1f}"}
+    forms |= dict.fromkeys(KAGGLE, "{:.5f}")
     return [
         [UNKNOWN if pd.isna(value) else forms.get(column, "{}").format(value) for column, value in row.items()]
         for row in frame.to_dict("records")

@@ -75,7 +75,7 @@ def make(folder: Path, n: int = 90, folds: int = 3) -> tuple[Path, Plan, Store]:
 
 
 def _inputs(store: Store, ids: np.ndarray, truth: np.ndarray, fold_of: np.ndarray) -> None:
-    sample = pd.DataFrame({ID: np.arange(20)}).to_csv(index=False)
+    sample = fractions(ids, np.zeros_like(truth)).to_csv()
     files = {"labels.parquet": fractions(ids, truth), "sample.csv": sample, "images.json": "{}"}
     _finish(store.inputs(), files, folder="sky")
     folds = pd.Series(fold_of, index=pd.Index(ids, name=ID), name="fold")

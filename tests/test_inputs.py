@@ -236,7 +236,7 @@ def test_given_files_go_before_the_sky(tmp_path):
 
 
 def test_without_anything_the_input_folder_is_read(tmp_path, monkeypatch):
-    monkeypatch.setattr(inputs, "INPUT", tmp_path / "input")
+    monkeypatch.setattr(competition, "INPUT", tmp_path / "input")
     with pytest.raises(UserError, match=r"kaggle.com.*--input DIR.*demo"):
         run(tmp_path)
     tiny.write(tmp_path / "input")

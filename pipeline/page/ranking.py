@@ -5,10 +5,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from pipeline import leaderboard
+from pipeline import leaderboard, uploads
 from pipeline.core import stats
 from pipeline.leaderboard import Entry
-from pipeline.page.figure import ACCENT, MUTED, SECOND, Figure, draw
+from pipeline.page.figure import ACCENT, MUTED, SECOND, Figure, draw, legend
 from pipeline.page.material import Material, Section
 from pipeline.page.words import score, share
 
@@ -30,8 +30,10 @@ def section(material: Material) -> Section:
     if run and ensemble and ensemble.rmse < run.rmse - LEAST:
         finding += f"; {ensemble.name} is {share(1 - ensemble.rmse / run.rmse)} below that run"
     costs = figure(board.of("run") + board.of("ensemble"), baseline)
-    facts = {"rows": rows(material), "pairs": pairs(material), "noise": board.entries[0].noise, "costs": costs}
-    return Section("leaderboard", "Leaderboard", finding + ".", facts, (costs,) if costs else ())
+    sent = against_kaggle(uploads.load(material.store))
+    facts = {"rows": rows(material), "pairs": pairs(material), "noise": board.entries[0].noise}
+    facts |= {"costs": costs, "sent": sent}
+    return Section("leaderboard", "Leaderboard", finding + ".", facts, tuple(drawn for drawn in (costs, sent) if drawn))
 
 
 def _than(run: Entry, baseline: Entry) -> str:
@@ -104,6 +106,31 @@ def figure(entries: list[Entry], baseline: Entry | None) -> Figure | None:
 
     alt = "RMSE against seconds of training and against galaxies a second, a dot for each run and ensemble."
     return draw("cost", alt, numbers, on, size=(7.6, 2.9), panels=(1, 2), title="What accuracy costs")
+
+
+def against_kaggle(sent: pd.DataFrame) -> Figure | None:
+    """Kaggle's public and private score of every upload against its out-of-fold RMSE; None where none is scored."""
+    numbers = sent.dropna(subset=["public", "private"], how="all")
+    if numbers.empty:
+        return None
+    numbers = numbers[["ensemble", "at", "ref", "rmse", "public", "private"]].astype({"rmse": float})
+
+    def on(axes: "Axes") -> None:
+        for key, colour in (("public", SECOND), ("private", ACCENT)):
+            axes.plot(numbers["rmse"], numbers[key].astype(float), "o", markersize=6, color=colour, label=key)
+        axes.margins(0.15)
+        low, high = axes.dataLim.intervalx.min(), axes.dataLim.intervalx.max()
+        low, high = min(low, axes.dataLim.intervaly.min()), max(high, axes.dataLim.intervaly.max())
+        margin = 0.1 * (high - low) or 0.002
+        ends = (low - margin, high + margin)
+        axes.plot(ends, ends, color=MUTED, linewidth=0.9, linestyle=(0, (3, 3)), zorder=0)
+        axes.set(xlim=ends, ylim=ends, xlabel="out-of-fold RMSE", ylabel="Kaggle's score")
+        for name, x, y in zip(numbers["ensemble"], numbers["rmse"], numbers["private"], strict=True):
+            axes.annotate(name, (x, y), xytext=(7, 0), textcoords="offset points", va="center", fontsize=8)
+        legend(axes, 2)
+
+    alt = "Kaggle's public and private score against the out-of-fold RMSE, a pair of dots for each submission."
+    return draw("kaggle", alt, numbers, on, size=(4.3, 3.2), title="Out of fold against Kaggle")
 
 
 def _name_points(axes: "Axes", x: np.ndarray, y: np.ndarray, names: list[str]) -> None:
