@@ -76,7 +76,7 @@ class Classifier:
         predictor = self._predictor(member)
         total, squares, features = 0.0, 0.0, None
         for weights in member.folds:
-            predictor.load(weights)
+            predictor.load(weights, keep=True)
             if predictor.only_head:
                 features = predictor.features(images) if features is None else features
                 mean = predictor.of_features(features)

@@ -32,11 +32,17 @@ class Predictor:
         self.views = views.named(run.views)
         self.network = network.build(run, stored=stored, size=size, seed=0, trained_as=precision)
         self.batch_size = BATCH
+        self._kept: dict[Path, list[np.ndarray]] = {}  # what the weights of a fold make of the network for prediction
 
-    def load(self, weights: Path) -> None:
-        """Put the weights of a fold into the network."""
+    def load(self, weights: Path, *, keep: bool = False) -> None:
+        """Put the weights of a fold into the network; with `keep` they stay in memory for the next time."""
+        if weights in self._kept:
+            self.fast.model.set_weights(self._kept[weights])
+            return
         self.network.model.load_weights(weights)
         self.fast = self.network.for_prediction()
+        if keep:
+            self._kept[weights] = self.fast.model.get_weights()
 
     @property
     def only_head(self) -> bool:

@@ -17,7 +17,7 @@ from pipeline.config import Crop
 from pipeline.errors import DamagedImage
 from pipeline.records import Artifact, atomic
 
-BLOCK = 256  # galaxies whose crops are held at once
+BLOCK = 1 << 26  # bytes of the crops that are held at once, and as many again that are being read
 FETCHING = 16  # addresses that are asked at once
 
 
@@ -64,7 +64,8 @@ class Worker:
 
     def _blocks(self, galaxies: pd.DataFrame) -> Iterator[tuple[dict[Crop, np.ndarray], list[str]]]:
         """Crops and reasons, block after block; the next is read while this one is looked at."""
-        blocks = [galaxies.iloc[i : i + BLOCK] for i in range(0, len(galaxies), BLOCK)]
+        rows = max(1, BLOCK // sum(3 * crop.size**2 for crop in self.classifier.crops))
+        blocks = [galaxies.iloc[i : i + rows] for i in range(0, len(galaxies), rows)]
         following = self._next.submit(self._read, blocks[0])
         for block in [*blocks[1:], None]:
             ready = following.result()
