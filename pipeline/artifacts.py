@@ -87,6 +87,12 @@ class Store:
         folder = self.root / "runs" / run
         return Artifact(folder / "insight.json", (folder / "insight.npz",))
 
+    def search(self, run: str) -> Artifact:
+        """trials.csv, best.toml and compared.csv: what the search for better settings of a run has found."""
+        folder = self.root / "search" / run
+        names = ("trials.csv", "best.toml", "compared.csv")
+        return Artifact(folder / "search.json", tuple(folder / name for name in names))
+
     def baseline(self, name: str) -> Artifact:
         """oof.parquet of one baseline."""
         folder = self.root / "baselines" / name
@@ -129,6 +135,14 @@ class Store:
         """Memory-mapped uint8 (n, size, size, 3) and the GalaxyIDs (n,) of its rows, ascending."""
         images, ids = self._must(self.crops(crop, split), "crops").files
         return np.load(images, mmap_mode="r"), np.load(ids)
+
+    def load_training(self, crop: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """(images uint8 (n, s, s, 3), labels float32 (n, 37), fold (n,)); the fold is -1 for images set aside."""
+        images, ids = self.load_crops(crop, "train")
+        labels = same_galaxies(self.load_labels(), ids, f"crops/{crop}/train").to_numpy()
+        fold = self.load_folds().loc[ids].to_numpy()
+        aside = (self.crops(crop, "train").record() or {}).get("set_aside", [])
+        return images, labels, np.where(np.isin(ids, aside), -1, fold)
 
     def load_weights_list(self) -> dict[str, dict[str, Any]]:
         """backbone -> {path, bytes, sha256} of the weights files that the user gave; empty if none."""

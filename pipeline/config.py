@@ -9,10 +9,12 @@ from operator import attrgetter
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, field_validator, model_validator
+from pydantic import Field, PrivateAttr, ValidationError, field_validator, model_validator
 
 from pipeline.backbones import BACKBONES
 from pipeline.errors import UserError
+from pipeline.space import Search, Setting
+from pipeline.strict import Strict, sentence
 
 PLANS = Path(__file__).parent / "plans"
 VIEW_SETS = ("single", "flips4", "dihedral8", "rotations16", "dihedral8-zoom3")
@@ -23,12 +25,6 @@ POLICIES = ("none", "rand-augment", "cutout", "color-jitter")
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 Rate = Annotated[float, Field(gt=0, le=1)]
-
-
-class Strict(BaseModel):
-    """Frozen, and an unknown key is an error."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class Sky(Strict):
@@ -133,6 +129,7 @@ class Plan(Strict):
     ensembles: tuple[Ensemble, ...] = Field(min_length=1)
     baselines: tuple[Literal[BASELINES], ...] = BASELINES
     baseline_crop: Name | None = None  # the crop that hand-made features are measured on; None: the first
+    search: Search | None = None  # where better settings of a run are looked for
     _left_out: dict[str, str] = PrivateAttr(default_factory=dict)
 
     @field_validator("runs", "ensembles")
@@ -224,6 +221,15 @@ def plan_path(name: str) -> Path:
 
 def load_plan(name: str) -> Plan:
     """Read a plan: a name under pipeline/plans/ or a path to a TOML file. UserError says what is wrong where."""
+    path, raw = plan_path(name), _raw(name)
+    try:
+        return Plan.model_validate(raw)
+    except ValidationError as error:
+        raise UserError(f"{_short(path)}: {sentence(error, _keys)}") from None
+
+
+def _raw(name: str) -> dict[str, Any]:
+    """A plan as it stands in its file, its [defaults] put into every run, over the plan that it `extends`."""
     path = plan_path(name)
     if not path.is_file():
         shipped = ", ".join(sorted(p.stem for p in PLANS.glob("*.toml")))
@@ -235,14 +241,24 @@ def load_plan(name: str) -> Plan:
     defaults = raw.pop("defaults", {})
     if not isinstance(defaults, dict):
         raise UserError(f"{_short(path)}: defaults: {defaults!r}: expected a table of keys that hold for every run")
-    runs = raw.get("runs")
-    if isinstance(runs, list):
+    if isinstance(runs := raw.get("runs"), list):
         raw["runs"] = [_with_defaults(run, defaults) for run in runs]
     raw.setdefault("name", path.stem)
-    try:
-        return Plan.model_validate(raw)
-    except ValidationError as error:
-        raise UserError(f"{_short(path)}: {_sentence(error)}") from None
+    if (base := raw.pop("extends", None)) is None:
+        return raw
+    if not isinstance(base, str) or plan_path(base).resolve() == path.resolve():
+        raise UserError(f"{_short(path)}: extends: {base!r}: expected the name or path of another plan")
+    return _extended(_raw(base), raw)
+
+
+def _extended(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    """A plan with changes: runs of the same name are merged key by key, all else takes the other's place."""
+    runs, changed = base.get("runs"), changes.get("runs")
+    if not (isinstance(runs, list) and isinstance(changed, list)):
+        return {**base, **changes}
+    by_name = {run["name"]: run for run in changed if isinstance(run, dict) and isinstance(run.get("name"), str)}
+    merged = [_with_defaults(by_name.pop(run["name"], {}), run) for run in runs if isinstance(run, dict)]
+    return {**base, **changes, "runs": [*merged, *by_name.values()]}
 
 
 def _with_defaults(run: Any, defaults: dict[str, Any]) -> Any:
@@ -260,33 +276,14 @@ def _short(path: Path) -> Path:
     return path.relative_to(PLANS.parent) if path.is_relative_to(PLANS.parent) else path
 
 
-def _sentence(error: ValidationError) -> str:
-    """The first problem as 'where: what was received is not what was expected'."""
-    problem = error.errors()[0]
-    place = [part for part in problem["loc"] if part != "[key]"]  # how pydantic marks the name of a table
-    where = "".join(f"[{p}]" if isinstance(p, int) else f".{p}" for p in place).lstrip(".")
-    more = f" (and {len(error.errors()) - 1} more)" if len(error.errors()) > 1 else ""
-    value = problem["input"]
-    if problem["type"] == "literal_error":
-        allowed = problem["ctx"]["expected"].replace("'", "").replace(" or ", ", ")
-        return f"{where}: {value!r} is not one of {allowed}{more}"
-    if problem["type"] == "extra_forbidden":
-        return f"{where}: unknown key; allowed here: {', '.join(_keys(problem['loc'][:-1]))}{more}"
-    if problem["type"] == "missing":
-        return f"{where}: missing{more}"
-    text = problem["msg"].removeprefix("Value error, ")
-    if text.startswith("@"):  # names its own place
-        return text[1:] + more
-    shown = f"{value!r}: " if not isinstance(value, (dict, list, BaseModel)) else ""
-    return f"{where}: {shown}{text[:1].lower()}{text[1:]}{more}".lstrip(": ")
-
-
 def _keys(location: tuple[int | str, ...]) -> list[str]:
     """The keys that a table of the plan may have."""
-    tables = {"sky": Sky, "crops": Crop, "ensembles": Ensemble, "runs": Run}
+    tables = {"sky": Sky, "crops": Crop, "ensembles": Ensemble, "runs": Run, "search": Search}
     inner = {"head_phase": HeadPhase, "fine_tune": FineTune, "augment": Augment}
     names = [part for part in location if isinstance(part, str)]
     model = Plan if not names else tables[names[0]]
     if names[:1] == ["runs"] and len(names) > 1:
         model = inner[names[1]]
+    if names[:2] == ["search", "space"]:
+        model = Setting
     return sorted(model.model_fields)

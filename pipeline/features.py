@@ -33,6 +33,12 @@ def frozen(built: "Network", unit: units.Unit, images: np.ndarray, *, fresh: boo
     return np.load(path)
 
 
+def kept(unit: units.Unit) -> np.ndarray | None:
+    """Features that were made before, float32 (n, d); None where there are none of this specification."""
+    usable = unit.state()[0] == "complete" and not unit.artifact.rot()
+    return np.load(unit.artifact.files[0]) if usable else None
+
+
 def _usable(unit: units.Unit, start: dict) -> bool:
     """Whether they are there, whole and of these first weights ("imagenet" in the plan may have become "random")."""
     whole = unit.state()[0] == "complete" and not unit.artifact.rot()

@@ -23,7 +23,7 @@ import numpy as np
 from tqdm import tqdm
 
 from pipeline import cli, engines, features, units
-from pipeline.artifacts import Store, same_galaxies
+from pipeline.artifacts import Store
 from pipeline.config import Plan, Run, plan_path
 from pipeline.errors import TrainingFailed, UserError
 from pipeline.records import atomic, save_json
@@ -33,15 +33,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 SMALLEST = 4  # images in a batch, below which a network is too large for the memory
-
-
-def galaxies(store: Store, crop: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """(images uint8 (n, s, s, 3), labels float32 (n, 37), fold (n,)); the fold is -1 for images set aside."""
-    images, ids = store.load_crops(crop, "train")
-    labels = same_galaxies(store.load_labels(), ids, f"crops/{crop}/train").to_numpy()
-    fold = store.load_folds().loc[ids].to_numpy()
-    aside = (store.crops(crop, "train").record() or {}).get("set_aside", [])
-    return images, labels, np.where(np.isin(ids, aside), -1, fold)
 
 
 def make_trainer(
@@ -87,7 +78,7 @@ def train_run(todo: list[units.Unit], plan: Plan, store: Store, *, fresh: bool) 
     from pipeline.nn import runtime
 
     run = plan.run(todo[0].run)
-    images, labels, fold_of = galaxies(store, run.crop)
+    images, labels, fold_of = store.load_training(run.crop)
     data = np.asarray(images), labels, fold_of  # in memory: batches are gathered from all over the array
     trainer = lru_cache(maxsize=1)(lambda size: make_trainer(todo, size, plan, store, data, fresh=fresh))
     failed, batch_size = {}, run.batch_size

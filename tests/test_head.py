@@ -80,7 +80,7 @@ def test_without_features_the_first_answer_is_the_mean(kind):
 @pytest.mark.parametrize("kind", ["sigmoid", "tree"])
 def test_the_first_answers_are_the_ridge_solution(kind):
     head = head_of(kind)
-    penalty = start_at_ridge(head, FEATURES, LABELS)
+    *_, penalty = start_at_ridge(head, FEATURES, LABELS)
     standard = (FEATURES - FEATURES.mean(0)) / FEATURES.std(0)
     if kind == "tree":
         logits = np.log(np.maximum(tree.condition(LABELS), HALF_A_VOTE))
@@ -105,7 +105,7 @@ def test_ridge_is_a_better_start_than_the_mean(kind):
 
 def test_with_a_hidden_layer_the_biases_are_set_and_features_standardised():
     head = head_of("sigmoid", hidden=8)
-    assert np.isnan(start_at_ridge(head, FEATURES, LABELS))
+    assert start_at_ridge(head, FEATURES, LABELS) is None
     head.get_layer("answers").kernel.assign(np.zeros((8, 37)))
     np.testing.assert_allclose(answers(head)[0], LABELS.mean(axis=0), atol=0.01)
     np.testing.assert_allclose(head.get_layer("standardise").mean, FEATURES.mean(axis=0), rtol=1e-5)

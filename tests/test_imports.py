@@ -15,7 +15,7 @@ MODULES = {
 }
 STAGES = {f"pipeline.{stage}" for stage in (*units.STAGES, "status")}
 NETWORKS = {"keras", "keras_cv", "tensorflow", "jax", "torch"}
-USERS_OF_NETWORKS = ("train", "features", "predictor", "insight", "estimate", "export", "reading")
+USERS_OF_NETWORKS = ("train", "features", "predictor", "insight", "estimate", "export", "reading", "trials")
 EXPORT = {"tf2onnx", "onnxruntime"}
 STDLIB = set(sys.stdlib_module_names)
 LONGEST = 300  # lines
@@ -87,7 +87,7 @@ def test_core_imports_numpy_and_scipy_only(name):
 
 def test_config_imports_pydantic_only():
     assert outside(every("pipeline.config")) == {"pydantic"}
-    assert own(every("pipeline.config")) <= {"pipeline.backbones", "pipeline.errors"}
+    assert own(every("pipeline.config")) <= {f"pipeline.{name}" for name in ("backbones", "errors", "space", "strict")}
 
 
 @pytest.mark.parametrize("name", ["pipeline.backbones", "pipeline.errors"])
@@ -137,15 +137,7 @@ def test_no_other_module_imports_a_stage(name):
 def test_networks_are_imported_by_training_prediction_and_their_estimate_only(name):
     assert not outside(every(name)) & NETWORKS
     networks = {imported for imported in own(every(name)) if imported.startswith("pipeline.nn")}
-    assert not networks or name.split(".")[1] in (
-        "train",
-        "features",
-        "predictor",
-        "insight",
-        "estimate",
-        "export",
-        "reading",
-    )
+    assert not networks or name.split(".")[1] in USERS_OF_NETWORKS
     assert not {imported for imported in own(IMPORTS[name].top) if imported.startswith("pipeline.nn")}
 
 

@@ -19,7 +19,7 @@ from pipeline.core import views
 from pipeline.core.metrics import rmse
 from pipeline.nn import data, loss, runtime
 from pipeline.nn.callbacks import Best, Checkpoint, Epoch, averaged, averages, is_over, plain, score_of
-from pipeline.nn.head import start_at_mean, start_at_ridge
+from pipeline.nn.head import Ridge, start_at_mean, start_at_ridge
 from pipeline.nn.history import History
 from pipeline.nn.network import Network
 from pipeline.nn.predict import predict_head, predict_views
@@ -39,6 +39,7 @@ class Trainer:
         features (n, d): the frozen backbone's, the mean over the run's views; None where no first phase is asked.
         """
         self.network, self.run, self.seed = network, run, seed
+        self.ridges: dict[int, Ridge] = {}  # fold -> where its head starts; the same for all runs of these features
         self.images, self.labels, self.features = images, labels, features
         self.model = keras.Model(network.model.inputs, network.model.outputs)  # compiled; network.model stays bare
         self._first = network.model.get_weights()
@@ -75,8 +76,10 @@ class Trainer:
         head, phase, batch_size = self.network.head, self.run.head_phase, max(self.run.batch_size, 64)
         steps = data.steps(len(train), batch_size)
         self.prepare("head", head, phase.learning_rate, steps * phase.epochs, warmup=0.0, ema=0.0)
-        penalty = start_at_ridge(head, self.features[train], self.labels[train])
-        log.info("train      %s fold %d: head starts at ridge, penalty %.3g", self.run.name, fold, penalty)
+        ridge = start_at_ridge(head, self.features[train], self.labels[train], self.ridges.get(fold))
+        if ridge and fold not in self.ridges:
+            self.ridges[fold] = ridge
+            log.info("train      %s fold %d: head starts at ridge, penalty %.3g", self.run.name, fold, ridge[2])
 
         def score(epoch: int) -> float:
             return rmse(self.labels[valid], predict_head(head, self.features[valid]))

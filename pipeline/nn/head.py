@@ -62,22 +62,30 @@ def start_at_mean(head: keras.Model, mean: np.ndarray) -> None:
     head.get_layer("answers").bias.assign(_logits(head, mean[None])[0])
 
 
-def start_at_ridge(head: keras.Model, features: np.ndarray, labels: np.ndarray) -> float:
-    """Start the head at the ridge regression of the labels' logits on the standardised features; returns the penalty.
+Ridge = tuple[np.ndarray, np.ndarray, float]  # kernel (d, 37), bias (37,), penalty
+
+
+def start_at_ridge(
+    head: keras.Model, features: np.ndarray, labels: np.ndarray, known: Ridge | None = None
+) -> Ridge | None:
+    """Start the head at the ridge regression of the labels' logits on the standardised features, and return it.
 
     features (n, d), labels (n, 37). A convex problem needs no gradient steps to get near its solution: they only
     refine it, and fine-tuning then starts from a head that fits (Kumar et al. 2022, arXiv:2202.10054). The penalty
-    is chosen by efficient leave-one-out. With a hidden layer only features are standardised and biases set.
+    is chosen by efficient leave-one-out. `known` is what an earlier call returned for the same features and labels.
+    With a hidden layer only features are standardised and biases set, and None is returned.
     """
     standardise, answers = head.get_layer("standardise"), head.get_layer("answers")
     standardise.set(features)
     if answers.kernel.shape[0] != features.shape[1]:
         start_at_mean(head, labels.mean(axis=0))
-        return float("nan")
-    ridge = RidgeCV(np.logspace(0, 6, 13)).fit(standardise.of(features), _logits(head, labels))
-    answers.kernel.assign(ridge.coef_.T)
-    answers.bias.assign(ridge.intercept_)
-    return float(ridge.alpha_)
+        return None
+    if known is None:
+        ridge = RidgeCV(np.logspace(0, 6, 13)).fit(standardise.of(features), _logits(head, labels))
+        known = ridge.coef_.T, ridge.intercept_, float(ridge.alpha_)
+    answers.kernel.assign(known[0])
+    answers.bias.assign(known[1])
+    return known
 
 
 def _logits(head: keras.Model, fractions: np.ndarray) -> np.ndarray:

@@ -33,10 +33,10 @@ class Network(NamedTuple):
     """The model and its two halves, which share its weights."""
 
     model: keras.Model  # {"image": uint8 (n, s, s, 3), "view": (n, 2, 3)} -> vote fractions (n, 37)
-    features: keras.Model  # the same inputs -> pooled features (n, d)
+    features: keras.Model | None  # the same inputs -> pooled features (n, d); None where there is only a head
     head: keras.Model  # pooled features -> vote fractions
-    backbone: keras.Model
-    twin: Folded
+    backbone: keras.Model | None
+    twin: Folded | None
     facts: dict[str, Any]  # where the weights came from, parameters, precision and its reason
 
     def for_prediction(self) -> Folded:
@@ -109,6 +109,15 @@ def build(
     if not trained_as:
         log.info("train      %s: %s weights, %s: %s", run.name, origin["source"], policy, reason)
     return Network(model, features, head, backbone, _folded(backbone, head, run, stored, size), facts)
+
+
+def only_head(run: Run, n_features: int, seed: int) -> Network:
+    """A head without its backbone, to be trained on kept features: model and head of (n, n_features) -> (n, 37)."""
+    keras.backend.clear_session()
+    keras.utils.set_random_seed(seed)
+    head = build_head(run, n_features)
+    inputs = keras.Input((n_features,), name="features")
+    return Network(keras.Model(inputs, head(inputs)), None, head, None, None, {})
 
 
 def _folded(backbone: keras.Model, head: keras.Model, run: Run, stored: int, size: int) -> Folded:

@@ -1,0 +1,166 @@
+"""Look for better settings of one run, out of fold, and say how sure it is that they are better.
+
+reads   crops/<crop>/train.npy, inputs/labels.parquet, the plan's [search]; runs/<run>/features.npy where it is there
+writes  search/<run>/journal.log (every trial), trials.csv, best.toml (a plan), compared.csv, search.json
+
+Trials are drawn by Optuna's tree-structured Parzen estimator (Bergstra et al. 2011), the run as it stands being the
+first; each is scored fold by fold, and stopped where it is unpromising. The folds are the search's own, dealt by
+another seed than the plan's, so that no score of the leaderboard was chosen by. At the end the best and the run as it
+stands are trained anew on fresh folds: their difference there is what counts, and what the best scored better while it
+was being chosen is reported as optimism. Killed, it goes on; several processes share the trials.
+
+    python -m pipeline.search --plan P --run R --trials N [--hours H] [--workers N] [--engine local|ray] [--force]
+"""
+
+import json
+import logging
+from argparse import ArgumentParser
+from functools import partial
+
+import numpy as np
+import pandas as pd
+from tqdm import tqdm
+
+from pipeline import cli, engines, space
+from pipeline.config import PLANS, Run, plan_path
+from pipeline.core import stats
+from pipeline.errors import UserError
+from pipeline.records import atomic
+from pipeline.study import APART, Trials, importance, run_of, table
+from pipeline.units import Unit
+
+log = logging.getLogger(__name__)
+
+
+class OneTrial:
+    """A worker that makes one trial at a time."""
+
+    def __init__(self, flags: list[str]):
+        self.trials = Trials(cli.parse(arguments(), flags, select=("run",)))
+
+    def __call__(self, number: int) -> bool:
+        """Whether there was one to make."""
+        return self.trials.one()
+
+
+def make_trials(trials: Trials, options, flags: list[str]) -> None:
+    """All trials that are missing, here or by workers, with a bar of what is done."""
+    begun = len(trials.done())
+    with tqdm(total=trials.wanted, initial=begun, desc=f"search {trials.run.name}", unit="trial") as bar:
+        if engines.is_here(options):
+            while trials.one():
+                _tell(trials, bar)
+            return
+        tasks = range(max(0, trials.wanted - begun))
+        for _ in engines.each(partial(OneTrial, flags), tasks, engine=options.engine, workers=options.workers,
+                              gpus=trials.plan.gpus):  # fmt: skip
+            _tell(trials, bar)
+
+
+def _tell(trials: Trials, bar: tqdm) -> None:
+    bar.n = len(trials.done())
+    scores = [trial.value for trial in trials.scored()]
+    bar.set_postfix_str(f"best {min(scores):.4f}" if scores else "", refresh=True)
+
+
+def compare(trials: Trials, best: Run, shape: dict) -> tuple[pd.DataFrame, dict]:
+    """(RMSE of the best and of the run as it stands on each of the fresh folds, what that says)."""
+    rows, errors = [], {"best": 0.0, "before": 0.0}
+    seeds = [trials.plan.seed + 2 * APART + i for i in range(trials.search.repeats)]
+    for seed in tqdm(seeds, desc="fresh folds", unit="seed", leave=False):
+        for name, run in (("best", best), ("before", trials.run)):
+            squared = trials.judge.errors(run, seed)
+            errors[name] = errors[name] + squared / len(seeds)
+            rows.append({"seed": seed, "run": name, "rmse": float(np.sqrt(squared.mean()))})
+    difference, low, high = stats.paired_difference(errors["best"], errors["before"])
+    frame = pd.DataFrame(rows)
+    fresh = frame.groupby("run")["rmse"].mean()
+    found = {"fresh_best": float(fresh["best"]), "fresh_before": float(fresh["before"]), "difference": difference}
+    found |= {"low": low, "high": high, "verdict": stats.verdict(low, high)}
+    gain, real = shape["before"] - shape["best"], found["fresh_before"] - found["fresh_best"]
+    return frame, found | shape | {"optimism": gain - real if np.isfinite(gain) else None}
+
+
+def best_plan(trials: Trials, plan: str, settings: dict, found: dict) -> str:
+    """A plan that extends this one by the settings found, with the evidence as comments."""
+    base = plan if plan_path(plan).parent == PLANS else str(plan_path(plan).resolve())
+    lines = [
+        f"# {trials.plan.name} with what {found['trials']} trials found for its run {trials.run.name}.",
+        f"# On {trials.search.repeats} x {trials.plan.folds} fresh folds: RMSE {found['fresh_best']:.5f}, before "
+        f"{found['fresh_before']:.5f}; {found['difference']:+.5f} ({found['low']:+.5f} to {found['high']:+.5f}): "
+        f"{found['verdict']}.",
+        f"extends = {json.dumps(base)}",
+        f"name = {json.dumps(f'{trials.plan.name}-{trials.run.name}-best'[:64])}",
+        "",
+        "[[runs]]",
+        f"name = {json.dumps(trials.run.name)}",
+    ]
+    kept = {key: value for key, value in settings.items() if value != space.setting(trials.run, key)}
+    return "\n".join([*lines, *(f"{key} = {json.dumps(value)}" for key, value in kept.items())]) + "\n"
+
+
+def finish(trials: Trials, options, unit: Unit) -> dict:
+    """Compare, and write what was found."""
+    frame = table(trials)
+    complete = frame.dropna(subset=["rmse"])
+    if complete.empty:
+        raise UserError(f"none of {len(frame)} trials reached a score: widen [search.space], or lower learning rates")
+    row = complete.loc[complete["rmse"].idxmin()]
+    settings = next(trial.params for trial in trials.scored() if trial.number == row["number"])
+    unchanged = np.all([complete[key] == space.setting(trials.run, key) for key in settings], axis=0)
+    shape = {"trials": len(frame), "best": float(row["rmse"]), "before": float(complete["rmse"][unchanged].min())}
+    compared, found = compare(trials, space.changed(trials.run, settings), shape)
+    found["before"] = found["before"] if np.isfinite(found["before"]) else None  # it lies outside the space
+    unit.artifact.begin()
+    texts = (frame.to_csv(index=False), best_plan(trials, options.plan, settings, found), compared.to_csv(index=False))
+    for path, text in zip(unit.artifact.files, texts, strict=True):
+        with atomic(path) as temporary:
+            temporary.write_text(text, encoding="utf-8")
+    unit.finish(**found, settings=settings, importance=importance(trials), seconds=float(frame["seconds"].sum()))
+    return found
+
+
+def arguments() -> ArgumentParser:
+    """The flags of the search."""
+    made = cli.parser(__doc__)
+    made.add_argument("--trials", type=int, required=True, help="how many in all, those made before included")
+    made.add_argument("--hours", type=float, help="begin no trial after that")
+    engines.add_flags(made, "processes, each of which makes one trial at a time")
+    return made
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Command line of the search."""
+    request = cli.parse(arguments(), argv, select=("run",))
+    options = request.options
+    if options.trials < 1:
+        raise UserError(f"--trials {options.trials}: expected a number above 0")
+    run = run_of(request.plan, options.run)
+    space.check(request.plan, run)
+    store = request.store
+    sources = {"inputs": store.inputs(), "crops": store.crops(run.crop, "train")}
+    spec = {"run": run.model_dump(mode="json"), "search": request.plan.search.model_dump(mode="json")}
+    unit = Unit("search", f"search/{run.name}", store.search(run.name), spec | {"trials": options.trials}, sources)
+    if options.force:
+        store.search(run.name).record_path.with_name("journal.log").unlink(missing_ok=True)
+    if unit.state()[0] != "complete" or options.force:
+        for name, source in sources.items():
+            if source.record() is None:
+                raise UserError(f"the search waits for {name}: `./run.sh {options.plan}` makes what is missing")
+        trials = Trials(request)
+        trials.begin()
+        flags = ["--plan", str(plan_path(options.plan).resolve()), "--output", str(options.output.resolve())]
+        flags += ["--run", run.name, "--trials", str(options.trials)]
+        make_trials(trials, options, flags + ([f"--hours={options.hours}"] if options.hours else []))
+        finish(trials, options, unit)
+    found = unit.artifact.record()
+    log.info(
+        "search     %s: %.5f on fresh folds, %.5f as it stood: %+.5f (%+.5f to %+.5f), %s; optimism %s",
+        run.name, found["fresh_best"], found["fresh_before"], found["difference"], found["low"], found["high"],
+        found["verdict"], "unknown" if found["optimism"] is None else f"{found['optimism']:.5f}",
+    )  # fmt: skip
+    print(f"best plan  {unit.artifact.files[1]}")
+
+
+if __name__ == "__main__":
+    cli.start(main)

@@ -1,0 +1,101 @@
+"""Where better settings of a run are looked for: the [search] table of a plan, and a run with some settings changed."""
+
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import Field, ValidationError, field_validator, model_validator
+
+from pipeline.errors import UserError
+from pipeline.strict import Strict, sentence
+
+if TYPE_CHECKING:
+    from pipeline.config import Plan, Run
+
+TABLES = {
+    "head_phase": ("epochs", "learning_rate"),
+    "fine_tune": ("epochs", "learning_rate", "from_layer", "batch_norm", "warmup", "ema"),
+    "augment": ("rotation", "zoom", "shift", "flip", "policy"),
+}
+SETTINGS = (  # of a run that may be searched
+    *("crop", "input_size", "pooling", "head", "hidden", "dropout", "loss", "weight_decay", "batch_size"),
+    *(f"{table}.{key}" for table, keys in TABLES.items() for key in keys),
+)
+
+
+class Setting(Strict):
+    """The values that one setting may take: a range, or choices."""
+
+    low: int | float | None = None
+    high: int | float | None = None
+    log: bool = False  # as likely between 0.001 and 0.01 as between 0.01 and 0.1
+    choices: tuple[bool | int | float | str, ...] = ()
+
+    @model_validator(mode="after")
+    def _is_one(self) -> "Setting":
+        ranged = self.low is not None and self.high is not None
+        if ranged == bool(self.choices) or (self.low is None) != (self.high is None):
+            raise ValueError("expected low and high, or choices")
+        if ranged and not self.low < self.high:
+            raise ValueError(f"low is {self.low}, high is {self.high}: expected low to be below high")
+        if self.log and not (ranged and self.low > 0):
+            raise ValueError(f"log needs low to be above 0; it is {self.low}")
+        if len(set(self.choices)) < len(self.choices) or len(self.choices) == 1:
+            raise ValueError("expected two choices or more, each once")
+        return self
+
+    def ends(self) -> tuple[Any, ...]:
+        """The values that its run must be able to have."""
+        return self.choices or (self.low, self.high)
+
+    def holds(self, value: Any) -> bool:
+        """Whether a value is one of those."""
+        return value in self.choices if self.choices else self.low <= value <= self.high
+
+
+class Search(Strict):
+    """What to try, and how."""
+
+    space: dict[str, Setting] = Field(min_length=1)
+    pruner: Literal["median", "hyperband", "none"] = "median"  # how unpromising trials are stopped after a fold
+    repeats: int = Field(3, ge=1)  # fresh folds on which the best is compared with the run as it stands
+
+    @field_validator("space")
+    @classmethod
+    def _known(cls, value: dict[str, Setting]) -> dict[str, Setting]:
+        if unknown := [key for key in value if key not in SETTINGS]:
+            raise ValueError(f"{unknown[0]!r} cannot be searched; these can: {', '.join(SETTINGS)}")
+        return value
+
+
+def setting(run: "Run", key: str) -> Any:
+    """The value that a setting has: setting(run, "head_phase.epochs")."""
+    for part in key.split("."):
+        run = getattr(run, part)
+    return run
+
+
+def changed(run: "Run", settings: dict[str, Any]) -> "Run":
+    """The run with other settings; ValidationError where they are impossible."""
+    raw = run.model_dump()
+    for key, value in settings.items():
+        table, _, inner = key.rpartition(".")
+        (raw[table] if table else raw)[inner] = value
+    return type(run).model_validate(raw)
+
+
+def check(plan: "Plan", run: "Run") -> Search:
+    """The plan's [search], all of whose values this run can have; UserError where one is impossible."""
+    if plan.search is None:
+        raise UserError(
+            f"plan {plan.name} has no table [search.space]: name there what to try, such as "
+            f'"head_phase.learning_rate" = {{ low = 1e-5, high = 1e-2, log = true }}'
+        )
+    for key, tried in plan.search.space.items():
+        for value in tried.ends():
+            try:
+                other = changed(run, {key: value})
+                others = tuple(other if item.name == run.name else item for item in plan.runs)
+                type(plan).model_validate(plan.model_dump() | {"runs": [item.model_dump() for item in others]})
+            except ValidationError as error:
+                told = sentence(error, lambda location: [])
+                raise UserError(f"search.space.{key}: {value!r} is impossible for run {run.name}: {told}") from None
+    return plan.search
