@@ -13,6 +13,7 @@
 #   ./run.sh STAGE --plan PLAN [--run NAME] [--fold K] [--force]
 #                          one stage: inputs, folds, crops, baselines, train, predict, insight, ensemble, submit, report
 #   ./run.sh submit --plan PLAN --upload [-m MESSAGE]      send the best ensemble's submission to Kaggle
+#   ./run.sh search --plan PLAN --run NAME --trials N [--hours H]      look for better settings of one run
 #   ./run.sh classify CATALOGUE --ensemble OUTPUT/PLAN/ensembles/final --to TABLE [--images DIR|ZIP|TAR|URL]
 #                          what the ensemble says of galaxies that nobody has voted on
 #   ./run.sh export --ensemble … --to DIR      the ensemble as ONNX or SavedModel, for other programs
@@ -151,13 +152,13 @@ run_stage() { # run_stage MODULE [FLAG ...]: a signal to this script ends the st
 }
 
 case "${1:-}" in
-  -h | --help) sed -n '2,20s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" ;;
+  -h | --help) sed -n '2,21s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" ;;
   test) shift; run_tests "$@" ;;
   status) shift; run_module pipeline.status --plan "${@:-demo}" ;;
   plan) shift; run_module pipeline.estimate --plan "${@:-demo}" ;;
   bench) shift; run_module tests.benchmarks "$@" ;;
   classify) shift; with_ray "$@" && run_extra pipeline.classify "$@"; run_module pipeline.classify "$@" ;;
-  export | serve) command="$1"; shift; run_extra "pipeline.$command" "$@" ;;
+  export | serve | search) command="$1"; shift; run_extra "pipeline.$command" "$@" ;;
   train) shift; with_ray "$@" && run_extra pipeline.train "$@"; run_module pipeline.train "$@" ;;
   submit) shift; with_upload "$@" && run_extra pipeline.submit "$@"; run_module pipeline.submit "$@" ;;
   inputs | folds | crops | baselines | predict | insight | ensemble | report)

@@ -107,5 +107,10 @@ def survey(tmp_path_factory):
         stage.main(flags)
     store = Store(folder / "output" / "survey")
     return SimpleNamespace(
-        flags=flags, store=store, ensemble=store.ensemble("final").files[0].parent, images=images, test_ids=test_ids
+        flags=flags,
+        raw=raw,
+        store=store,
+        ensemble=store.ensemble("final").files[0].parent,
+        images=images,
+        test_ids=test_ids,
     )

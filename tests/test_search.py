@@ -1,0 +1,192 @@
+"""The search for better settings: strict spaces, trials that survive kills, folds that no leaderboard uses."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+pytest.importorskip("optuna", reason="Optuna is an extra")
+
+from pipeline import search, space, study
+from pipeline.artifacts import Store
+from pipeline.config import load_plan
+from pipeline.errors import UserError
+from pipeline.trials import Judge
+
+PLAN = """
+seed = 3
+folds = 2
+baselines = ["mean"]
+[crops.half]
+region = 256
+size = 64
+[[runs]]
+name = "head"
+backbone = "mobilenetv2"
+crop = "half"
+on_missing_weights = "random"
+batch_size = 16
+views = "single"
+head_phase = {{ epochs = 2 }}
+[[ensembles]]
+name = "final"
+runs = ["head"]
+[search]
+pruner = "none"
+repeats = 1
+[search.space]
+{space}
+"""
+SPACE = """
+dropout = { low = 0.0, high = 0.5 }
+"head_phase.learning_rate" = { low = 1e-4, high = 1e-2, log = true }
+"head_phase.epochs" = { low = 1, high = 3 }
+"""
+
+
+def written(folder: Path, text: str = SPACE) -> list[str]:
+    """A plan with this space, and the flags of its search."""
+    path = folder / "searched.toml"
+    path.write_text(PLAN.format(space=text))
+    return ["--plan", str(path), "--output", str(folder), "--run", "head"]
+
+
+WRONG = {
+    "a misspelt setting": ("drop_out = { low = 0, high = 0.5 }", "'drop_out' cannot be searched; these can: crop"),
+    "a misspelt key": ("dropout = { lo = 0, high = 0.5 }", "unknown key; allowed here: choices, high, log, low"),
+    "no range": ("dropout = { low = 0.1 }", "expected low and high, or choices"),
+    "an empty range": ("dropout = { low = 0.5, high = 0.5 }", "expected low to be below high"),
+    "log from 0": ("dropout = { low = 0, high = 0.5, log = true }", "log needs low to be above 0"),
+    "one choice": ("hidden = { choices = [3] }", "two choices or more"),
+    "both": ("hidden = { choices = [3, 4], low = 1, high = 2 }", "expected low and high, or choices"),
+    "nothing": ("", "should have at least 1 item"),
+}
+
+
+@pytest.mark.parametrize(("text", "told"), WRONG.values(), ids=WRONG)
+def test_a_space_that_is_none_is_told(tmp_path, text, told):
+    with pytest.raises(UserError, match=told):
+        load_plan(written(tmp_path, text)[1])
+
+
+IMPOSSIBLE = {
+    "beyond what a run may have": ("dropout = { low = 0.1, high = 1.5 }", "search.space.dropout: 1.5 is impossible"),
+    "a crop that is not there": ('crop = { choices = ["half", "whole"] }', "'whole' is impossible for run head"),
+    "nothing is trained": ('"head_phase.epochs" = { low = 0, high = 3 }', "0 is impossible.*trains nothing"),
+    "no such word": ('loss = { choices = ["mse", "mae"] }', "'mae' is not one of mse, bce, votes"),
+}
+
+
+@pytest.mark.parametrize(("text", "told"), IMPOSSIBLE.values(), ids=IMPOSSIBLE)
+def test_values_that_the_run_cannot_have_are_told_before_any_trial(tmp_path, text, told):
+    with pytest.raises(UserError, match=told):
+        search.main([*written(tmp_path, text), "--trials", "3"])
+    assert not (tmp_path / "searched").exists()
+
+
+def test_runs_and_plans_without_a_search(tmp_path):
+    flags = written(tmp_path)
+    with pytest.raises(UserError, match="--run tail: plan searched has the runs head"):
+        search.main([*flags[:-1], "tail", "--trials", "3"])
+    with pytest.raises(UserError, match="--trials 0"):
+        search.main([*flags, "--trials", "0"])
+    path = Path(flags[1])
+    path.write_text(path.read_text().partition("[search]")[0])
+    with pytest.raises(UserError, match=r"has no table \[search.space\]"):
+        search.main([*flags, "--trials", "3"])
+
+
+def test_a_search_waits_for_what_it_is_made_from(tmp_path):
+    with pytest.raises(UserError, match="waits for inputs"):
+        search.main([*written(tmp_path), "--trials", "1"])
+
+
+@pytest.fixture(scope="module")
+def searched(survey, tmp_path_factory):
+    """Flags of a search on a survey's galaxies, and its store, with 5 trials done."""
+    folder = tmp_path_factory.mktemp("searched")
+    flags = written(folder)
+    from pipeline import crops, folds, inputs
+
+    for stage, more in ((inputs, ["--input", str(survey.raw)]), (folds, []), (crops, [])):
+        stage.main([*flags[:4], *more])
+    search.main([*flags, "--trials", "5"])
+    return flags, Store(folder / "searched")
+
+
+def test_what_is_found_is_a_plan_with_its_evidence(searched):
+    flags, store = searched
+    trials, best, compared = store.search("head").files
+    record, frame = store.search("head").record(), pd.read_csv(trials)
+    assert len(frame) == record["trials"] == 5
+    assert frame.loc[0, "dropout"] == 0.2, "the run as it stands comes first"
+    assert record["before"] == frame.loc[0, "rmse"]
+    assert record["best"] == frame["rmse"].min()
+    plan, found = load_plan(flags[1]), load_plan(str(best))
+    assert found.name == "searched-head-best"
+    assert found.run("head") == space.changed(plan.run("head"), record["settings"])
+    assert found.model_copy(update={"name": plan.name, "runs": plan.runs}) == plan
+    assert f"{record['fresh_best']:.5f}" in best.read_text()
+    fresh = pd.read_csv(compared).groupby("run")["rmse"].mean()
+    assert fresh["best"] == pytest.approx(record["fresh_best"])
+    gain, real = record["before"] - record["best"], record["fresh_before"] - record["fresh_best"]
+    assert record["optimism"] == pytest.approx(gain - real)
+
+
+def test_nothing_is_done_twice_and_more_trials_go_on(searched, caplog):
+    flags, store = searched
+    at = store.search("head").record()["made"]["at"]
+    search.main([*flags, "--trials", "5"])
+    assert store.search("head").record()["made"]["at"] == at
+    search.main([*flags, "--trials", "6"])
+    assert len(pd.read_csv(store.search("head").files[0])) == 6
+
+
+def test_folds_of_the_search_are_not_those_of_the_leaderboard(searched):
+    flags, store = searched
+    judge, plan = Judge(load_plan(flags[1]), store), load_plan(flags[1])
+    run = plan.run("head")
+    ids = store.load_crops("half", "train")[1]
+    own = store.load_folds().loc[ids].to_numpy()
+    held_out = [rows for rows, _ in judge.folds(run, plan.seed + study.APART)]
+    assert sorted(np.concatenate(held_out)) == list(range(len(ids)))
+    assert all(len(np.unique(own[rows])) > 1 for rows in held_out)
+
+
+def test_the_same_seed_gives_the_same_errors(searched):
+    flags, store = searched
+    plan = load_plan(flags[1])
+    first, second = (Judge(plan, store).errors(plan.run("head"), 7) for _ in range(2))
+    np.testing.assert_array_equal(first, second)
+
+
+@pytest.mark.slow
+def test_killed_three_times_it_ends_with_as_many_trials(searched):
+    flags, store = searched
+    command = [sys.executable, "-m", "pipeline.search", *flags, "--trials", "12"]
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parent.parent)}
+    journal = store.root / "search" / "head" / "journal.log"
+    for _ in range(3):
+        before = journal.stat().st_size
+        process = subprocess.Popen(command, env=environment, start_new_session=True, stderr=subprocess.DEVNULL)
+        while process.poll() is None and journal.stat().st_size < before + 300:  # a trial is under way
+            time.sleep(0.02)
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+    subprocess.run(command, env=environment, check=True, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    frame = pd.read_csv(store.search("head").files[0])
+    assert len(frame) == 12
+    assert frame["state"].isin(["complete", "pruned"]).all()
+
+
+@pytest.mark.slow
+def test_two_processes_share_the_trials(searched):
+    flags, store = searched
+    search.main([*flags, "--trials", "15", "--workers", "2"])
+    assert len(pd.read_csv(store.search("head").files[0])) == 15
