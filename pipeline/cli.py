@@ -121,11 +121,18 @@ def _terminate(signum: int, frame: object) -> None:
     raise Terminated
 
 
+def _unraisable(raised: "sys.UnraisableHookArgs") -> None:
+    """HDF5 fails once more while it closes a file for which there was no room: that is told already."""
+    if not any(said in str(raised.exc_value) for said in FULL):
+        sys.__unraisablehook__(raised)
+
+
 def start(main: Callable[[], None]) -> None:
     """Run a stage's main as a program: logging to stderr, mistakes as one sentence and an exit code."""
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr, force=True)
     signal.signal(signal.SIGTERM, _terminate)
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs start with it ignored
+    sys.unraisablehook = _unraisable
     try:
         main()
     except UserError as error:
