@@ -6,6 +6,7 @@
 import argparse
 import errno
 import logging
+import os
 import shutil
 import signal
 import sys
@@ -121,10 +122,20 @@ def _terminate(signum: int, frame: object) -> None:
     raise Terminated
 
 
-def _unraisable(raised: "sys.UnraisableHookArgs") -> None:
-    """HDF5 fails once more while it closes a file for which there was no room: that is told already."""
-    if not any(said in str(raised.exc_value) for said in FULL):
-        sys.__unraisablehook__(raised)
+def _once_more(told: Callable[..., None]) -> Callable[..., None]:
+    """A hook of Python's that is silent where HDF5 fails again, closing a file for which there was no room."""
+
+    def hook(*arguments: object) -> None:
+        if not any(said in str(getattr(a, "exc_value", a)) for a in arguments for said in FULL):
+            told(*arguments)
+
+    return hook
+
+
+def _leave(code: int) -> None:
+    """End at once: HDF5 crashes where Python lets go of a file for which there was no room."""
+    locks.release_all()
+    os._exit(code)
 
 
 def start(main: Callable[[], None]) -> None:
@@ -132,7 +143,7 @@ def start(main: Callable[[], None]) -> None:
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr, force=True)
     signal.signal(signal.SIGTERM, _terminate)
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs start with it ignored
-    sys.unraisablehook = _unraisable
+    sys.excepthook, sys.unraisablehook = _once_more(sys.__excepthook__), _once_more(sys.__unraisablehook__)
     try:
         main()
     except UserError as error:
@@ -148,8 +159,8 @@ def start(main: Callable[[], None]) -> None:
         told = _told(error)
         if told is None:
             raise
-        print(f"error: {told}", file=sys.stderr)
-        sys.exit(2)
+        print(f"error: {told}", file=sys.stderr, flush=True)
+        _leave(2)
     finally:
         locks.release_all()
 

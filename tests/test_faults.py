@@ -238,7 +238,7 @@ def test_a_run_that_diverges_is_left_out_and_named(tmp_path):
     """And what was to start from it, with it; the ensemble goes on with the rest."""
     machine = Machine(tmp_path)
     path = tmp_path / "faults.toml"
-    text = path.read_text().replace("epochs = 3,", "epochs = 3, learning_rate = 1.0,")
+    text = path.read_text().replace("input_size = 48\n", "input_size = 48\nweight_decay = 1e30\n")
     path.write_text(text)
     for stage in ("inputs", "folds", "crops", "baselines"):
         machine.finish(stage)
