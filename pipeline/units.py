@@ -184,7 +184,7 @@ def failed_runs(plan: Plan, store: Store) -> dict[str, str]:
     if plan.on_failed_run == "stop":
         return {}
     told = [(unit, failure(unit, store)) for unit in train(plan, store) if unit.artifact.record() is None]
-    return {unit.run: f"fold {unit.fold}: {why}" for unit, why in told if why}
+    return {unit.run: f"fold {unit.fold}: {why}" for unit, why in reversed(told) if why}  # of each the first fold
 
 
 def features(plan: Plan, store: Store, run: Run) -> Unit:
