@@ -51,13 +51,13 @@ class Trainer:
 def trained(plan, store, trainer: Trainer, *, fresh: bool = False) -> units.Unit:
     """Fold 0 of run b trained by a stand-in."""
     unit = fabricated.only(plan, store, "runs/b/fold0")
-    _, _, fold_of = train.galaxies(store, "small")
+    _, _, fold_of = store.load_training("small")
     train.train_fold(trainer, unit, fold_of, fresh=fresh)
     return unit
 
 
 def test_galaxies_come_with_labels_and_folds_and_minus_one_where_set_aside(store):
-    images, labels, fold = train.galaxies(store, "big")
+    images, labels, fold = store.load_training("big")
     assert images.shape == (N, 64, 64, 3)
     np.testing.assert_allclose(labels, fabricated.votes(N), atol=1e-6)
     assert fold.tolist() == [0, 1, 0, 1, 0, -1, 0, 1, 0, 1, 0, 1]
