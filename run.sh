@@ -3,7 +3,10 @@
 #
 #   ./run.sh [PLAN] [--input DIR] [--download] [--output DIR] [--weights BACKBONE=FILE ...] [--force STAGE]
 #                          run a plan; without one the demo, on galaxies that the project draws itself;
-#                          --download fetches the competition's files first, by your Kaggle account
+#                          --download fetches the competition's files first, by your Kaggle account;
+#                          --max-hours H stops in time, between epochs, to go on by the same command (exit code 3);
+#                          --workers N trains N folds at a time, each on a GPU of its own where there are several;
+#                          --resume-from DIR begins with the output that an earlier session has left there
 #   ./run.sh status PLAN [--check]
 #                          what exists, what is missing, what is stale and why; --check reads every file
 #   ./run.sh plan PLAN [--estimate [--price PER_HOUR]]
@@ -19,14 +22,18 @@
 #   ./run.sh export --ensemble … --to DIR      the ensemble as ONNX or SavedModel, for other programs
 #   ./run.sh serve --ensemble …                a page in the browser that reads one galaxy
 # ./run.sh --locked …      whichever of these, on the exact versions of requirements.lock, checked by their hashes
+# ./run.sh --here …        whichever of these, on the Python that is active, installing nothing
 set -euo pipefail
 
 here="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
 venv="$here/.venv"
+python="$venv/bin/python"
 stages=(inputs folds crops baselines train predict insight ensemble submit report)
 
 locked=""
+as_it_is=""
 [[ "${1:-}" == --locked ]] && { locked=yes; shift; }
+[[ "${1:-}" == --here ]] && { as_it_is=yes; shift; python=python3; }
 
 say() { printf '%s\n' "$*" >&2; }
 fail() { say "error: $*"; exit 2; }
@@ -62,26 +69,27 @@ install() { # install FILE: its packages, TensorFlow in the build for this machi
     say "setup      installing $1 with $build into .venv"
     sed "s/^tensorflow\b/$build/" "$here/$1" >"$venv/$1"
   fi
-  "$venv/bin/python" -m pip install --quiet --disable-pip-version-check -r "$venv/$1" ||
+  "$python" -m pip install --quiet --disable-pip-version-check -r "$venv/$1" ||
     fail "the packages of $1 could not be installed (pip's reason stands above): they come from pypi.org, so this step needs a network once"
   use_headless_opencv_without_libgl
   touch "$venv/$1.installed"
 }
 
 use_headless_opencv_without_libgl() { # a bare server lacks libGL.so.1, which opencv-python loads
-  "$venv/bin/python" -c 'import cv2' 2>/dev/null && return
+  "$python" -c 'import cv2' 2>/dev/null && return
   say "setup      no libGL here: opencv-python-headless takes the place of opencv-python"
-  "$venv/bin/python" -m pip uninstall --quiet --yes opencv-python
-  "$venv/bin/python" -m pip install --quiet --force-reinstall --no-deps opencv-python-headless ||
+  "$python" -m pip uninstall --quiet --yes opencv-python
+  "$python" -m pip install --quiet --force-reinstall --no-deps opencv-python-headless ||
     fail "opencv-python-headless could not be installed"
 }
 
 setup() { # setup FILE ...: .venv with the packages of these files, if missing or older than they are
-  if [[ ! -x "$venv/bin/python" ]]; then
-    local python
-    python="$(find_python)"
-    say "setup      making .venv with $python"
-    "$python" -m venv "$venv"
+  [[ -z "$as_it_is" ]] || return 0
+  if [[ ! -x "$python" ]]; then
+    local found
+    found="$(find_python)"
+    say "setup      making .venv with $found"
+    "$found" -m venv "$venv"
   fi
   for file in "$@"; do
     [[ "$venv/$file.installed" -nt "$here/$file" ]] || install "$file"
@@ -93,14 +101,14 @@ run_tests() {
   local only=(-m "not slow")
   [[ "${1:-}" == "--all" ]] && { only=(); shift; }
   cd "$here"
-  "$venv/bin/ruff" check
-  "$venv/bin/ruff" format --check
-  "$venv/bin/python" -m pytest --numprocesses logical --maxprocesses 4 --dist worksteal ${only[@]+"${only[@]}"} "$@"
+  "$python" -m ruff check
+  "$python" -m ruff format --check
+  "$python" -m pytest --numprocesses logical --maxprocesses 4 --dist worksteal ${only[@]+"${only[@]}"} "$@"
 }
 
 run_module() { # run_module MODULE [FLAG ...]
   setup requirements.txt
-  PYTHONPATH="$here" exec "$venv/bin/python" -m "$@"
+  PYTHONPATH="$here" exec "$python" -m "$@"
 }
 
 with_ray() { [[ " $* " == *" --engine ray "* || " $* " == *" --engine=ray "* ]]; }
@@ -112,19 +120,21 @@ run_extra() { # run_extra MODULE [FLAG ...]: what needs more packages
 }
 
 run_plan() {
-  local plan=demo output=() inputs=() force="" download="" to=()
+  local plan=demo every=() inputs=() workers=() force="" download="" to=()
   if [[ $# -gt 0 && "$1" != --* ]]; then plan="$1"; shift; fi
   while [[ $# -gt 0 ]]; do
     [[ "$1" != --download ]] || { download=yes; shift; continue; }
     case "$1" in
-      --input | --weights | --output | --force) [[ $# -ge 2 ]] || fail "$1 needs a value" ;;
+      --input | --weights | --output | --force | --max-hours | --resume-from | --workers) [[ $# -ge 2 ]] || fail "$1 needs a value" ;;
       --*) fail "unknown option $1; ./run.sh --help lists them" ;;
       *) fail "$plan $1: unknown command $plan, or one word too many; ./run.sh --help lists what there is" ;;
     esac
     case "$1" in
-      --input | --weights) inputs+=("$1" "$2") ;;
-      --output) output=("$1" "$2") ;;
+      --input | --weights | --resume-from) inputs+=("$1" "$2") ;;
+      --output) every+=("$1" "$2") ;;
+      --max-hours) every+=(--until "$(in_hours "$2")") ;;
       --force) force="$2" ;;
+      --workers) workers=("$1" "$2") ;;
     esac
     [[ "$1" != --input ]] || to=(--to "$2")
     shift 2
@@ -133,16 +143,22 @@ run_plan() {
   setup requirements.txt ${download:+requirements-extra.txt}
   [[ -z "$download" ]] || run_stage pipeline.download ${to[@]+"${to[@]}"}
   for stage in "${stages[@]}"; do
-    local flags=(--plan "$plan" ${output[@]+"${output[@]}"})
+    local flags=(--plan "$plan" ${every[@]+"${every[@]}"})
     [[ "$stage" != inputs ]] || flags+=(${inputs[@]+"${inputs[@]}"})
+    [[ "$stage" != train ]] || flags+=(${workers[@]+"${workers[@]}"})
     [[ "$stage" != "$force" ]] || flags+=(--force)
     run_stage "pipeline.$stage" "${flags[@]}"
   done
 }
 
+in_hours() { # in_hours H: the Unix time H hours from now
+  [[ "$1" =~ ^([0-9]+\.?[0-9]*|\.[0-9]+)$ ]] || fail "--max-hours $1: expected a number of hours, such as 11.5"
+  awk -v now="$(date +%s)" -v hours="$1" 'BEGIN {printf "%.0f", now + 3600 * hours}'
+}
+
 run_stage() { # run_stage MODULE [FLAG ...]: a signal to this script ends the stage too, and its exit code is ours
   local code child
-  PYTHONPATH="$here" "$venv/bin/python" -m "$@" &
+  PYTHONPATH="$here" "$python" -m "$@" &
   child=$!
   trap 'kill -TERM "$child" 2>/dev/null || true' TERM HUP
   trap : INT # the keyboard tells the stage as well
@@ -152,7 +168,7 @@ run_stage() { # run_stage MODULE [FLAG ...]: a signal to this script ends the st
 }
 
 case "${1:-}" in
-  -h | --help) sed -n '2,21s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" ;;
+  -h | --help) awk '!/^#/ {exit} NR > 1 {sub(/^# ?/, ""); print}' "${BASH_SOURCE[0]}" ;;
   test) shift; run_tests "$@" ;;
   status) shift; run_module pipeline.status --plan "${@:-demo}" ;;
   plan) shift; run_module pipeline.estimate --plan "${@:-demo}" ;;

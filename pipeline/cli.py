@@ -1,6 +1,6 @@
 """The flags that all stages share, logging, signals and exit codes.
 
-0 done, 1 our mistake, 2 the user's, 130 interrupted from the keyboard, 143 terminated.
+0 done, 1 our mistake, 2 the user's, 3 the time is up (--until), 130 interrupted from the keyboard, 143 terminated.
 """
 
 import argparse
@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline import locks, units
+from pipeline import deadline, locks, units
 from pipeline.artifacts import Store
 from pipeline.config import Plan, load_plan
 from pipeline.errors import UserError
@@ -90,6 +90,7 @@ def parser(contract: str) -> argparse.ArgumentParser:
     made.add_argument("--plan", required=True, help="name of a shipped plan, or path of a TOML file")
     made.add_argument("--output", type=Path, default=OUTPUT, help="where plans keep their artifacts")
     made.add_argument("--force", action="store_true", help="make anew what is there already")
+    made.add_argument("--until", type=float, metavar="SECONDS", help="stop in time for this Unix time, to go on later")
     return made
 
 
@@ -104,6 +105,8 @@ def parse(made: argparse.ArgumentParser, argv: list[str] | None, select: tuple[s
     plan = load_plan(options.plan)
     _output = options.output.expanduser().resolve()
     _check_folder(_output)
+    if options.until is not None:
+        deadline.begin(options.until)
     return Request(plan, Store(_output / plan.name), options)
 
 
@@ -152,6 +155,9 @@ def start(main: Callable[[], None]) -> None:
     except KeyboardInterrupt:
         print("interrupted: what is complete is kept; the same command goes on from there", file=sys.stderr)
         sys.exit(130)
+    except deadline.TimeIsUp:
+        print("the time is up: what is complete is kept; the same command goes on from there", file=sys.stderr)
+        sys.exit(3)
     except Terminated:
         print("terminated: what is complete is kept; the same command goes on from there", file=sys.stderr)
         sys.exit(143)

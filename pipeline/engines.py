@@ -107,6 +107,11 @@ def _work(task: Task) -> Result:
     return _worker(task)
 
 
+def count_gpus() -> int:
+    """How many GPUs this machine lends to workers."""
+    return len(_gpus())
+
+
 def _gpus() -> list[str]:
     """Numbers of this machine's GPUs, as CUDA counts them."""
     if (visible := os.environ.get("CUDA_VISIBLE_DEVICES")) is not None:

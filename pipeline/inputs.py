@@ -3,7 +3,7 @@
 reads   the folder --input DIR (remembered), else the galaxies that the plan's [sky] draws, else input/
 writes  inputs/labels.parquet, inputs/sample.csv, inputs/images.json, inputs/weights.json, sky/ (if drawn)
 
-    python -m pipeline.inputs --plan demo [--input DIR] [--weights BACKBONE=FILE ...]
+    python -m pipeline.inputs --plan demo [--input DIR] [--weights BACKBONE=FILE ...] [--resume-from DIR]
 """
 
 import argparse
@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from pipeline import cli, competition, copies, pretrained, tables, units
+from pipeline import cli, competition, copies, pretrained, resume, tables, units
 from pipeline.artifacts import Store, save_fractions
 from pipeline.competition import Files, Images
 from pipeline.core import tree
@@ -216,6 +216,7 @@ def arguments() -> argparse.ArgumentParser:
         metavar="BACKBONE=FILE",
         help="pretrained weights to start a backbone from instead of Keras's download; repeatable, remembered",
     )
+    made.add_argument("--resume-from", type=Path, metavar="DIR", help="begin with the output of an earlier session")
     return made
 
 
@@ -224,6 +225,8 @@ def main(argv: list[str] | None = None) -> None:
     request = cli.parse(arguments(), argv)
     plan, store = request.plan, request.store
     weights = pretrained.given(request.options.weights, plan)
+    if request.options.resume_from:
+        resume.resume(request.options.resume_from, plan.name, store)
     folder = choose_folder(request.options.input, store, plan.sky is not None)
     drawn = plan.sky is not None and folder == store.sky().record_path.parent
     if not drawn:

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from tqdm import tqdm
 
-from pipeline import cli, engines, features, units
+from pipeline import cli, deadline, engines, features, units
 from pipeline.artifacts import Store
 from pipeline.config import Plan, Run, plan_path
 from pipeline.errors import TrainingFailed, UserError
@@ -67,7 +67,7 @@ def make_trainer(
     if run.head_phase.epochs:
         frozen = features.frozen(built, units.features(plan, store, run), images, fresh=fresh)
     run = run.model_copy(update={"batch_size": batch_size})
-    return fit.Trainer(built, run, plan.seed, images, labels, frozen)
+    return fit.Trainer(built, run, plan.seed, images, labels, frozen, deadline.require)
 
 
 def train_run(todo: list[units.Unit], plan: Plan, store: Store, *, fresh: bool) -> dict[str, str]:
@@ -152,29 +152,35 @@ class OneFold:
         self.flags = flags
 
     def __call__(self, unit: tuple[str, int]) -> tuple[str, int, str | None]:
-        """(run, fold, why it failed or None)."""
+        """(run, fold, why it failed or None). What the deadline ends early is not done and has not failed."""
         run, fold = unit
         try:
             main([*self.flags, "--run", run, "--fold", str(fold)])
         except UserError as error:
             return run, fold, str(error)
+        except deadline.TimeIsUp:
+            pass
         return run, fold, None
 
 
 def train_by_workers(todo: list[units.Unit], plan: Plan, options: Namespace) -> dict[str, str]:
     """Train each fold as a task of its own, those that others start from first; {label: why} of those that failed."""
     flags = ["--plan", str(plan_path(options.plan).resolve()), "--output", str(options.output.expanduser().resolve())]
-    make_worker = partial(OneFold, flags + ["--force"] * options.force)
+    flags += [f"--until={options.until}"] * (options.until is not None) + ["--force"] * options.force
+    make_worker = partial(OneFold, flags)
     failed: dict[str, str] = {}
     with tqdm(total=len(todo), desc="train", unit="fold") as bar:
         for _, together in groupby(todo, key=lambda unit: len(plan.lineage(unit.run))):
-            tasks = [(unit.run, unit.fold) for unit in together]
+            group = list(together)
+            tasks = [(unit.run, unit.fold) for unit in group]
             workers = min(options.workers, len(tasks))
             for run, fold, why in engines.each(
                 make_worker, tasks, engine=options.engine, workers=workers, gpus=plan.gpus
             ):
                 bar.update()
                 failed |= {f"runs/{run}/fold{fold}": why} if why else {}
+            if any(unit.artifact.record() is None and unit.label not in failed for unit in group):
+                raise deadline.TimeIsUp
     return failed
 
 

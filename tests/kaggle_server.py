@@ -24,6 +24,7 @@ class Kaggle:
     fails: str = ""  # why it cannot be scored
     submissions: list[dict] = field(default_factory=list)
     blobs: dict[str, bytes] = field(default_factory=dict)
+    kernels: list[dict] = field(default_factory=list)
     asked: Counter = field(default_factory=Counter)
     ranges: list[str] = field(default_factory=list)
     address: str = ""
@@ -58,6 +59,10 @@ class Kaggle:
                 done = {"status": "ERROR", "errorDescription": self.fails} if self.fails else {"status": "COMPLETE"}
                 made |= done | ({} if self.fails else {"publicScore": "0.07312", "privateScore": "0.07345"})
         return {"submissions": [{k: v for k, v in made.items() if k != "looks"} for made in self.submissions]}
+
+    def SaveKernel(self, body):
+        self.kernels.append(body)
+        return {"ref": body["slug"], "versionNumber": len(self.kernels)}
 
     def GetSubmissionLimits(self, body):
         return {"numToday": 2, "numAllowedNow": 3}

@@ -9,7 +9,7 @@ import sys
 import fabricated
 import pytest
 
-from pipeline import cli, locks, units
+from pipeline import cli, deadline, locks, units
 from pipeline.artifacts import Store
 from pipeline.errors import UserError
 
@@ -54,6 +54,7 @@ assert not {{"keras", "tensorflow", "jax", "torch", "sklearn"}} & set(sys.module
     ("raised", "code", "sentence"),
     [
         (UserError("the crops need 3 GB"), 2, "error: the crops need 3 GB\n"),
+        (deadline.TimeIsUp(), 3, "the time is up: what is complete is kept; the same command goes on from there\n"),
         (KeyboardInterrupt(), 130, "interrupted: what is complete is kept; the same command goes on from there\n"),
         (OSError(errno.ENOSPC, "No space left", "/x"), 2, "error: no room to write /x ("),
         (OSError(errno.EFBIG, "File too large", "/x"), 2, "error: no room to write /x ("),

@@ -135,6 +135,26 @@ def test_an_interrupted_fold_ends_as_the_uninterrupted_one(whole, trainer, tmp_p
     assert [path.name for path in tmp_path.iterdir()] == ["history.csv"]
 
 
+def test_between_epochs_it_asks_whether_to_go_on(whole, trainer, tmp_path, monkeypatch):
+    class Enough(BaseException):
+        pass
+
+    asked = []
+
+    def enough(seconds):
+        asked.append(seconds)
+        raise Enough
+
+    monkeypatch.setattr(trainer, "between", enough)
+    with pytest.raises(Enough):
+        run_fold(trainer, tmp_path)
+    assert (tmp_path / "checkpoint.weights.h5").is_file()
+    facts = run_fold(trainer, tmp_path)  # the last of the two epochs: it is not asked again
+    assert len(asked) == 1
+    assert asked[0] > 0
+    assert facts["val_rmse"] == pytest.approx(whole[1]["val_rmse"], abs=1e-5)
+
+
 def test_a_loss_that_is_no_number_stops_the_fold(trainer, tmp_path, monkeypatch):
     batches = data.training_batches
 

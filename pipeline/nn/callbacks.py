@@ -3,7 +3,7 @@
 import math
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -116,13 +116,21 @@ class Best(keras.callbacks.Callback):
 
 
 class Checkpoint(keras.callbacks.Callback):
-    """After each epoch: weights, averages and optimiser state, so that an interrupted fold goes on."""
+    """After each epoch: weights, averages and optimiser state, so that an interrupted fold goes on.
 
-    def __init__(self, path: Path):
+    Then, unless it was the last, `between` is called with the seconds that the epoch took.
+    """
+
+    def __init__(self, path: Path, between: Callable[[float], None]):
         super().__init__()
-        self.path = path
+        self.path, self.between = path, between
+
+    def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
+        self.started = time.monotonic()
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
         temporary = self.path.with_name("." + self.path.name)
         self.model.save_weights(temporary)
         os.replace(temporary, self.path)
+        if epoch + 1 < self.params["epochs"]:
+            self.between(time.monotonic() - self.started)

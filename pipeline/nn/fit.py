@@ -6,6 +6,7 @@ The network is built and traced once; a fold starts by putting back its first we
 import logging
 import math
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -32,13 +33,23 @@ class Trainer:
     """Trains one run's network once per fold."""
 
     def __init__(
-        self, network: Network, run: Run, seed: int, images: np.ndarray, labels: np.ndarray, features: np.ndarray | None
+        self,
+        network: Network,
+        run: Run,
+        seed: int,
+        images: np.ndarray,
+        labels: np.ndarray,
+        features: np.ndarray | None,
+        between: Callable[[float], None] = lambda seconds: None,
     ):
         """images uint8 (n, s, s, 3), labels float32 (n, 37) of all training galaxies, rows alike.
 
         features (n, d): the frozen backbone's, the mean over the run's views; None where no first phase is asked.
+        `between` is called between epochs of fine-tuning with the seconds of the last; what it raises ends the fit,
+        which then goes on from there another time.
         """
         self.network, self.run, self.seed = network, run, seed
+        self.between = between
         self.ridges: dict[int, Ridge] = {}  # fold -> where its head starts; the same for all runs of these features
         self.images, self.labels, self.features = images, labels, features
         self.model = keras.Model(network.model.inputs, network.model.outputs)  # compiled; network.model stays bare
@@ -143,7 +154,7 @@ class Trainer:
                 epochs=phase.epochs,
                 initial_epoch=done,
                 verbose=0,
-                callbacks=[epoch, *keep, Checkpoint(checkpoint)],
+                callbacks=[epoch, *keep, Checkpoint(checkpoint, self.between)],
             )
         else:  # interrupted after its last epoch
             self.model.optimizer.finalize_variable_values(self.model.trainable_variables)
