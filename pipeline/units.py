@@ -253,6 +253,7 @@ def report(plan: Plan, store: Store) -> Iterator[Unit]:
     sources |= {f"{u.run}/fold{u.fold}": u.artifact for u in predict(plan, store)}
     sources |= {u.label: u.artifact for u in insight(plan, store) if u.artifact.record()}  # it can do without
     sources |= {f"ensembles/{e.name}": store.ensemble(e.name) for e in plan.ensembles}
+    sources |= {f"search/{r.name}": store.search(r.name) for r in plan.runs if store.search(r.name).record()}
     sources |= {"Kaggle's scores": store.uploads()} if store.uploads().record() else {}
     here = Path(__file__).parent
     sources["the page's own code"] = Code((here / "page", here / "templates"))

@@ -17,13 +17,14 @@ from pipeline.page import (
     ranking,
     summary,
     training,
+    tuning,
 )
 from pipeline.page.figure import DARK, LIGHT, Figure
 from pipeline.page.material import Material
 from pipeline.page.words import FILTERS
 
 TEMPLATES = Path(__file__).parent.parent / "templates"
-SECTIONS = (ranking, accuracy, confusion, calibration, inside, galleries, training, provenance)
+SECTIONS = (ranking, accuracy, confusion, calibration, inside, galleries, training, tuning, provenance)
 
 
 class Report(NamedTuple):
@@ -43,7 +44,7 @@ def render(plan: Plan, store: Store, board: Board, plan_option: str) -> Report:
     environment.filters |= FILTERS | {"svg": lambda figure: Markup(figure.inline())}
     material = Material(plan, store, board, plan_option)
     with closing(material.thumbnails):
-        sections = [module.section(material) for module in SECTIONS]
+        sections = [made for module in SECTIONS if (made := module.section(material))]
         page = environment.get_template("report.html.jinja")
         html = page.render(plan=plan, summary=summary.summary(material), sections=sections, light=LIGHT, dark=DARK)
     return Report(html, tuple(figure for section in sections for figure in section.figures))

@@ -15,6 +15,16 @@ def signed(value: float) -> str:
     return UNKNOWN if math.isnan(value) else f"{value:+.4f}".replace("-", MINUS)
 
 
+def exact(value: float) -> str:
+    """A small difference of RMSEs: +0.00088."""
+    return UNKNOWN if math.isnan(value) else f"{value:+.5f}".replace("-", MINUS)
+
+
+def value(setting: object) -> str:
+    """A plan's setting: 0.000574; 16; mse."""
+    return f"{setting:.3g}" if isinstance(setting, float) else str(setting)
+
+
 def count(value: float) -> str:
     """A large number: 61,578; 4.1 M; 340."""
     if value is None or math.isnan(value):
@@ -47,4 +57,4 @@ def gigabytes(value: float | None) -> str:
     return UNKNOWN if not value or math.isnan(value) else f"{value / 1e9:.1f} GB"
 
 
-FILTERS = {word.__name__: word for word in (score, signed, count, share, percent, duration, gigabytes)}
+FILTERS = {word.__name__: word for word in (score, signed, exact, value, count, share, percent, duration, gigabytes)}
