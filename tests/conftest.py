@@ -7,6 +7,11 @@ import numpy as np
 import pytest
 
 
+def pytest_collection_modifyitems(items):
+    """What needs the survey comes first, so that one of several processes makes it for all."""
+    items.sort(key=lambda item: "survey" not in item.fixturenames)
+
+
 @pytest.fixture(scope="session")
 def tiny():
     """48 spots of light, their answers, and a MobileNetV2 of random weights that sees 32 of their 40 pixels."""

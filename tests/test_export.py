@@ -16,8 +16,15 @@ from pipeline.errors import UserError
 
 CROPS = [Crop(region=256, size=128), Crop(region=256, size=160), Crop(region=280, size=224), Crop(region=200, size=200)]
 CROPS += [Crop(region=424, size=106), Crop(region=420, size=140), Crop(region=160, size=200)]
-FAMILIES = ["mobilenetv3small", "efficientnetb0"]
-MORE = ["vgg16", "resnet50", "efficientnetv2b0", "mobilenetv2", "convnexttiny"]
+FAMILIES = [
+    "mobilenetv3small",
+    "vgg16",
+    "resnet50",
+    "efficientnetb0",
+    "efficientnetv2b0",
+    "mobilenetv2",
+    "convnexttiny",
+]
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +52,7 @@ def test_projection_of_the_graph_is_that_of_the_tree():
     assert tree.violations(made).max() < 1e-4
 
 
-@pytest.mark.parametrize("form", export.FORMATS)
+@pytest.mark.parametrize("form", ["onnx", pytest.param("saved-model", marks=pytest.mark.slow)])
 def test_an_ensemble_answers_the_same_outside(survey, images, tmp_path, form):
     export.main(["--ensemble", str(survey.ensemble), "--to", str(tmp_path / "model"), "--format", form])
     record = json.loads((tmp_path / "model" / "model.json").read_text())
@@ -78,14 +85,9 @@ def exported(name: str, folder, images: np.ndarray) -> float:
     return float(np.abs(made - answers).max())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FAMILIES)
 def test_families_of_backbones(name, tmp_path, images):
-    assert exported(name, tmp_path, images) < 1e-4
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("name", MORE)
-def test_all_families_of_backbones(name, tmp_path, images):
     assert exported(name, tmp_path, images) < 1e-4
 
 
@@ -98,6 +100,7 @@ def test_mistakes(survey, tmp_path):
     assert not (tmp_path / "new").exists()
 
 
+@pytest.mark.slow
 def test_what_answers_otherwise_is_not_kept(survey, tmp_path, monkeypatch):
     monkeypatch.setattr(export, "AGREES", -1.0)
     with pytest.raises(RuntimeError, match="answers otherwise"):

@@ -27,9 +27,9 @@ def pixels_of(built: network.Network) -> np.ndarray:
         ("mobilenetv2", {}),
         ("mobilenetv2", {"pooling": "multi", "head": "tree"}),
         ("vgg16", {"hidden": 8, "pooling": "max"}),
-        ("resnet50", {}),
-        ("efficientnetb0", {"pooling": "multi"}),
-        ("convnexttiny", {"head": "tree"}),
+        pytest.param("resnet50", {}, marks=pytest.mark.slow),
+        pytest.param("efficientnetb0", {"pooling": "multi"}, marks=pytest.mark.slow),
+        pytest.param("convnexttiny", {"head": "tree"}, marks=pytest.mark.slow),
     ],
 )
 def test_gradients_are_those_of_finite_differences(backbone, keys):

@@ -29,7 +29,10 @@ print(faults[-1] - faults[9])
 """
 
 
-@pytest.fixture(scope="module", params=["fit", "runtime", "data"])
+@pytest.fixture(
+    scope="module",
+    params=["fit", pytest.param("runtime", marks=pytest.mark.slow), pytest.param("data", marks=pytest.mark.slow)],
+)
 def fitted(request) -> subprocess.CompletedProcess:
     """A process of its own that imports one of our modules before anything else and trains on a generator."""
     command = [sys.executable, "-c", FITS.format(first=request.param)]
