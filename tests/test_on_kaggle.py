@@ -152,9 +152,9 @@ def test_a_session_goes_on_where_the_one_before_it_stopped(tmp_path, monkeypatch
     monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")
     root = tmp_path / "kaggle"
     project = root / "input" / "datasets" / "me" / "galaxy-morphology-code"
-    project.mkdir(parents=True)
-    for name in ("pipeline", "run.sh", "requirements.txt"):
-        (project / name).symlink_to(ROOT / name)
+    shutil.copytree(ROOT / "pipeline", project / "pipeline", ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("run.sh", "requirements.txt"):
+        shutil.copy(ROOT / name, project)
     (root / "working").mkdir()
     said = session(root, hours=15 / 3600)
     assert "the time is up" in said
