@@ -20,7 +20,8 @@ from pipeline.errors import UserError
 log = logging.getLogger(__name__)
 NAMES = ("local", "ray")
 AHEAD = 2  # tasks that wait for each worker
-RETRIES = 3  # of a task whose node was lost
+RETRIES = 3  # workers that may be lost, for each that was asked for
+NEW = object()  # in the place of a task: there is none
 HERE = Path(__file__).parent.parent
 Task, Result = TypeVar("Task"), TypeVar("Result")
 Work = Callable[[Task], Result]
@@ -122,7 +123,6 @@ def _gpus() -> list[str]:
 def _on_ray(make_worker: Callable[[], Work], tasks: Iterable[Task], workers: int, gpus: float) -> Iterator[Result]:
     try:
         import ray
-        from ray.util import ActorPool
     except ImportError:
         raise UserError("--engine ray needs Ray: .venv/bin/python -m pip install -r requirements-extra.txt") from None
     address = os.environ.get("RAY_ADDRESS")
@@ -131,25 +131,63 @@ def _on_ray(make_worker: Callable[[], Work], tasks: Iterable[Task], workers: int
     try:
         share = min(gpus, ray.cluster_resources().get("GPU", 0))
         cores = max(1, int(ray.cluster_resources().get("CPU", 1) // workers))
-        actor = ray.remote(num_cpus=cores, num_gpus=share, max_restarts=RETRIES, max_task_retries=RETRIES)(_Actor)
-        pool = ActorPool([actor.remote(make_worker) for _ in range(workers)])
-        for task in tasks:
-            if not pool.has_free():
-                yield pool.get_next_unordered()
-            pool.submit(lambda held, given: held.work.remote(given), task)
-        while pool.has_next():
-            yield pool.get_next_unordered()
+        actor = ray.remote(num_cpus=cores, num_gpus=share)(_Actor)
+        yield from _by_actors(lambda: actor.remote(make_worker), iter(tasks), workers)
     except ray.exceptions.RayTaskError as error:
         raise error.cause from None  # as it was raised there
     finally:
         ray.shutdown()
 
 
+def _by_actors(make_actor: Callable[[], Any], tasks: Iterator[Task], workers: int) -> Iterator[Result]:
+    """Results as they come. What a lost actor had in hand another does; its successor waits for a place in the cluster.
+
+    An actor for which there is nothing left to do goes at once, so that its place is free for others.
+    """
+    import ray
+
+    under_way: dict[Any, tuple[Any, Any]] = {}  # reference -> (actor, its task; NEW: it is being made)
+    again: list[Task] = []
+    lost, over = 0, False
+
+    def begin() -> None:
+        made = make_actor()
+        under_way[made.begin.remote()] = (made, NEW)
+
+    for _ in range(workers):
+        begin()
+    while again or not over or any(task is not NEW for _, task in under_way.values()):
+        (done,), _ = ray.wait(list(under_way))
+        held, task = under_way.pop(done)
+        try:
+            result = ray.get(done)
+        except ray.exceptions.RayActorError:
+            lost += 1
+            log.warning("a worker was lost (%d so far); what it had in hand is done again", lost)
+            again += [] if task is NEW else [task]
+            if lost > RETRIES * workers:
+                raise UserError(
+                    f"{lost} workers were lost one after the other, perhaps for want of memory. What is complete is "
+                    f"kept: the same command goes on, with fewer --workers if need be"
+                ) from None
+            begin()
+            continue
+        if task is not NEW:
+            yield result
+        task = again.pop() if again else next(tasks, NEW)
+        over = over or task is NEW
+        if task is not NEW:
+            under_way[held.work.remote(task)] = (held, task)
+
+
 class _Actor:
     """A worker that lives on some node of the cluster."""
 
     def __init__(self, make_worker: Callable[[], Work]):
-        self.worker = make_worker()
+        self.make_worker = make_worker
+
+    def begin(self) -> None:
+        self.worker = self.make_worker()
 
     def work(self, task: Task) -> Result:
         return self.worker(task)
