@@ -7,6 +7,7 @@ import logging
 import multiprocessing
 import os
 import signal
+import threading
 from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from collections.abc import Callable, Iterable, Iterator
 from concurrent import futures
@@ -93,6 +94,7 @@ def _in_processes(make_worker: Callable[[], Work], tasks: Iterable[Task], worker
 def _begin(make_worker: Callable[[], Work], number: Any, workers: int) -> None:
     """Start of a worker process: one of the GPUs that there are is its own; of the cores it takes its share."""
     global _worker
+    threading.Thread(target=_end_with, args=(multiprocessing.parent_process(),), daemon=True).start()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the keyboard's is for the process that waits for this one
     with number.get_lock():
         i, number.value = number.value, number.value + 1
@@ -102,6 +104,12 @@ def _begin(make_worker: Callable[[], Work], number: Any, workers: int) -> None:
     os.environ.setdefault("TF_NUM_INTRAOP_THREADS", threads)
     logging.basicConfig(level=logging.INFO, format="%(message)s", force=True)
     _worker = make_worker()
+
+
+def _end_with(parent: Any) -> None:
+    """End this process when the one that made it ends, killed perhaps: else it would wait for tasks for ever."""
+    parent.join()
+    os._exit(1)
 
 
 def _work(task: Task) -> Result:

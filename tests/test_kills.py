@@ -57,6 +57,14 @@ def children(pid: int) -> list[int]:
     return found + [grandchild for child in found for grandchild in children(child)]
 
 
+def all_gone(processes: list[int]) -> bool:
+    """Whether all of these have ended, a while after who made them was killed."""
+    end = time.monotonic() + 30
+    while (left := [pid for pid in processes if Path(f"/proc/{pid}").exists()]) and time.monotonic() < end:
+        time.sleep(0.2)
+    return not left
+
+
 HOWS = {"local": ("--workers", "2"), "ray": ("--engine", "ray", "--workers", "2")}
 
 
@@ -80,6 +88,7 @@ def test_killed_ten_times_it_ends_as_the_uninterrupted(flags, whole, tmp_path, h
         if process.poll() is None:  # it goes on without that worker, or is about to say that it cannot
             process.kill()
         process.wait()
+        assert all_gone(below)
     done = start(flags, to, *how)
     assert done.wait() == 0, done.stderr.read()
     pd.testing.assert_frame_equal(pd.read_parquet(to), table, atol=1e-6)
