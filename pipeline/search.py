@@ -7,27 +7,31 @@ Trials are drawn by Optuna's tree-structured Parzen estimator (Bergstra et al. 2
 first; each is scored fold by fold, and stopped where it is unpromising. The folds are the search's own, dealt by
 another seed than the plan's, so that no score of the leaderboard was chosen by. At the end the best and the run as it
 stands are trained anew on fresh folds: their difference there is what counts, and what the best scored better while it
-was being chosen is reported as optimism. Killed, it goes on; several processes share the trials.
+was being chosen is reported as optimism. Killed, it goes on; several processes share the trials. What it tries, and on
+how many galaxies where all would take too long, stands in the plan's [search].
 
     python -m pipeline.search --plan P --run R --trials N [--hours H] [--workers N] [--engine local|ray] [--force]
 """
 
+import argparse
 import json
 import logging
-from argparse import ArgumentParser
+import shlex
+import shutil
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from pipeline import cli, engines, space
+from pipeline import cli, engines, locks, space, study
+from pipeline.artifacts import Store
 from pipeline.config import PLANS, Run, plan_path
 from pipeline.core import stats
 from pipeline.errors import UserError
 from pipeline.records import atomic
-from pipeline.study import APART, Trials, importance, run_of, table
-from pipeline.units import Unit
+from pipeline.study import APART, Trials, importance, table
 
 log = logging.getLogger(__name__)
 
@@ -43,7 +47,7 @@ class OneTrial:
         return self.trials.one()
 
 
-def make_trials(trials: Trials, options, flags: list[str]) -> None:
+def make_trials(trials: Trials, options: argparse.Namespace, flags: list[str]) -> None:
     """All trials that are missing, here or by workers, with a bar of what is done."""
     begun = len(trials.done())
     with tqdm(total=trials.wanted, initial=begun, desc=f"search {trials.run.name}", unit="trial") as bar:
@@ -63,22 +67,21 @@ def _tell(trials: Trials, bar: tqdm) -> None:
     bar.set_postfix_str(f"best {min(scores):.4f}" if scores else "", refresh=True)
 
 
-def compare(trials: Trials, best: Run, shape: dict) -> tuple[pd.DataFrame, dict]:
+def compare(trials: Trials, best: Run) -> tuple[pd.DataFrame, dict]:
     """(RMSE of the best and of the run as it stands on each of the fresh folds, what that says)."""
-    rows, errors = [], {"best": 0.0, "before": 0.0}
+    rows, errors = [], {"best": [], "before": []}
     seeds = [trials.plan.seed + 2 * APART + i for i in range(trials.search.repeats)]
     for seed in tqdm(seeds, desc="fresh folds", unit="seed", leave=False):
         for name, run in (("best", best), ("before", trials.run)):
-            squared = trials.judge.errors(run, seed)
-            errors[name] = errors[name] + squared / len(seeds)
-            rows.append({"seed": seed, "run": name, "rmse": float(np.sqrt(squared.mean()))})
-    difference, low, high = stats.paired_difference(errors["best"], errors["before"])
+            errors[name].append(trials.judge.errors(run, seed))
+            rows.append({"seed": seed, "run": name, "rmse": float(np.sqrt(np.nanmean(errors[name][-1])))})
+    answered = np.isfinite(errors["best"]).any(axis=0)
+    squared = {name: np.nanmean(np.stack(found)[:, answered], axis=0) for name, found in errors.items()}
+    difference, low, high = stats.paired_difference(squared["best"], squared["before"])
     frame = pd.DataFrame(rows)
     fresh = frame.groupby("run")["rmse"].mean()
     found = {"fresh_best": float(fresh["best"]), "fresh_before": float(fresh["before"]), "difference": difference}
-    found |= {"low": low, "high": high, "verdict": stats.verdict(low, high)}
-    gain, real = shape["before"] - shape["best"], found["fresh_before"] - found["fresh_best"]
-    return frame, found | shape | {"optimism": gain - real if np.isfinite(gain) else None}
+    return frame, found | {"low": low, "high": high, "verdict": stats.verdict(low, high)}
 
 
 def best_plan(trials: Trials, plan: str, settings: dict, found: dict) -> str:
@@ -99,28 +102,29 @@ def best_plan(trials: Trials, plan: str, settings: dict, found: dict) -> str:
     return "\n".join([*lines, *(f"{key} = {json.dumps(value)}" for key, value in kept.items())]) + "\n"
 
 
-def finish(trials: Trials, options, unit: Unit) -> dict:
+def finish(trials: Trials, options: argparse.Namespace) -> None:
     """Compare, and write what was found."""
     frame = table(trials)
     complete = frame.dropna(subset=["rmse"])
     if complete.empty:
         raise UserError(f"none of {len(frame)} trials reached a score: widen [search.space], or lower learning rates")
     row = complete.loc[complete["rmse"].idxmin()]
-    settings = next(trial.params for trial in trials.scored() if trial.number == row["number"])
-    unchanged = np.all([complete[key] == space.setting(trials.run, key) for key in settings], axis=0)
-    shape = {"trials": len(frame), "best": float(row["rmse"]), "before": float(complete["rmse"][unchanged].min())}
-    compared, found = compare(trials, space.changed(trials.run, settings), shape)
-    found["before"] = found["before"] if np.isfinite(found["before"]) else None  # it lies outside the space
+    settings = next(t.user_attrs["settings"] for t in trials.scored() if t.number == row["number"])
+    compared, found = compare(trials, space.changed(trials.run, settings))
+    found |= {"trials": len(frame), "best": float(row["rmse"]), "before": None, "optimism": None, "luck": None}
+    for first in complete[complete["first"]].to_dict("records"):  # none where the run as it stands lies outside
+        found |= {"before": first["rmse"], "luck": study.luck(trials, first["number"])}
+        found["optimism"] = first["rmse"] - found["best"] - (found["fresh_before"] - found["fresh_best"])
+    unit = trials.unit
     unit.artifact.begin()
     texts = (frame.to_csv(index=False), best_plan(trials, options.plan, settings, found), compared.to_csv(index=False))
     for path, text in zip(unit.artifact.files, texts, strict=True):
         with atomic(path) as temporary:
             temporary.write_text(text, encoding="utf-8")
     unit.finish(**found, settings=settings, importance=importance(trials), seconds=float(frame["seconds"].sum()))
-    return found
 
 
-def arguments() -> ArgumentParser:
+def arguments() -> argparse.ArgumentParser:
     """The flags of the search."""
     made = cli.parser(__doc__)
     made.add_argument("--trials", type=int, required=True, help="how many in all, those made before included")
@@ -135,31 +139,43 @@ def main(argv: list[str] | None = None) -> None:
     options = request.options
     if options.trials < 1:
         raise UserError(f"--trials {options.trials}: expected a number above 0")
-    run = run_of(request.plan, options.run)
-    space.check(request.plan, run)
-    store = request.store
-    sources = {"inputs": store.inputs(), "crops": store.crops(run.crop, "train")}
-    spec = {"run": run.model_dump(mode="json"), "search": request.plan.search.model_dump(mode="json")}
-    unit = Unit("search", f"search/{run.name}", store.search(run.name), spec | {"trials": options.trials}, sources)
+    unit = study.unit(request)
     if options.force:
-        store.search(run.name).record_path.with_name("journal.log").unlink(missing_ok=True)
-    if unit.state()[0] != "complete" or options.force:
-        for name, source in sources.items():
+        shutil.rmtree(unit.artifact.record_path.parent, ignore_errors=True)
+    if unit.state()[0] != "complete":
+        for name, source in unit.sources.items():
             if source.record() is None:
                 raise UserError(f"the search waits for {name}: `./run.sh {options.plan}` makes what is missing")
         trials = Trials(request)
         trials.begin()
         flags = ["--plan", str(plan_path(options.plan).resolve()), "--output", str(options.output.resolve())]
-        flags += ["--run", run.name, "--trials", str(options.trials)]
+        flags += ["--run", options.run, "--trials", str(options.trials)]
         make_trials(trials, options, flags + ([f"--hours={options.hours}"] if options.hours else []))
-        finish(trials, options, unit)
-    found = unit.artifact.record()
+        with locks.holding(trials.folder / ".compare.lock", wait=True):
+            if unit.state()[0] != "complete":  # another process has perhaps done it meanwhile
+                finish(trials, options)
+    _tell_found(unit.artifact.record(), options.run)
+    print(f"best plan  {unit.artifact.files[1]}\nrun it by  {run_it(unit.artifact.files[1], request.store)}")
+
+
+def _tell_found(found: dict, run: str) -> None:
     log.info(
-        "search     %s: %.5f on fresh folds, %.5f as it stood: %+.5f (%+.5f to %+.5f), %s; optimism %s",
-        run.name, found["fresh_best"], found["fresh_before"], found["difference"], found["low"], found["high"],
-        found["verdict"], "unknown" if found["optimism"] is None else f"{found['optimism']:.5f}",
+        "search     %s: %.5f on fresh folds, %.5f as it stood: %+.5f (%+.5f to %+.5f), %s", run, found["fresh_best"],
+        found["fresh_before"], found["difference"], found["low"], found["high"], found["verdict"]
     )  # fmt: skip
-    print(f"best plan  {unit.artifact.files[1]}")
+    if found["optimism"] is not None:
+        log.info("           while it was chosen it had gained %.5f: optimism %+.5f",
+                 found["before"] - found["best"], found["optimism"])  # fmt: skip
+
+
+def run_it(plan: Path, store: Store) -> str:
+    """The command that makes all of a plan from the same files and weights."""
+    words = ["./run.sh", str(plan)]
+    folder = store.inputs().record()["folder"]
+    words += [] if folder == "sky" else ["--input", folder]
+    for backbone, weights in store.load_weights_list().items():
+        words += ["--weights", f"{backbone}={weights['path']}"]
+    return shlex.join(words)
 
 
 if __name__ == "__main__":

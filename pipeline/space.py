@@ -56,7 +56,8 @@ class Search(Strict):
 
     space: dict[str, Setting] = Field(min_length=1)
     pruner: Literal["median", "hyperband", "none"] = "median"  # how unpromising trials are stopped after a fold
-    repeats: int = Field(3, ge=1)  # fresh folds on which the best is compared with the run as it stands
+    galaxies: int | None = Field(None, ge=100)  # that a trial sees, the same for all trials; None: all there are
+    repeats: int = Field(3, ge=1)  # fresh folds (and galaxies) on which the best is compared with the run as it stands
 
     @field_validator("space")
     @classmethod
@@ -71,6 +72,11 @@ def setting(run: "Run", key: str) -> Any:
     for part in key.split("."):
         run = getattr(run, part)
     return run
+
+
+def rounded(value: Any) -> Any:
+    """A number drawn, to three digits: what a plan says is what was tried."""
+    return float(f"{value:.3g}") if isinstance(value, float) else value
 
 
 def changed(run: "Run", settings: dict[str, Any]) -> "Run":
@@ -88,6 +94,11 @@ def check(plan: "Plan", run: "Run") -> Search:
         raise UserError(
             f"plan {plan.name} has no table [search.space]: name there what to try, such as "
             f'"head_phase.learning_rate" = {{ low = 1e-5, high = 1e-2, log = true }}'
+        )
+    if run.start_from:
+        raise UserError(
+            f"run {run.name} starts from {run.start_from}, whose networks know the galaxies that a trial would be "
+            f"scored on: search {plan.lineage(run.name)[-1]}"
         )
     for key, tried in plan.search.space.items():
         for value in tried.ends():

@@ -1,19 +1,40 @@
 """A study: the trials of one run, kept in a journal that several processes write to, drawn and stopped by Optuna."""
 
+import hashlib
 import json
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
 from pipeline import cli, locks, space
 from pipeline.config import Plan, Run
+from pipeline.core import stats
 from pipeline.errors import TrainingFailed, UserError
 from pipeline.trials import Judge
+from pipeline.units import Unit
+
+if TYPE_CHECKING:
+    from optuna import Trial
 
 APART = 1000  # seeds of the search's folds are those of the plan and this more; of the comparison, twice this and on
 DONE = ("COMPLETE", "PRUNED")
+FIRST = "as it stands"  # marks the trial of the run's own settings
+LOOK = 1  # seconds between two looks at what other processes are at
+
+
+def unit(request: cli.Request) -> Unit:
+    """The search for one run; UserError where the plan has no such run, or asks for what that cannot have."""
+    plan, store = request.plan, request.store
+    run = run_of(plan, request.options.run)
+    search = space.check(plan, run)
+    crops = search.space["crop"].choices if "crop" in search.space else (run.crop,)
+    sources = {"inputs": store.inputs()} | {f"crops/{crop}": store.crops(crop, "train") for crop in crops}
+    spec = {"run": run.model_dump(mode="json"), "search": search.model_dump(mode="json")}
+    spec |= {"folds": plan.folds, "seed": plan.seed, "trials": request.options.trials}
+    return Unit("search", f"search/{run.name}", store.search(run.name), spec, sources)
 
 
 class Trials:
@@ -24,34 +45,29 @@ class Trials:
 
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         self.plan, self.store, options = request.plan, request.store, request.options
-        self.run = run_of(self.plan, options.run)
-        self.search = space.check(self.plan, self.run)
-        self.folder = self.store.search(self.run.name).record_path.parent
-        self.wanted = options.trials
+        self.unit = unit(request)
+        self.run, self.search = run_of(self.plan, options.run), self.plan.search
+        self.judge = Judge(self.plan, self.store, self.unit)
+        self.folder, self.wanted = self.judge.folder, options.trials
         self.until = time.time() + 3600 * options.hours if options.hours else np.inf
         self.folder.mkdir(parents=True, exist_ok=True)
         journal = optuna.storages.journal
         storage = optuna.storages.JournalStorage(journal.JournalFileBackend(str(self.folder / "journal.log")))
         self.study = optuna.create_study(
             storage=storage,
-            study_name=_name(self.search, self.run),
+            study_name=_name(self.unit),
             load_if_exists=True,
             direction="minimize",
             sampler=optuna.samplers.TPESampler(seed=self.plan.seed, n_startup_trials=8, multivariate=True),
             pruner=_pruner(self.search.pruner, self.plan.folds),
         )
-        self.judge = Judge(self.plan, self.store)
 
     def begin(self) -> None:
-        """Give up the trials that dead processes were at; ask for the run as it stands first."""
-        with locks.holding(self.folder / ".ask.lock", wait=True):
-            for trial in self.study.get_trials(states=[_state("RUNNING")]):
-                lock = Path(self.folder / trial.user_attrs.get("lock", "none"))
-                if not _held(lock):
-                    self.study.tell(trial.number, state=_state("FAIL"))
+        """Ask for the run as it stands first, where it lies within the space."""
+        with self._asking():
             as_it_stands = {key: space.setting(self.run, key) for key in self.search.space}
             if all(tried.holds(as_it_stands[key]) for key, tried in self.search.space.items()):
-                self.study.enqueue_trial(as_it_stands, skip_if_exists=True)
+                self.study.enqueue_trial(as_it_stands, user_attrs={FIRST: True}, skip_if_exists=True)
 
     def done(self) -> list:
         """Trials with a score, or stopped since they had none to hope for."""
@@ -62,30 +78,56 @@ class Trials:
         return self.study.get_trials(deepcopy=False, states=[_state("COMPLETE")])
 
     def one(self) -> bool:
-        """Make one trial; False where enough are done or under way, or the time is up."""
-        lock = self.folder / f".trial-{time.time_ns()}.lock"
-        with locks.holding(self.folder / ".ask.lock", wait=True):
-            running = self.study.get_trials(deepcopy=False, states=[_state("RUNNING")])
-            if len(self.done()) + len(running) >= self.wanted or time.time() > self.until:
+        """Make one trial; False where enough are done, or the time is up.
+
+        Waits for those that others are at: where such a process dies, its trial is made here, from its last fold on.
+        """
+        while (asked := self._ask()) is None:
+            if len(self.done()) >= self.wanted or time.time() > self.until:
                 return False
-            locks.acquire(lock)
-            trial = self.study.ask()
-            trial.set_user_attr("lock", lock.name)
+            time.sleep(LOOK)
+        trial, lock = asked
         try:
             self.study.tell(trial, *self._judged(trial))
         finally:
             locks.release(lock)
         return True
 
-    def _judged(self, trial) -> tuple[float | None, object]:
+    def _asking(self):
+        """One process at a time asks for a trial."""
+        return locks.holding(self.folder / ".ask.lock", wait=True)
+
+    def _ask(self) -> "tuple[Trial, Path] | None":
+        """A trial and the lock that is held while it is made; None where no more are to be begun."""
+        with self._asking():
+            self._give_up_dead()
+            running = self.study.get_trials(deepcopy=False, states=[_state("RUNNING")])
+            if len(self.done()) + len(running) >= self.wanted or time.time() > self.until:
+                return None
+            lock = self.folder / f".trial-{time.time_ns()}.lock"
+            locks.acquire(lock)
+            trial = self.study.ask()
+            trial.set_user_attr("lock", lock.name)
+            return trial, lock
+
+    def _give_up_dead(self) -> None:
+        """Fail the trials that dead processes were at, and ask for the same settings again."""
+        for trial in self.study.get_trials(states=[_state("RUNNING")]):
+            if not _held(self.folder / trial.user_attrs.get("lock", "none")):
+                self.study.tell(trial.number, state=_state("FAIL"))
+                marks = {FIRST: True} if FIRST in trial.user_attrs else None
+                self.study.enqueue_trial(trial.params or trial.system_attrs.get("fixed_params", {}), user_attrs=marks)
+
+    def _judged(self, trial: "Trial") -> tuple[float | None, Any]:
         """(RMSE, state) of a trial, told fold by fold."""
         settings = {key: _suggested(trial, key, tried) for key, tried in self.search.space.items()}
-        errors: list[np.ndarray] = []
+        if FIRST not in trial.user_attrs:
+            settings = {key: space.rounded(value) for key, value in settings.items()}
+        trial.set_user_attr("settings", settings)
         try:
             variant = space.changed(self.run, settings)
-            for fold, (_, of_fold) in enumerate(self.judge.folds(variant, self.plan.seed + APART)):
-                errors.append(of_fold)
-                score = float(np.sqrt(np.concatenate(errors).mean()))
+            for fold, errors in enumerate(self.judge.fold_by_fold(variant, self.plan.seed + APART)):
+                score = float(np.sqrt(np.nanmean(errors)))
                 trial.report(score, fold)
                 if fold + 1 < self.plan.folds and trial.should_prune():
                     return None, _state("PRUNED")
@@ -93,6 +135,11 @@ class Trials:
             trial.set_user_attr("failed", str(error).splitlines()[0][:200])
             return None, _state("PRUNED")
         return score, _state("COMPLETE")
+
+    def errors(self, number: int) -> np.ndarray:
+        """Squared error (n,) of the galaxies of a scored trial; NaN for those that took no part."""
+        settings = next(trial for trial in self.scored() if trial.number == number).user_attrs["settings"]
+        return self.judge.errors(space.changed(self.run, settings), self.plan.seed + APART)
 
 
 def run_of(plan: Plan, name: str | None) -> Run:
@@ -102,9 +149,11 @@ def run_of(plan: Plan, name: str | None) -> Run:
     return plan.run(name)
 
 
-def _name(search: space.Search, run: Run) -> str:
-    """Trials are of one study as long as run and space are the same."""
-    return json.dumps([run.model_dump(mode="json"), search.model_dump(mode="json")["space"]], sort_keys=True)
+def _name(made: Unit) -> str:
+    """Trials are of one study as long as run, space, folds and galaxies are the same."""
+    search = {key: made.spec["search"][key] for key in ("space", "galaxies")}
+    what = [search, *(made.spec[key] for key in ("run", "folds", "seed")), made.made_from()]
+    return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:12]
 
 
 def _state(name: str):
@@ -121,7 +170,7 @@ def _pruner(name: str, folds: int):
     return optuna.pruners.MedianPruner(n_startup_trials=5) if name == "median" else optuna.pruners.NopPruner()
 
 
-def _suggested(trial, key: str, tried: space.Setting):
+def _suggested(trial: "Trial", key: str, tried: space.Setting) -> Any:
     if tried.choices:
         return trial.suggest_categorical(key, tried.choices)
     suggest = trial.suggest_int if isinstance(tried.low, int) and isinstance(tried.high, int) else trial.suggest_float
@@ -146,8 +195,9 @@ def table(trials: Trials) -> pd.DataFrame:
             "state": t.state.name.lower(),
             "rmse": t.value if t.state.name == "COMPLETE" else None,
             "seconds": t.duration.total_seconds(),
+            "first": FIRST in t.user_attrs,
         }
-        | {key: t.params.get(key) for key in trials.search.space}
+        | t.user_attrs["settings"]
         for t in trials.done()
     ]
     return pd.DataFrame(rows)
@@ -162,3 +212,11 @@ def importance(trials: Trials) -> dict[str, float]:
         return {}
     evaluator = optuna.importance.FanovaImportanceEvaluator(seed=0)
     return dict(optuna.importance.get_param_importances(trials.study, evaluator=evaluator))
+
+
+def luck(trials: Trials, reference: int) -> float:
+    """By how much being chosen flatters the best of the scored trials; `reference` is the one that it is to beat."""
+    numbers = [trial.number for trial in trials.scored()]
+    errors = np.stack([trials.errors(number) for number in numbers])
+    answered = np.isfinite(errors).all(axis=0)
+    return stats.luck_of_choice(errors[:, answered], numbers.index(reference))

@@ -7,6 +7,7 @@ import tempfile
 from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -17,46 +18,56 @@ from pipeline.config import Plan, Run
 from pipeline.core import views
 from pipeline.core.metrics import squared_error_per_galaxy
 from pipeline.core.split import stratified_folds
-from pipeline.records import Artifact
+from pipeline.records import Artifact, atomic
+
+if TYPE_CHECKING:
+    from pipeline.nn.fit import Trainer
+    from pipeline.nn.network import Network
 
 
 class Judge:
-    """Trains variants of a plan's run and scores them; features of frozen backbones are kept on disk."""
+    """Trains variants of a plan's run and scores them; what it has found is kept on disk, as are features."""
 
-    def __init__(self, plan: Plan, store: Store):
+    def __init__(self, plan: Plan, store: Store, search: units.Unit):
         self.plan, self.store = plan, store
+        self.folder = search.artifact.record_path.parent
         self._ridges: dict[tuple, dict] = {}
         self._data = lru_cache(maxsize=2)(self._loaded)
+        self._of = [plan.folds, plan.search.galaxies, search.made_from()]
 
-    def folds(self, run: Run, seed: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """(rows, squared error of each) fold after fold, by networks that never saw them.
+    def kept(self, run: Run, seed: int) -> Path:
+        """Where the squared errors of a variant lie, as far as they are known."""
+        text = json.dumps([*self._of, run.model_dump(mode="json"), seed], sort_keys=True)
+        return self.folder / "errors" / f"{hashlib.sha256(text.encode()).hexdigest()[:16]}.npy"
 
-        `seed` deals the galaxies to folds, starts the networks and draws their augmentations. Where the backbone is
-        fine-tuned, held-out galaxies are seen once. Raises TrainingFailed where a fold diverges.
+    def fold_by_fold(self, run: Run, seed: int) -> Iterator[np.ndarray]:
+        """Squared error (n,) of every training galaxy, out of fold, as known after each fold; NaN where it is not.
+
+        `seed` chooses the galaxies, where the search has fewer than there are, deals them to folds, starts the
+        networks and draws their augmentations. A fine-tuned network sees a held-out galaxy once. Folds that were
+        judged before are not trained again. Raises TrainingFailed where a fold diverges.
         """
-        from pipeline.nn import predict
-
         images, labels, ids, used = self._data(run.crop)
-        fold_of = np.where(used, self._dealt(ids, seed), -1)
-        trainer, frozen = self._trainer(run, seed)
+        fold_of = np.where(self._drawn(used, seed), self._dealt(ids, seed), -1)
+        path, trainer = self.kept(run, seed), None
+        known = np.load(path) if path.is_file() else np.full(len(ids), np.nan, np.float32)
         for fold in range(self.plan.folds):
             valid, train = np.flatnonzero(fold_of == fold), np.flatnonzero((fold_of >= 0) & (fold_of != fold))
-            with tempfile.TemporaryDirectory(dir=self._folder()) as folder:
-                trainer.fit(train, valid, fold, Path(folder))
-            if run.fine_tune.epochs:
-                model, seen = trainer.network.for_prediction().model, views.named("single")
-                answers = predict.predict_views(model, images[valid], seen, 2 * run.batch_size)
-            else:
-                answers = predict.predict_head(trainer.network.head, frozen[valid])
-            yield valid, squared_error_per_galaxy(labels[valid], answers)
+            if np.isnan(known[valid]).any():
+                trainer = trainer or self._trainer(run, seed)
+                with tempfile.TemporaryDirectory(dir=self.folder) as folder:
+                    trainer.fit(train, valid, fold, Path(folder))
+                known[valid] = squared_error_per_galaxy(labels[valid], _answers(trainer, images, valid))
+                with atomic(path) as temporary:
+                    np.save(temporary, known)
+            yield np.where((fold_of >= 0) & (fold_of <= fold), known, np.nan)
 
     def errors(self, run: Run, seed: int) -> np.ndarray:
-        """Squared error of every galaxy in use, out of fold, in the order of the crops."""
-        rows, errors = (np.concatenate(parts) for parts in zip(*self.folds(run, seed), strict=True))
-        return errors[np.argsort(rows)]
+        """The same after the last fold."""
+        *_, last = self.fold_by_fold(run, seed)
+        return last
 
-    def _trainer(self, run: Run, seed: int):
-        """(the trainer of a variant, the features that its head is trained on; None where it has no such phase)."""
+    def _trainer(self, run: Run, seed: int) -> "Trainer":
         from pipeline.nn import fit, network, runtime
 
         images, labels, *_ = self._data(run.crop)
@@ -71,9 +82,9 @@ class Judge:
             spec = units.features(self.plan, self.store, run).spec
             key = (json.dumps(spec, sort_keys=True), run.crop, run.head, seed)
             trainer.ridges = self._ridges.setdefault(key, trainer.ridges)
-        return trainer, frozen
+        return trainer
 
-    def _network(self, run: Run, seed: int, images: np.ndarray):
+    def _network(self, run: Run, seed: int, images: np.ndarray) -> "Network":
         from pipeline.nn import network
 
         stored, size = self.plan.crops[run.crop].size, self.plan.input_size(run)
@@ -88,7 +99,7 @@ class Judge:
         if (found := features.kept(unit)) is not None:
             return found
         name = hashlib.sha256(json.dumps(unit.spec, sort_keys=True).encode()).hexdigest()[:12]
-        place = self._folder() / "features" / name
+        place = self.folder.parent / "features" / name
         unit = dataclasses.replace(unit, artifact=Artifact(place.with_suffix(".json"), (place.with_suffix(".npy"),)))
         if (found := features.kept(unit)) is not None:
             return found
@@ -101,6 +112,11 @@ class Judge:
         images, labels, fold_of = self.store.load_training(crop)
         return np.asarray(images), labels, self.store.load_crops(crop, "train")[1], fold_of >= 0
 
+    def _drawn(self, used: np.ndarray, seed: int) -> np.ndarray:
+        """Which galaxies take part, bool (n,): all in use, or as many of them as the search asks for."""
+        order = np.random.default_rng(seed).permutation(np.flatnonzero(used))
+        return np.isin(np.arange(len(used)), order[: self.plan.search.galaxies])
+
     def _dealt(self, ids: np.ndarray, seed: int) -> np.ndarray:
         """Fold of each galaxy, stratified as those of the plan, copies of one image together."""
         labels = self.store.load_labels().loc[ids]
@@ -108,7 +124,13 @@ class Judge:
         groups = self.store.inputs().record().get("copies", {}).get("train", [])
         return copies.together(fold, groups).to_numpy()
 
-    def _folder(self) -> Path:
-        folder = self.store.root / "search"
-        folder.mkdir(parents=True, exist_ok=True)
-        return folder
+
+def _answers(trainer: "Trainer", images: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """Vote fractions (m, 37) that the network, trained, predicts for these rows."""
+    from pipeline.nn import predict
+
+    run, network = trainer.run, trainer.network
+    if not run.fine_tune.epochs:
+        return predict.predict_head(network.head, trainer.features[rows])
+    model = network.for_prediction().model
+    return predict.predict_views(model, images[rows], views.named("single"), 2 * run.batch_size)

@@ -1,11 +1,14 @@
 """The search for better settings: strict spaces, trials that survive kills, folds that no leaderboard uses."""
 
 import os
+import shlex
 import signal
 import subprocess
 import sys
 import time
+from itertools import pairwise
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -13,10 +16,11 @@ import pytest
 
 pytest.importorskip("optuna", reason="Optuna is an extra")
 
-from pipeline import search, space, study
+from pipeline import cli, locks, search, space, study
 from pipeline.artifacts import Store
 from pipeline.config import load_plan
 from pipeline.errors import UserError
+from pipeline.nn.fit import Trainer
 from pipeline.trials import Judge
 
 PLAN = """
@@ -137,6 +141,18 @@ def test_what_is_found_is_a_plan_with_its_evidence(searched):
     assert fresh["best"] == pytest.approx(record["fresh_best"])
     gain, real = record["before"] - record["best"], record["fresh_before"] - record["fresh_best"]
     assert record["optimism"] == pytest.approx(gain - real)
+    assert record["luck"] > -0.01
+    settings = frame[["dropout", "head_phase.learning_rate"]]
+    assert all(value == float(f"{value:.3g}") for value in settings.to_numpy().ravel()), "as they were tried"
+
+
+def test_the_command_that_runs_the_best_plan_brings_files_and_weights(searched, tmp_path):
+    _, store = searched
+    path = store.search("head").files[1]
+    told = shlex.split(search.run_it(path, store))
+    assert told == ["./run.sh", str(path), "--input", store.inputs().record()["folder"]]
+    weights = SimpleNamespace(inputs=store.inputs, load_weights_list=lambda: {"vgg16": {"path": "/a b/w.h5"}})
+    assert shlex.split(search.run_it(path, weights))[-2:] == ["--weights", "vgg16=/a b/w.h5"]
 
 
 def test_nothing_is_done_twice_and_more_trials_go_on(searched, caplog):
@@ -148,22 +164,75 @@ def test_nothing_is_done_twice_and_more_trials_go_on(searched, caplog):
     assert len(pd.read_csv(store.search("head").files[0])) == 6
 
 
+def judge_of(flags: list[str], **search) -> Judge:
+    """The judge of a search, with other keys in its table [search]."""
+    request = cli.parse(cli.parser(""), flags, select=("run",))
+    request.options.trials = 1
+    plan = request.plan.model_copy(update={"search": request.plan.search.model_copy(update=search)})
+    return Judge(plan, request.store, study.unit(request))
+
+
+def answered(judge: Judge, seed: int) -> list[np.ndarray]:
+    """Rows that each fold in turn answers for."""
+    known = [np.isfinite(errors) for errors in judge.fold_by_fold(judge.plan.run("head"), seed)]
+    return [np.flatnonzero(now & ~before) for before, now in pairwise([np.zeros_like(known[0]), *known])]
+
+
 def test_folds_of_the_search_are_not_those_of_the_leaderboard(searched):
     flags, store = searched
-    judge, plan = Judge(load_plan(flags[1]), store), load_plan(flags[1])
-    run = plan.run("head")
     ids = store.load_crops("half", "train")[1]
     own = store.load_folds().loc[ids].to_numpy()
-    held_out = [rows for rows, _ in judge.folds(run, plan.seed + study.APART)]
+    held_out = answered(judge_of(flags), load_plan(flags[1]).seed + study.APART)
     assert sorted(np.concatenate(held_out)) == list(range(len(ids)))
     assert all(len(np.unique(own[rows])) > 1 for rows in held_out)
 
 
+def test_trials_may_see_a_part_of_the_galaxies_and_the_comparison_another(searched):
+    judge = judge_of(searched[0], galaxies=20)
+    first, again, other = (np.concatenate(answered(judge, seed)) for seed in (5, 5, 6))
+    assert len(first) == len(other) == 20
+    np.testing.assert_array_equal(first, again)
+    assert set(first) != set(other)
+
+
 def test_the_same_seed_gives_the_same_errors(searched):
-    flags, store = searched
-    plan = load_plan(flags[1])
-    first, second = (Judge(plan, store).errors(plan.run("head"), 7) for _ in range(2))
-    np.testing.assert_array_equal(first, second)
+    judge = judge_of(searched[0])
+    run = judge.plan.run("head")
+    first = judge.errors(run, 7)
+    judge.kept(run, 7).unlink()
+    np.testing.assert_array_equal(first, judge_of(searched[0]).errors(run, 7))
+
+
+def test_folds_that_were_judged_are_not_trained_again(searched, monkeypatch):
+    judge = judge_of(searched[0])
+    run = judge.plan.run("head")
+    whole = judge.errors(run, 8)
+    judge.kept(run, 8).unlink()
+    next(judge.fold_by_fold(run, 8))  # killed after its first fold
+    trained = []
+    fit = Trainer.fit
+    monkeypatch.setattr(Trainer, "fit", lambda self, *data: trained.append(data[2]) or fit(self, *data))
+    np.testing.assert_array_equal(judge.errors(run, 8), whole)
+    assert trained == [1]
+
+
+def test_a_run_that_starts_from_another_is_refused(searched):
+    flags, _ = searched
+    path = Path(flags[1])
+    text = path.read_text().replace(
+        "[[ensembles]]",
+        """[[runs]]
+name = "longer"
+backbone = "mobilenetv2"
+crop = "half"
+start_from = "head"
+fine_tune = { epochs = 1 }
+[[ensembles]]""",
+    )
+    other = path.with_name("longer.toml")
+    other.write_text(text)
+    with pytest.raises(UserError, match=r"run longer starts from head, .*: search head"):
+        search.main(["--plan", str(other), "--run", "longer", "--trials", "3"])
 
 
 @pytest.mark.slow
@@ -183,6 +252,39 @@ def test_killed_three_times_it_ends_with_as_many_trials(searched):
     frame = pd.read_csv(store.search("head").files[0])
     assert len(frame) == 12
     assert frame["state"].isin(["complete", "pruned"]).all()
+
+
+def test_the_trial_of_a_dead_process_is_made_again_with_its_settings(searched):
+    flags, _ = searched
+    request = cli.parse(search.arguments(), [*flags, "--trials", "20"], select=("run",))
+    trials = study.Trials(request)
+    dead = trials.study.ask()
+    dead.suggest_float("dropout", 0.0, 0.5)
+    dead.set_user_attr("lock", ".trial-of-the-dead.lock")
+    assert trials.one()
+    states = {trial.number: trial.state.name for trial in trials.study.get_trials()}
+    assert states[dead.number] == "FAIL"
+    assert trials.scored()[-1].params["dropout"] == dead.params["dropout"]
+
+
+def test_a_process_waits_for_what_another_is_at(searched, monkeypatch):
+    flags, _ = searched
+    request = cli.parse(search.arguments(), [*flags, "--trials", "1"], select=("run",))
+    trials = study.Trials(request)
+    trials.wanted = len(trials.done()) + 1
+    theirs, lock = trials._ask()
+    theirs.set_user_attr("settings", {})
+    waited = []
+
+    def wait(seconds: float) -> None:
+        waited.append(seconds)
+        trials.study.tell(theirs, state=study._state("PRUNED"))
+
+    monkeypatch.setattr(study, "_held", lambda lock: True)
+    monkeypatch.setattr("time.sleep", wait)
+    assert trials.one() is False
+    assert waited == [study.LOOK]
+    locks.release(lock)
 
 
 @pytest.mark.slow
