@@ -35,6 +35,8 @@ as_it_is=""
 [[ "${1:-}" == --locked ]] && { locked=yes; shift; }
 [[ "${1:-}" == --here ]] && { as_it_is=yes; shift; python=python3; }
 
+[[ -t 2 ]] || export TQDM_MININTERVAL="${TQDM_MININTERVAL:-30}" # in a log, a line of progress every half minute
+
 say() { printf '%s\n' "$*" >&2; }
 fail() { say "error: $*"; exit 2; }
 

@@ -64,6 +64,10 @@ def fetch(api: "KaggleApi", name: str, size: int, folder: Path) -> None:
     path = partial / target.name
     check(path, size)
     path.replace(target)
+    if target.suffix == ".zip":
+        with zipfile.ZipFile(target) as file:
+            count = sum(not member.is_dir() for member in file.infolist())
+        log.info("%-10s %s is whole: %s", "download", name, f"{count:,} files" if count != 1 else "1 file")
 
 
 def check(path: Path, size: int) -> None:

@@ -13,13 +13,15 @@ to the next one, and that goes on. No network is needed. Every GPU trains folds 
 import argparse
 import logging
 import os
-import re
 import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
+
+from packaging.requirements import Requirement
 
 from pipeline import cli, competition, engines, resume
 from pipeline.backbones import BACKBONES
@@ -70,22 +72,45 @@ def find_earlier(attached: list[Path], plan: Plan) -> Path | None:
     return max(found, key=lambda place: max(path.stat().st_mtime for path in place.rglob("*.json")), default=None)
 
 
-def install_missing(attached: list[Path]) -> None:
-    """Install packages that this Python lacks from attached wheels; UserError where there is none of one."""
+def unmet() -> dict[Requirement, str | None]:
+    """Requirements that this Python does not meet -> the version that it has instead; None: none at all."""
     lines = (HERE / "requirements.txt").read_text(encoding="utf-8").splitlines()
-    names = [re.match(r"[\w-]+", line)[0] for line in lines if line and not line.startswith("#")]
-    missing = [n for n in names if n not in UNUSED and not find_spec(IMPORTED_AS.get(n, n.replace("-", "_")))]
-    if not missing:
-        return
+    wanted = [Requirement(text) for line in lines if (text := line.partition("#")[0].strip())]
+    found = {r: _version(r.name) for r in wanted if r.name not in UNUSED}
+    return {r: version for r, version in found.items() if version is None or not r.specifier.contains(version, True)}
+
+
+def _version(name: str) -> str | None:
+    """Of a package that can be imported, under whatever name it was built (tensorflow-cpu); None where it cannot."""
+    module = IMPORTED_AS.get(name, name.replace("-", "_"))
+    if not find_spec(module):
+        return None
+    built = metadata.packages_distributions().get(module, [name])
+    return metadata.version(name if name in built else built[0])
+
+
+def install_unmet(attached: list[Path]) -> None:
+    """Install from attached wheels what requirements.txt asks for and this Python has not.
+
+    UserError where a package stays missing; where one stays of another version, a warning.
+    """
     wheels = [f"--find-links={folder}" for folder in attached if next(folder.glob("*.whl"), None)]
-    command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-index", *wheels, *missing]
-    made = subprocess.run(command, capture_output=True, text=True) if wheels else None
-    if made is None or made.returncode:
+    missing = []
+    for requirement, version in unmet().items():
+        command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-index", *wheels, str(requirement)]
+        if wheels and not subprocess.run(command, capture_output=True).returncode:
+            log.info("%-10s %s installed from attached wheels", "kaggle", requirement)
+        elif version is None:
+            missing.append(requirement.name)
+        else:
+            log.warning("%-10s this notebook has %s %s; the project was tested with %s", "kaggle", requirement.name,
+                        version, requirement)  # fmt: skip
+    if missing:
+        names = " ".join(missing)
         raise UserError(
-            f"this notebook lacks the packages {', '.join(missing)}: elsewhere, run `pip download {' '.join(missing)} "
-            f"--no-deps --dest wheels`, upload that folder as a dataset and attach it"
+            f"this notebook lacks the packages {', '.join(missing)}: elsewhere, with the same version of Python, run "
+            f"`pip download {names} --no-deps --dest wheels`, upload that folder as a dataset and attach it"
         )
-    log.info("%-10s %s installed from attached wheels", "kaggle", ", ".join(missing))
 
 
 def flags(options: argparse.Namespace, plan: Plan, attached: list[Path]) -> list[str]:
@@ -124,7 +149,7 @@ def main(argv: list[str] | None = None) -> None:
     if not (options.root / "input").is_dir():
         raise UserError(f"there is no folder {options.root / 'input'}: this command is for notebooks on Kaggle")
     plan, attached = load_plan(options.plan), list(folders(options.root / "input"))
-    install_missing(attached)
+    install_unmet(attached)
     command = ["bash", str(HERE / "run.sh"), "--here", *flags(options, plan, attached)]
     log.info("%-10s %s", "kaggle", " ".join(command[1:]))
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])  # --here takes this Python

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from pipeline import kaggle, units
+from pipeline import kaggle, locks, units
 from pipeline.artifacts import Store
 from pipeline.competition import SLUG
 from pipeline.config import Plan
@@ -92,8 +92,13 @@ class Sender:
     def send(self, name: str, message: str | None, agreed: Callable[[str], bool], wait: float) -> Upload:
         """Upload an ensemble's submission unless Kaggle has this very file, and wait for its score up to `wait` s.
 
-        `agreed` is asked before one of the day's submissions is used. UserError where Kaggle does not take it.
+        `agreed` is asked before one of the day's submissions is used. UserError where Kaggle does not take it, or
+        another process is sending.
         """
+        with locks.holding(self.store.uploads().record_path.with_name(".sending.lock")):
+            return self._send(name, message, agreed, wait)
+
+    def _send(self, name: str, message: str | None, agreed: Callable[[str], bool], wait: float) -> Upload:
         artifact = self.store.submission(name)
         digest = file_digest(_whole(artifact, name, self.plan.name))
         upload = self._scored_before(digest) or self._look(name, digest)

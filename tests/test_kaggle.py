@@ -1,5 +1,6 @@
 """Kaggle's real client against a small server on loopback: downloads, submissions, and all that may be refused."""
 
+import fcntl
 import io
 import logging
 import zipfile
@@ -61,8 +62,10 @@ def fetch(tmp_path) -> None:
     download.main(["--to", str(tmp_path / "input")])
 
 
-def test_the_files_come_whole_once_and_nothing_more(kaggle, tmp_path, archives):
+def test_the_files_come_whole_once_and_nothing_more(kaggle, tmp_path, archives, caplog):
+    caplog.set_level(logging.INFO)
     fetch(tmp_path)
+    assert "images_test_rev1.zip is whole: 1 file" in caplog.text
     found = {path.name: path.read_bytes() for path in (tmp_path / "input").iterdir()}
     assert found == {f"{name}.zip": archives[f"{name}.zip"] for name in NAMES}
     asked = kaggle.asked.copy()
@@ -299,6 +302,17 @@ def test_refused_uploads(kaggle, finished, status):
     with pytest.raises(UserError, match=str(status)):
         finished.upload("--yes")
     assert uploads.load(finished.store).empty
+
+
+def test_two_processes_do_not_send_at_once(kaggle, finished):
+    lock = finished.store.uploads().record_path.with_name(".sending.lock")
+    with open(lock, "a+", encoding="utf-8") as other:
+        fcntl.flock(other, fcntl.LOCK_EX)
+        with pytest.raises(UserError, match="worked on by another process: wait until it has ended"):
+            finished.upload("--yes")
+    assert not kaggle.submissions
+    finished.upload("--yes")
+    assert len(kaggle.submissions) == 1
 
 
 def test_scores_belong_to_the_file_that_was_sent(kaggle, finished):

@@ -99,10 +99,26 @@ def test_elsewhere_it_says_where_it_belongs(tmp_path):
         on_kaggle.main(["demo", "--root", str(tmp_path)])
 
 
+def without(monkeypatch, module: str) -> None:
+    monkeypatch.setattr(on_kaggle, "find_spec", lambda name: name != module)
+
+
+def test_this_python_meets_all_requirements():
+    assert on_kaggle.unmet() == {}
+
+
 def test_a_package_that_is_missing_is_named_with_what_brings_it(root, monkeypatch):
-    monkeypatch.setattr(on_kaggle, "find_spec", lambda name: name != "simplejpeg")
-    with pytest.raises(UserError, match="lacks the packages simplejpeg: elsewhere, run `pip download simplejpeg"):
-        on_kaggle.install_missing(list(on_kaggle.folders(root / "input")))
+    without(monkeypatch, "simplejpeg")
+    with pytest.raises(UserError, match=r"lacks the packages simplejpeg: .* run `pip download simplejpeg"):
+        on_kaggle.install_unmet(list(on_kaggle.folders(root / "input")))
+
+
+def test_a_package_of_another_version_is_told(root, monkeypatch, caplog):
+    version = on_kaggle.metadata.version
+    monkeypatch.setattr(on_kaggle.metadata, "version", lambda name: "3.8.0" if name == "keras" else version(name))
+    on_kaggle.install_unmet(list(on_kaggle.folders(root / "input")))
+    assert "this notebook has keras 3.8.0; the project was tested with keras<4,>=3.14" in caplog.text
+    assert len(caplog.records) == 1
 
 
 def test_a_missing_package_is_installed_from_an_attached_wheel(root, monkeypatch):
@@ -113,12 +129,11 @@ def test_a_missing_package_is_installed_from_an_attached_wheel(root, monkeypatch
         asked.append(command)
         return Namespace(returncode=0)
 
-    monkeypatch.setattr(on_kaggle, "find_spec", lambda name: name != "simplejpeg")
+    without(monkeypatch, "simplejpeg")
     monkeypatch.setattr(on_kaggle.subprocess, "run", run)
-    on_kaggle.install_missing(list(on_kaggle.folders(root / "input")))
-    assert asked == [
-        [sys.executable, "-m", "pip", "install", "--quiet", "--no-index", f"--find-links={wheel.parent}", "simplejpeg"]
-    ]
+    on_kaggle.install_unmet(list(on_kaggle.folders(root / "input")))
+    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-index"]
+    assert asked == [[*pip, f"--find-links={wheel.parent}", "simplejpeg>=1.8"]]
 
 
 def test_kaggles_client_takes_the_notebook_and_its_metadata(kaggle):  # noqa: F811

@@ -2,6 +2,7 @@
 
 import os
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -18,11 +19,12 @@ pytest.importorskip("optuna", reason="Optuna is an extra")
 
 from pipeline import cli, locks, search, space, study
 from pipeline.artifacts import Store
-from pipeline.config import load_plan
+from pipeline.config import PLANS, load_plan
 from pipeline.errors import UserError
 from pipeline.nn.fit import Trainer
 from pipeline.trials import Judge
 
+SHIPPED = sorted(path.stem for path in PLANS.glob("*.toml"))
 PLAN = """
 seed = 3
 folds = 2
@@ -233,6 +235,31 @@ fine_tune = { epochs = 1 }
     other.write_text(text)
     with pytest.raises(UserError, match=r"run longer starts from head, .*: search head"):
         search.main(["--plan", str(other), "--run", "longer", "--trials", "3"])
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_what_the_shipped_plans_try_every_run_of_theirs_can_have(name):
+    plan = load_plan(name)
+    for run in plan.runs if plan.search else ():
+        assert space.check(plan, run) is plan.search
+
+
+@pytest.mark.slow
+def test_fine_tuning_is_searched_too_and_hyperband_stops_what_does_not_pay(searched, tmp_path):
+    flags, _ = searched
+    text = Path(flags[1]).read_text().replace('pruner = "none"', 'pruner = "hyperband"')
+    text = text.replace("head_phase = { epochs = 2 }", "fine_tune = { epochs = 1 }").partition("[search.space]")[0]
+    path = Path(flags[1]).with_name("tuned.toml")
+    path.write_text(
+        text
+        + '[search.space]\n"fine_tune.ema" = { choices = [0.0, 0.9] }\n"augment.zoom" = { low = 1.0, high = 1.5 }\n'
+    )
+    shutil.copytree(Path(flags[3]) / "searched", tmp_path / "tuned", ignore=shutil.ignore_patterns("search"))
+    tuned = ["--plan", str(path), "--output", str(tmp_path), "--run", "head", "--trials", "3"]
+    search.main(tuned)
+    found = load_plan(str(Store(tmp_path / "tuned").search("head").files[1])).run("head")
+    assert found.fine_tune.epochs == 1
+    assert len(pd.read_csv(Store(tmp_path / "tuned").search("head").files[0])) == 3
 
 
 @pytest.mark.slow

@@ -19,15 +19,15 @@ SPACE = {
     "head_phase.learning_rate": {"low": 1e-4, "high": 1e-2, "log": True},
     "hidden": {"choices": [0, 64, 256]},
 }
-TRIALS = """number,state,rmse,seconds,dropout,head_phase.learning_rate,hidden
-0,complete,0.1400,2.0,0.2,0.0003,0
-1,pruned,,1.0,0.5,0.01,256
-2,complete,0.1390,2.0,0.1,0.001,64
-3,complete,0.1500,2.0,0.6,0.0001,256
+TRIALS = """number,state,rmse,seconds,first,dropout,head_phase.learning_rate,hidden
+0,complete,0.1400,2.0,True,0.2,0.0003,0
+1,pruned,,1.0,False,0.5,0.01,256
+2,complete,0.1390,2.0,False,0.1,0.001,64
+3,complete,0.1500,2.0,False,0.6,0.0001,256
 """
 FOUND = {
     "trials": 4, "fresh_best": 0.1395, "fresh_before": 0.1398, "difference": -0.0003, "low": -0.0007, "high": 0.0001,
-    "verdict": "cannot tell", "best": 0.1390, "before": 0.1400, "optimism": 0.0007, "seconds": 7.0,
+    "verdict": "cannot tell", "best": 0.1390, "before": 0.1400, "optimism": 0.0007, "luck": 0.0002, "seconds": 7.0,
     "importance": {"hidden": 0.7, "dropout": 0.2, "head_phase.learning_rate": 0.1},
     "settings": {"dropout": 0.1, "head_phase.learning_rate": 0.001, "hidden": 64},
 }  # fmt: skip
@@ -80,7 +80,9 @@ def test_the_figures_hold_all_trials_and_say_what_they_show(material):
 
 def test_with_too_few_trials_importance_is_left_out(material):
     path = material.store.search("vgg16").record_path
-    path.write_text(json.dumps(json.loads(path.read_text()) | {"importance": {}, "before": None, "optimism": None}))
+    path.write_text(
+        json.dumps(json.loads(path.read_text()) | {"importance": {}, "before": None, "optimism": None, "luck": None})
+    )
     made = tuning.section(material)
     assert [figure.name for figure in made.figures] == ["search-vgg16-history", "search-vgg16-parallel"]
 
@@ -96,6 +98,7 @@ def test_the_report_is_made_anew_with_the_search_in_it(tmp_path):
     shown = page.read_text()
     assert '<h2 id="search">Search for better settings</h2>' in shown
     assert "head_phase.learning_rate" in shown
+    assert "+0.00020<small>of that gain, at most" in shown
     assert (store.root / "report" / "search-vgg16-parallel.svg").is_file()
 
 

@@ -54,7 +54,7 @@ class Trainer:
         self.images, self.labels, self.features = images, labels, features
         self.model = keras.Model(network.model.inputs, network.model.outputs)  # compiled; network.model stays bare
         self._first = network.model.get_weights()
-        self._compiled: dict[str, list[np.ndarray]] = {}  # phase -> first values of its optimiser's variables
+        self._compiled: dict[str, tuple[int, list[np.ndarray]]] = {}  # phase -> at_once, its optimiser's variables
 
     def fit(
         self, train: np.ndarray, valid: np.ndarray, fold: int, folder: Path, start: Path | None = None
@@ -86,7 +86,8 @@ class Trainer:
         """First phase: the head on the frozen backbone's features."""
         head, phase, batch_size = self.network.head, self.run.head_phase, max(self.run.batch_size, 64)
         steps = data.steps(len(train), batch_size)
-        self.prepare("head", head, phase.learning_rate, steps * phase.epochs, warmup=0.0, ema=0.0)
+        total = steps * phase.epochs
+        self.prepare("head", head, phase.learning_rate, total, warmup=0.0, ema=0.0, at_once=steps)
         ridge = start_at_ridge(head, self.features[train], self.labels[train], self.ridges.get(fold))
         if ridge and fold not in self.ridges:
             self.ridges[fold] = ridge
@@ -163,17 +164,24 @@ class Trainer:
             self.network.model.load_weights(best)
             best.unlink()
 
-    def prepare(self, phase: str, model: keras.Model, rate: float, total: int, *, warmup: float, ema: float) -> None:
-        """Compile once per phase; for each fold put the optimiser's variables back to their first values."""
-        if phase not in self._compiled:
-            self._compile(model, _cosine(rate, total, warmup), ema, by_xla=phase == "fine-tune")
-            self._compiled[phase] = [ops.convert_to_numpy(v).copy() for v in model.optimizer.variables]
-        for variable, value in zip(model.optimizer.variables, self._compiled[phase], strict=True):
+    def prepare(
+        self, phase: str, model: keras.Model, rate: float, total: int, *, warmup: float, ema: float, at_once: int = 1
+    ) -> None:
+        """Compile once per phase; for each fold put the optimiser's variables back to their first values.
+
+        `at_once` steps are made without going back to Python: a step of a head is over sooner than that takes.
+        """
+        compiled_for, first = self._compiled.get(phase, (0, []))
+        if compiled_for != at_once:
+            self._compile(model, _cosine(rate, total, warmup), ema, by_xla=phase == "fine-tune", at_once=at_once)
+            first = [ops.convert_to_numpy(v).copy() for v in model.optimizer.variables]
+            self._compiled[phase] = at_once, first
+        for variable, value in zip(model.optimizer.variables, first, strict=True):
             variable.assign(value)
         for variable, average in averages(model):
             average.assign(variable)
 
-    def _compile(self, model: keras.Model, rate: Any, ema: float, by_xla: bool) -> None:
+    def _compile(self, model: keras.Model, rate: Any, ema: float, *, by_xla: bool, at_once: int) -> None:
         optimizer = keras.optimizers.AdamW(
             rate, weight_decay=self.run.weight_decay, use_ema=ema > 0, ema_momentum=ema or 0.99
         )
@@ -182,6 +190,7 @@ class Trainer:
             loss.named(self.run.loss),
             metrics=[keras.metrics.RootMeanSquaredError(name="rmse")],
             jit_compile=runtime.compile_by_xla() and by_xla,
+            steps_per_execution=at_once,
         )
         model.optimizer.build(model.trainable_variables)
 

@@ -47,7 +47,7 @@ def searched(name: str, record: dict[str, Any], trials: pd.DataFrame, compared: 
         for key in sorted(space, key=lambda key: -shares.get(key, 0))
     ]  # fmt: skip
     keys = ("trials", "fresh_best", "fresh_before", "difference", "low", "high", "verdict", "best", "before")
-    return {key: record[key] for key in (*keys, "optimism", "seconds")} | {
+    return {key: record[key] for key in (*keys, "optimism", "luck", "seconds")} | {
         "name": name,
         "settings": rows,
         "fresh": compared.pivot(index="seed", columns="run", values="rmse").reset_index().to_dict("records"),
