@@ -25,13 +25,14 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from pipeline import cli, engines, locks, space, study
+from pipeline import cli, engines, locks
 from pipeline.artifacts import Store
 from pipeline.config import PLANS, Run, plan_path
 from pipeline.core import stats
 from pipeline.errors import UserError
 from pipeline.records import atomic
-from pipeline.study import APART, Trials, importance, table
+from pipeline.tuning import study, variants
+from pipeline.tuning.study import APART, Trials, importance, table
 
 log = logging.getLogger(__name__)
 
@@ -98,7 +99,7 @@ def best_plan(trials: Trials, plan: str, settings: dict, found: dict) -> str:
         "[[runs]]",
         f"name = {json.dumps(trials.run.name)}",
     ]
-    kept = {key: value for key, value in settings.items() if value != space.setting(trials.run, key)}
+    kept = {key: value for key, value in settings.items() if value != variants.setting(trials.run, key)}
     return "\n".join([*lines, *(f"{key} = {json.dumps(value)}" for key, value in kept.items())]) + "\n"
 
 
@@ -110,7 +111,7 @@ def finish(trials: Trials, options: argparse.Namespace) -> None:
         raise UserError(f"none of {len(frame)} trials reached a score: widen [search.space], or lower learning rates")
     row = complete.loc[complete["rmse"].idxmin()]
     settings = next(t.user_attrs["settings"] for t in trials.scored() if t.number == row["number"])
-    compared, found = compare(trials, space.changed(trials.run, settings))
+    compared, found = compare(trials, variants.changed(trials.run, settings))
     found |= {"trials": len(frame), "best": float(row["rmse"]), "before": None, "optimism": None, "luck": None}
     for first in complete[complete["first"]].to_dict("records"):  # none where the run as it stands lies outside
         found |= {"before": first["rmse"], "luck": study.luck(trials, first["number"])}

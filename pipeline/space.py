@@ -1,14 +1,10 @@
-"""Where better settings of a run are looked for: the [search] table of a plan, and a run with some settings changed."""
+"""Where better settings of a run are looked for: the [search] table of a plan."""
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
-from pipeline.errors import UserError
-from pipeline.strict import Strict, sentence
-
-if TYPE_CHECKING:
-    from pipeline.config import Plan, Run
+from pipeline.strict import Strict
 
 TABLES = {
     "head_phase": ("epochs", "learning_rate"),
@@ -65,48 +61,3 @@ class Search(Strict):
         if unknown := [key for key in value if key not in SETTINGS]:
             raise ValueError(f"{unknown[0]!r} cannot be searched; these can: {', '.join(SETTINGS)}")
         return value
-
-
-def setting(run: "Run", key: str) -> Any:
-    """The value that a setting has: setting(run, "head_phase.epochs")."""
-    for part in key.split("."):
-        run = getattr(run, part)
-    return run
-
-
-def rounded(value: Any) -> Any:
-    """A number drawn, to three digits: what a plan says is what was tried."""
-    return float(f"{value:.3g}") if isinstance(value, float) else value
-
-
-def changed(run: "Run", settings: dict[str, Any]) -> "Run":
-    """The run with other settings; ValidationError where they are impossible."""
-    raw = run.model_dump()
-    for key, value in settings.items():
-        table, _, inner = key.rpartition(".")
-        (raw[table] if table else raw)[inner] = value
-    return type(run).model_validate(raw)
-
-
-def check(plan: "Plan", run: "Run") -> Search:
-    """The plan's [search], all of whose values this run can have; UserError where one is impossible."""
-    if plan.search is None:
-        raise UserError(
-            f"plan {plan.name} has no table [search.space]: name there what to try, such as "
-            f'"head_phase.learning_rate" = {{ low = 1e-5, high = 1e-2, log = true }}'
-        )
-    if run.start_from:
-        raise UserError(
-            f"run {run.name} starts from {run.start_from}, whose networks know the galaxies that a trial would be "
-            f"scored on: search {plan.lineage(run.name)[-1]}"
-        )
-    for key, tried in plan.search.space.items():
-        for value in tried.ends():
-            try:
-                other = changed(run, {key: value})
-                others = tuple(other if item.name == run.name else item for item in plan.runs)
-                type(plan).model_validate(plan.model_dump() | {"runs": [item.model_dump() for item in others]})
-            except ValidationError as error:
-                told = sentence(error, lambda location: [])
-                raise UserError(f"search.space.{key}: {value!r} is impossible for run {run.name}: {told}") from None
-    return plan.search

@@ -15,7 +15,7 @@ MODULES = {
 }
 STAGES = {f"pipeline.{stage}" for stage in (*units.STAGES, "status")}
 NETWORKS = {"keras", "keras_cv", "tensorflow", "jax", "torch"}
-USERS_OF_NETWORKS = ("train", "features", "predictor", "insight", "estimate", "export", "reading", "trials")
+USERS_OF_NETWORKS = ("train", "features", "predictor", "insight", "estimate", "export", "reading", "tuning.judge")
 EXPORT = {"tf2onnx", "onnxruntime"}
 STDLIB = set(sys.stdlib_module_names)
 LONGEST = 300  # lines
@@ -137,7 +137,7 @@ def test_no_other_module_imports_a_stage(name):
 def test_networks_are_imported_by_training_prediction_and_their_estimate_only(name):
     assert not outside(every(name)) & NETWORKS
     networks = {imported for imported in own(every(name)) if imported.startswith("pipeline.nn")}
-    assert not networks or name.split(".")[1] in USERS_OF_NETWORKS
+    assert not networks or name.removeprefix("pipeline.") in USERS_OF_NETWORKS
     assert not {imported for imported in own(IMPORTS[name].top) if imported.startswith("pipeline.nn")}
 
 

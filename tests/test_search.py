@@ -17,12 +17,13 @@ import pytest
 
 pytest.importorskip("optuna", reason="Optuna is an extra")
 
-from pipeline import cli, locks, search, space, study
+from pipeline import cli, locks, search
 from pipeline.artifacts import Store
 from pipeline.config import PLANS, load_plan
 from pipeline.errors import UserError
 from pipeline.nn.fit import Trainer
-from pipeline.trials import Judge
+from pipeline.tuning import study, variants
+from pipeline.tuning.judge import Judge
 
 SHIPPED = sorted(path.stem for path in PLANS.glob("*.toml"))
 PLAN = """
@@ -136,7 +137,7 @@ def test_what_is_found_is_a_plan_with_its_evidence(searched):
     assert record["best"] == frame["rmse"].min()
     plan, found = load_plan(flags[1]), load_plan(str(best))
     assert found.name == "searched-head-best"
-    assert found.run("head") == space.changed(plan.run("head"), record["settings"])
+    assert found.run("head") == variants.changed(plan.run("head"), record["settings"])
     assert found.model_copy(update={"name": plan.name, "runs": plan.runs}) == plan
     assert f"{record['fresh_best']:.5f}" in best.read_text()
     fresh = pd.read_csv(compared).groupby("run")["rmse"].mean()
@@ -241,7 +242,7 @@ fine_tune = { epochs = 1 }
 def test_what_the_shipped_plans_try_every_run_of_theirs_can_have(name):
     plan = load_plan(name)
     for run in plan.runs if plan.search else ():
-        assert space.check(plan, run) is plan.search
+        assert variants.check(plan, run) is plan.search
 
 
 @pytest.mark.slow

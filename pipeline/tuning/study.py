@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from pipeline import cli, locks, space
+from pipeline import cli, locks
 from pipeline.config import Plan, Run
 from pipeline.core import stats
 from pipeline.errors import TrainingFailed, UserError
-from pipeline.trials import Judge
+from pipeline.space import Setting
+from pipeline.tuning import variants
+from pipeline.tuning.judge import Judge
 from pipeline.units import Unit
 
 if TYPE_CHECKING:
@@ -29,7 +31,7 @@ def unit(request: cli.Request) -> Unit:
     """The search for one run; UserError where the plan has no such run, or asks for what that cannot have."""
     plan, store = request.plan, request.store
     run = run_of(plan, request.options.run)
-    search = space.check(plan, run)
+    search = variants.check(plan, run)
     crops = search.space["crop"].choices if "crop" in search.space else (run.crop,)
     sources = {"inputs": store.inputs()} | {f"crops/{crop}": store.crops(crop, "train") for crop in crops}
     spec = {"run": run.model_dump(mode="json"), "search": search.model_dump(mode="json")}
@@ -65,7 +67,7 @@ class Trials:
     def begin(self) -> None:
         """Ask for the run as it stands first, where it lies within the space."""
         with self._asking():
-            as_it_stands = {key: space.setting(self.run, key) for key in self.search.space}
+            as_it_stands = {key: variants.setting(self.run, key) for key in self.search.space}
             if all(tried.holds(as_it_stands[key]) for key, tried in self.search.space.items()):
                 self.study.enqueue_trial(as_it_stands, user_attrs={FIRST: True}, skip_if_exists=True)
 
@@ -122,10 +124,10 @@ class Trials:
         """(RMSE, state) of a trial, told fold by fold."""
         settings = {key: _suggested(trial, key, tried) for key, tried in self.search.space.items()}
         if FIRST not in trial.user_attrs:
-            settings = {key: space.rounded(value) for key, value in settings.items()}
+            settings = {key: variants.rounded(value) for key, value in settings.items()}
         trial.set_user_attr("settings", settings)
         try:
-            variant = space.changed(self.run, settings)
+            variant = variants.changed(self.run, settings)
             for fold, errors in enumerate(self.judge.fold_by_fold(variant, self.plan.seed + APART)):
                 score = float(np.sqrt(np.nanmean(errors)))
                 trial.report(score, fold)
@@ -139,7 +141,7 @@ class Trials:
     def errors(self, number: int) -> np.ndarray:
         """Squared error (n,) of the galaxies of a scored trial; NaN for those that took no part."""
         settings = next(trial for trial in self.scored() if trial.number == number).user_attrs["settings"]
-        return self.judge.errors(space.changed(self.run, settings), self.plan.seed + APART)
+        return self.judge.errors(variants.changed(self.run, settings), self.plan.seed + APART)
 
 
 def run_of(plan: Plan, name: str | None) -> Run:
@@ -170,7 +172,7 @@ def _pruner(name: str, folds: int):
     return optuna.pruners.MedianPruner(n_startup_trials=5) if name == "median" else optuna.pruners.NopPruner()
 
 
-def _suggested(trial: "Trial", key: str, tried: space.Setting) -> Any:
+def _suggested(trial: "Trial", key: str, tried: Setting) -> Any:
     if tried.choices:
         return trial.suggest_categorical(key, tried.choices)
     suggest = trial.suggest_int if isinstance(tried.low, int) and isinstance(tried.high, int) else trial.suggest_float
