@@ -3,7 +3,7 @@
 import keras
 import numpy as np
 import pytest
-from sklearn.linear_model import RidgeCV
+from sklearn.linear_model import Ridge, RidgeCV
 
 from pipeline.config import Run
 from pipeline.core import tree
@@ -92,6 +92,16 @@ def test_the_first_answers_are_the_ridge_solution(kind):
     said = ridge.predict(standard)
     expected = tree.normalise(np.exp(said)) if kind == "tree" else 1 / (1 + np.exp(-said))
     np.testing.assert_allclose(answers(head), expected, atol=0.01)
+
+
+def test_of_many_galaxies_some_choose_the_penalty_and_all_are_fitted(monkeypatch):
+    monkeypatch.setattr("pipeline.nn.head.ENOUGH", N // 2)
+    head = head_of("sigmoid")
+    *_, penalty = start_at_ridge(head, FEATURES, LABELS)
+    inside = LABELS.clip(HALF_A_VOTE, 1 - HALF_A_VOTE)
+    ridge = Ridge(penalty).fit((FEATURES - FEATURES.mean(0)) / FEATURES.std(0), np.log(inside / (1 - inside)))
+    np.testing.assert_allclose(head.get_layer("answers").kernel, ridge.coef_.T, atol=1e-3)
+    assert penalty in np.logspace(0, 6, 13)
 
 
 @pytest.mark.parametrize("kind", ["sigmoid", "tree"])
