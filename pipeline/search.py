@@ -33,6 +33,7 @@ from pipeline.errors import UserError
 from pipeline.records import atomic
 from pipeline.tuning import study, variants
 from pipeline.tuning.study import APART, Trials, importance, table
+from pipeline.units import Unit
 
 log = logging.getLogger(__name__)
 
@@ -143,7 +144,7 @@ def main(argv: list[str] | None = None) -> None:
     unit = study.unit(request)
     if options.force:
         shutil.rmtree(unit.artifact.record_path.parent, ignore_errors=True)
-    if unit.state()[0] != "complete":
+    if not is_done(unit, options.trials):
         for name, source in unit.sources.items():
             if source.record() is None:
                 raise UserError(f"the search waits for {name}: `./run.sh {options.plan}` makes what is missing")
@@ -153,10 +154,15 @@ def main(argv: list[str] | None = None) -> None:
         flags += ["--run", options.run, "--trials", str(options.trials)]
         make_trials(trials, options, flags + ([f"--hours={options.hours}"] if options.hours else []))
         with locks.holding(trials.folder / ".compare.lock", wait=True):
-            if unit.state()[0] != "complete":  # another process has perhaps done it meanwhile
+            if not is_done(unit, len(trials.done())):  # another process has perhaps done it meanwhile
                 finish(trials, options)
     _tell_found(unit.artifact.record(), options.run)
     print(f"best plan  {unit.artifact.files[1]}\nrun it by  {run_it(unit.artifact.files[1], request.store)}")
+
+
+def is_done(unit: Unit, trials: int) -> bool:
+    """Whether so many trials were made (the time may have been up before), and compared."""
+    return unit.state()[0] == "complete" and unit.artifact.record()["trials"] >= trials
 
 
 def _tell_found(found: dict, run: str) -> None:

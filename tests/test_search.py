@@ -181,6 +181,20 @@ def answered(judge: Judge, seed: int) -> list[np.ndarray]:
     return [np.flatnonzero(now & ~before) for before, now in pairwise([np.zeros_like(known[0]), *known])]
 
 
+def test_what_the_time_did_not_suffice_for_is_made_by_the_same_command(searched):
+    flags, store = searched
+    search.main([*flags, "--trials", "8", "--hours", "1e-9"])
+    assert len(pd.read_csv(store.search("head").files[0])) == 6
+    search.main([*flags, "--trials", "8"])
+    assert len(pd.read_csv(store.search("head").files[0])) == 8
+
+
+def test_no_two_trials_are_drawn_alike_whoever_asks(searched):
+    _, store = searched
+    frame = pd.read_csv(store.search("head").files[0])
+    assert not frame.duplicated(["dropout", "head_phase.learning_rate"]).any()
+
+
 def test_folds_of_the_search_are_not_those_of_the_leaderboard(searched):
     flags, store = searched
     ids = store.load_crops("half", "train")[1]

@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
+from pydantic import ValidationError
 
 from pipeline import cli, locks
 from pipeline.config import Plan, Run
 from pipeline.core import stats
 from pipeline.errors import TrainingFailed, UserError
 from pipeline.space import Setting
+from pipeline.strict import sentence
 from pipeline.tuning import variants
 from pipeline.tuning.judge import Judge
 from pipeline.units import Unit
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
 APART = 1000  # seeds of the search's folds are those of the plan and this more; of the comparison, twice this and on
 DONE = ("COMPLETE", "PRUNED")
 FIRST = "as it stands"  # marks the trial of the run's own settings
+RANDOM = 8  # trials that are drawn at random before those that learn from them
 LOOK = 1  # seconds between two looks at what other processes are at
 
 
@@ -60,7 +63,6 @@ class Trials:
             study_name=_name(self.unit),
             load_if_exists=True,
             direction="minimize",
-            sampler=optuna.samplers.TPESampler(seed=self.plan.seed, n_startup_trials=8, multivariate=True),
             pruner=_pruner(self.search.pruner, self.plan.folds),
         )
 
@@ -108,9 +110,17 @@ class Trials:
                 return None
             lock = self.folder / f".trial-{time.time_ns()}.lock"
             locks.acquire(lock)
+            self.study.sampler = self._sampler()
             trial = self.study.ask()
             trial.set_user_attr("lock", lock.name)
             return trial, lock
+
+    def _sampler(self):
+        """Draws the next trial by a seed of its own, whichever process asks: else all would begin by the same draws."""
+        import optuna
+
+        seed = self.plan.seed + len(self.study.get_trials(deepcopy=False))
+        return optuna.samplers.TPESampler(seed=seed, n_startup_trials=RANDOM, multivariate=True, constant_liar=True)
 
     def _give_up_dead(self) -> None:
         """Fail the trials that dead processes were at, and ask for the same settings again."""
@@ -133,8 +143,9 @@ class Trials:
                 trial.report(score, fold)
                 if fold + 1 < self.plan.folds and trial.should_prune():
                     return None, _state("PRUNED")
-        except (TrainingFailed, ValueError) as error:  # settings that diverge, or that do not go together
-            trial.set_user_attr("failed", str(error).splitlines()[0][:200])
+        except (TrainingFailed, ValidationError) as error:  # settings that diverge, or that do not go together
+            told = sentence(error, lambda location: []) if isinstance(error, ValidationError) else str(error)
+            trial.set_user_attr("failed", told[:200])
             return None, _state("PRUNED")
         return score, _state("COMPLETE")
 
