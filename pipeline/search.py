@@ -141,6 +141,8 @@ def main(argv: list[str] | None = None) -> None:
     options = request.options
     if options.trials < 1:
         raise UserError(f"--trials {options.trials}: expected a number above 0")
+    if options.hours is not None and not options.hours > 0:
+        raise UserError(f"--hours {options.hours:g}: expected a number above 0")
     unit = study.unit(request)
     if options.force:
         shutil.rmtree(unit.artifact.record_path.parent, ignore_errors=True)

@@ -103,6 +103,8 @@ def test_runs_and_plans_without_a_search(tmp_path):
         search.main([*flags[:-1], "tail", "--trials", "3"])
     with pytest.raises(UserError, match="--trials 0"):
         search.main([*flags, "--trials", "0"])
+    with pytest.raises(UserError, match="--hours -1"):
+        search.main([*flags, "--trials", "3", "--hours", "-1"])
     path = Path(flags[1])
     path.write_text(path.read_text().partition("[search]")[0])
     with pytest.raises(UserError, match=r"has no table \[search.space\]"):
