@@ -35,7 +35,7 @@ BYTES = 600  # that a galaxy takes in the shards and again in the table
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
     """The command line."""
-    made = argparse.ArgumentParser(
+    made = cli.Parser(
         prog="./run.sh classify", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     made.add_argument("catalogue", type=Path, help="a table, or a folder, zip or tar of images")

@@ -13,6 +13,7 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NoReturn
 
 from pipeline import deadline, locks, units
 from pipeline.artifacts import Store
@@ -84,9 +85,17 @@ class Request:
         return iter(found)
 
 
+class Parser(argparse.ArgumentParser):
+    """Mistakes in flags are told in one sentence, without the usage before it."""
+
+    def error(self, message: str) -> NoReturn:
+        """See the class."""
+        self.exit(2, f"error: {message}; --help lists all flags\n")
+
+
 def parser(contract: str) -> argparse.ArgumentParser:
     """A parser whose --help is the stage's contract (its module docstring)."""
-    made = argparse.ArgumentParser(description=contract, formatter_class=argparse.RawDescriptionHelpFormatter)
+    made = Parser(description=contract, formatter_class=argparse.RawDescriptionHelpFormatter)
     made.add_argument("--plan", required=True, help="name of a shipped plan, or path of a TOML file")
     made.add_argument("--output", type=Path, default=OUTPUT, help="where plans keep their artifacts")
     made.add_argument("--force", action="store_true", help="make anew what is there already")
@@ -156,8 +165,7 @@ def start(main: Callable[[], None]) -> None:
         print("interrupted: what is complete is kept; the same command goes on from there", file=sys.stderr)
         sys.exit(130)
     except deadline.TimeIsUp:
-        print("the time is up: what is complete is kept; the same command goes on from there", file=sys.stderr)
-        sys.exit(3)
+        _time_is_up()
     except Terminated:
         print("terminated: what is complete is kept; the same command goes on from there", file=sys.stderr)
         sys.exit(143)
@@ -167,8 +175,18 @@ def start(main: Callable[[], None]) -> None:
             raise
         print(f"error: {told}", file=sys.stderr, flush=True)
         _leave(2)
+    except Exception as error:
+        if deadline.is_behind(error):
+            _time_is_up()
+        raise
     finally:
+        deadline.end()
         locks.release_all()
+
+
+def _time_is_up() -> NoReturn:
+    print("the time is up: what is complete is kept; the same command goes on from there", file=sys.stderr)
+    sys.exit(3)
 
 
 def _told(error: OSError) -> str | None:

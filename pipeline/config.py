@@ -252,7 +252,9 @@ def _raw(name: str) -> dict[str, Any]:
 
 
 def _extended(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
-    """A plan with changes: runs of the same name are merged key by key, all else takes the other's place."""
+    """With changes: [search] and runs of the same name are merged key by key, all else takes the other's place."""
+    if isinstance(search := base.get("search"), dict) and isinstance(changes.get("search"), dict):
+        changes = changes | {"search": search | changes["search"]}
     runs, changed = base.get("runs"), changes.get("runs")
     if not (isinstance(runs, list) and isinstance(changed, list)):
         return {**base, **changes}

@@ -18,6 +18,19 @@ def begin(at: float) -> None:
     signal.setitimer(signal.ITIMER_REAL, max(at - time.time(), 1e-6))
 
 
+def end() -> None:
+    """Let the deadline pass: there is nothing left to stop."""
+    signal.setitimer(signal.ITIMER_REAL, 0)
+
+
+def is_behind(error: BaseException) -> bool:
+    """Whether TimeIsUp became this error on its way: a library that was being imported says ImportError instead."""
+    causes = [error]
+    while (cause := causes[-1].__cause__ or causes[-1].__context__) and cause not in causes:
+        causes.append(cause)
+    return any(isinstance(cause, TimeIsUp) for cause in causes)
+
+
 def require(seconds: float) -> None:
     """Raise TimeIsUp where less than that is left: called between epochs, with what an epoch takes."""
     if time.time() + seconds > _at:

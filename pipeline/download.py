@@ -98,7 +98,7 @@ def _is_damaged(file: zipfile.ZipFile, member: zipfile.ZipInfo) -> bool:
 
 def main(argv: list[str] | None = None) -> None:
     """Fetch what is missing."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = cli.Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--to", type=Path, default=competition.INPUT, metavar="DIR", help="instead of input/")
     folder = parser.parse_args(argv).to.expanduser().resolve()
     try:
@@ -111,6 +111,15 @@ def main(argv: list[str] | None = None) -> None:
     partial = folder / PARTIAL
     partial.mkdir(parents=True, exist_ok=True)
     locks.acquire(partial / "lock")
+    try:
+        _fetch_missing(folder)
+    finally:
+        locks.release_all()
+        if partial.is_dir() and not any(partial.iterdir()):
+            partial.rmdir()
+
+
+def _fetch_missing(folder: Path) -> None:
     api = kaggle.client()
     with kaggle.told("listing the competition's files"):
         sizes = listed(api)
@@ -118,8 +127,7 @@ def main(argv: list[str] | None = None) -> None:
     _require_space(folder, sum(sizes[name] for name in wanted))
     for name in wanted:
         fetch(api, name, sizes[name], folder)
-    locks.release_all()
-    shutil.rmtree(partial)
+    shutil.rmtree(folder / PARTIAL)
     log.info("%-10s complete: %s", "download", folder)
 
 

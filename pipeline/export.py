@@ -39,9 +39,7 @@ AGREES = 1e-4  # largest difference of any answer
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
     """The command line."""
-    made = argparse.ArgumentParser(
-        prog="./run.sh export", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    made = cli.Parser(prog="./run.sh export", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     made.add_argument("--ensemble", type=Path, required=True, help="folder OUTPUT/PLAN/ensembles/NAME")
     made.add_argument("--to", type=Path, required=True, help="a folder, made where there is none")
     made.add_argument("--format", choices=FORMATS, default="onnx")

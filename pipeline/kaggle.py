@@ -19,7 +19,7 @@ log = logging.getLogger(__name__)
 SETTINGS = "https://www.kaggle.com/settings/api"
 RULES = f"https://www.kaggle.com/c/{SLUG}/rules"
 TOKEN = f"make a token on {SETTINGS} and export it as KAGGLE_API_TOKEN, or save it in ~/.kaggle/access_token"
-AGAIN = "what has come so far is kept, the same command goes on"
+AGAIN = "the same command goes on from there"
 
 
 def client() -> "KaggleApi":

@@ -140,7 +140,7 @@ def collect(working: Path, plan: Plan) -> None:
 
 def main(argv: list[str] | None = None) -> None:
     """Find, run, collect. What the time did not suffice for is no mistake: exit code 0, and a sentence."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = cli.Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("plan", nargs="?", default="kaggle", metavar="PLAN")
     parser.add_argument("--max-hours", type=float)
     parser.add_argument("--resume-from", type=Path, metavar="DIR", help="default: the latest output that is attached")

@@ -10,7 +10,6 @@ All scores are out of fold. Prints the leaderboard and where submissions and rep
     python -m pipeline.report --compare output/FIRST output/SECOND     what got better or worse, and where
 """
 
-import argparse
 import logging
 import shutil
 import sys
@@ -71,7 +70,7 @@ def main(argv: list[str] | None = None) -> None:
     """Command line of the stage."""
     given = sys.argv[1:] if argv is None else argv
     if "--compare" in given:  # needs no plan
-        parser = argparse.ArgumentParser(description=compare.__doc__)
+        parser = cli.Parser(description=compare.__doc__)
         parser.add_argument("--compare", nargs=2, type=Path, metavar=("FIRST", "SECOND"), required=True)
         print("\n".join(compare.tell(*parser.parse_args(given).compare)))
         return

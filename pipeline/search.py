@@ -80,10 +80,9 @@ def compare(trials: Trials, best: Run) -> tuple[pd.DataFrame, dict]:
     answered = np.isfinite(errors["best"]).any(axis=0)
     squared = {name: np.nanmean(np.stack(found)[:, answered], axis=0) for name, found in errors.items()}
     difference, low, high = stats.paired_difference(squared["best"], squared["before"])
-    frame = pd.DataFrame(rows)
-    fresh = frame.groupby("run")["rmse"].mean()
-    found = {"fresh_best": float(fresh["best"]), "fresh_before": float(fresh["before"]), "difference": difference}
-    return frame, found | {"low": low, "high": high, "verdict": stats.verdict(low, high)}
+    found = {f"fresh_{name}": float(np.sqrt(of_all.mean())) for name, of_all in squared.items()}
+    found |= {"difference": difference}
+    return pd.DataFrame(rows), found | {"low": low, "high": high, "verdict": stats.verdict(low, high)}
 
 
 def best_plan(trials: Trials, plan: str, settings: dict, found: dict) -> str:
@@ -155,11 +154,21 @@ def main(argv: list[str] | None = None) -> None:
         flags = ["--plan", str(plan_path(options.plan).resolve()), "--output", str(options.output.resolve())]
         flags += ["--run", options.run, "--trials", str(options.trials)]
         make_trials(trials, options, flags + ([f"--hours={options.hours}"] if options.hours else []))
+        _tell_done(trials)
         with locks.holding(trials.folder / ".compare.lock", wait=True):
             if not is_done(unit, len(trials.done())):  # another process has perhaps done it meanwhile
                 finish(trials, options)
     _tell_found(unit.artifact.record(), options.run)
     print(f"best plan  {unit.artifact.files[1]}\nrun it by  {run_it(unit.artifact.files[1], request.store)}")
+
+
+def _tell_done(trials: Trials) -> None:
+    done = len(trials.done())
+    if done < trials.wanted:
+        log.warning(
+            "%-10s the time is up after %d of %d trials: the same command goes on", "search", done, trials.wanted
+        )
+    log.info("%-10s %d trials are done; now the best and the run as it stands, on fresh folds", "search", done)
 
 
 def is_done(unit: Unit, trials: int) -> bool:

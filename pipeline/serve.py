@@ -64,9 +64,7 @@ def application(reader: Reader) -> "FastAPI":
 
 def main(argv: list[str] | None = None) -> None:
     """Command line."""
-    made = argparse.ArgumentParser(
-        prog="./run.sh serve", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    made = cli.Parser(prog="./run.sh serve", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     made.add_argument("--ensemble", type=Path, required=True, help="folder OUTPUT/PLAN/ensembles/NAME")
     made.add_argument("--host", default="127.0.0.1", help="address to listen on; 0.0.0.0 lets everybody in")
     made.add_argument("--port", type=int, default=8000)

@@ -28,14 +28,18 @@ class Setting(Strict):
     @model_validator(mode="after")
     def _is_one(self) -> "Setting":
         ranged = self.low is not None and self.high is not None
+        if (
+            "choices" in self.model_fields_set
+            and self.low is None
+            and len(set(self.choices)) < max(2, len(self.choices))
+        ):
+            raise ValueError("choices: expected two or more, each once")
         if ranged == bool(self.choices) or (self.low is None) != (self.high is None):
             raise ValueError("expected low and high, or choices")
         if ranged and not self.low < self.high:
             raise ValueError(f"low is {self.low}, high is {self.high}: expected low to be below high")
         if self.log and not (ranged and self.low > 0):
             raise ValueError(f"log needs low to be above 0; it is {self.low}")
-        if len(set(self.choices)) < len(self.choices) or len(self.choices) == 1:
-            raise ValueError("expected two choices or more, each once")
         return self
 
     def ends(self) -> tuple[Any, ...]:

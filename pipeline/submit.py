@@ -61,6 +61,8 @@ def arguments() -> argparse.ArgumentParser:
 def upload(request: cli.Request) -> None:
     """Send the chosen ensemble's submission to Kaggle and say what it scores."""
     options, store = request.options, request.store
+    if store.inputs().record()["folder"] == "sky":
+        raise UserError(f"the galaxies of {request.plan.name} are drawn, Kaggle does not know them: give --input DIR")
     records = {e.name: store.ensemble(e.name).record() or {} for e in request.plan.ensembles}
     name = options.run or min(records, key=lambda name: records[name].get("rmse", 1))
     sender = uploads.Sender(kaggle.client(), request.plan, store)

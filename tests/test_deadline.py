@@ -42,3 +42,17 @@ def test_a_stage_begun_after_it_stops_at_once(tmp_path):
 
     with pytest.raises(TimeIsUp):
         stage()
+
+
+def test_an_error_that_the_deadline_became_on_its_way_is_known():
+    def of(first: BaseException) -> Exception:
+        try:
+            try:
+                raise first
+            except BaseException as error:
+                raise ImportError("initialization failed") from error
+        except ImportError as error:
+            return error
+
+    assert deadline.is_behind(of(deadline.TimeIsUp()))
+    assert not deadline.is_behind(of(KeyError()))

@@ -98,8 +98,21 @@ def test_the_report_is_made_anew_with_the_search_in_it(tmp_path):
     shown = page.read_text()
     assert '<h2 id="search">Search for better settings</h2>' in shown
     assert "head_phase.learning_rate" in shown
-    assert "+0.00020<small>of that gain, at most" in shown
+    assert "+0.00020<small>at most so much more" in shown
     assert (store.root / "report" / "search-vgg16-parallel.svg").is_file()
+
+
+EDGES = {
+    "inside": ({"low": 0.0, "high": 0.6}, 0.3, False),
+    "the top": ({"low": 5, "high": 30}, 30, True),
+    "nearly the bottom": ({"low": 1e-4, "high": 1e-2, "log": True}, 1.05e-4, True),
+    "a choice has no edge": ({"choices": [0, 64, 256]}, 256, False),
+}
+
+
+@pytest.mark.parametrize(("tried", "value", "expected"), EDGES.values(), ids=EDGES)
+def test_values_at_the_edge_of_their_range_are_marked(tried, value, expected):
+    assert tuning.at_edge(value, Setting.model_validate(tried)) is expected
 
 
 HEIGHTS = {

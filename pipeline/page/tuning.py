@@ -13,6 +13,7 @@ from pipeline.space import Setting
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+EDGE = 0.03  # share of a range
 TOP = 0.1  # share of the trials that count as the best
 
 
@@ -43,7 +44,7 @@ def searched(name: str, record: dict[str, Any], trials: pd.DataFrame, compared: 
     drawn = [history(name, trials, record["before"]), importance(name, shares), parallel(name, trials, space)]
     rows = [
         {"key": key, "before": _setting(record["spec"]["run"], key), "best": record["settings"][key],
-         "importance": shares.get(key)}
+         "importance": shares.get(key), "edge": at_edge(record["settings"][key], space[key])}
         for key in sorted(space, key=lambda key: -shares.get(key, 0))
     ]  # fmt: skip
     keys = ("trials", "fresh_best", "fresh_before", "difference", "low", "high", "verdict", "best", "before")
@@ -54,6 +55,11 @@ def searched(name: str, record: dict[str, Any], trials: pd.DataFrame, compared: 
         "scored": int(trials["rmse"].notna().sum()),
         "figures": [figure for figure in drawn if figure],
     }
+
+
+def at_edge(value: Any, tried: Setting) -> bool:
+    """Whether the best value lies at an end of its range, beyond which there may be better ones."""
+    return not tried.choices and not EDGE < float(height(pd.Series([value]), tried)[0]) < 1 - EDGE
 
 
 def _setting(run: dict[str, Any], key: str) -> Any:
@@ -67,8 +73,9 @@ def history(name: str, trials: pd.DataFrame, before: float | None) -> Figure:
     scored = trials.dropna(subset=["rmse"])
 
     def on(axes: "Axes") -> None:
-        axes.plot(scored["number"] + 1, scored["rmse"], "o", markersize=3.5, color=MUTED, label="a trial")
-        axes.step(scored["number"] + 1, scored["rmse"].cummin(), where="post", color=ACCENT, label="the best so far")
+        places = scored.index + 1  # trials of dead processes have numbers too, and were made again by others
+        axes.plot(places, scored["rmse"], "o", markersize=3.5, color=MUTED, label="a trial")
+        axes.step(places, scored["rmse"].cummin(), where="post", color=ACCENT, label="the best so far")
         if before is not None:
             axes.axhline(before, color=SECOND, linewidth=0.9, linestyle=(0, (3, 3)), label="the run as it stands")
         low, usual = scored["rmse"].min(), scored["rmse"].quantile(0.8)
@@ -95,7 +102,14 @@ def importance(name: str, shares: dict[str, float]) -> Figure | None:
     most = numbers.iloc[-1]
     alt = f"Share of the variance of RMSE that each setting explains: most by {most['setting']}."
     size = (4.0, 0.9 + 0.3 * len(numbers))
-    return draw(f"search-{name}-importance", alt, numbers, on, size=size, title="What matters")
+    return draw(
+        f"search-{name}-importance",
+        alt,
+        numbers,
+        on,
+        size=size,
+        title="What explains the differences between all trials",
+    )
 
 
 def parallel(name: str, trials: pd.DataFrame, space: dict[str, Setting]) -> Figure:

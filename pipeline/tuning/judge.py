@@ -55,7 +55,7 @@ class Judge:
             valid, train = np.flatnonzero(fold_of == fold), np.flatnonzero((fold_of >= 0) & (fold_of != fold))
             if np.isnan(known[valid]).any():
                 trainer = trainer or self._trainer(run, seed)
-                with tempfile.TemporaryDirectory(dir=self.folder) as folder:
+                with tempfile.TemporaryDirectory() as folder:
                     trainer.fit(train, valid, fold, Path(folder))
                 known[valid] = squared_error_per_galaxy(labels[valid], _answers(trainer, images, valid))
                 with atomic(path) as temporary:

@@ -38,7 +38,7 @@ def unit(request: cli.Request) -> Unit:
     crops = search.space["crop"].choices if "crop" in search.space else (run.crop,)
     sources = {"inputs": store.inputs()} | {f"crops/{crop}": store.crops(crop, "train") for crop in crops}
     spec = {"run": run.model_dump(mode="json"), "search": search.model_dump(mode="json")}
-    spec |= {"folds": plan.folds, "seed": plan.seed, "trials": request.options.trials}
+    spec |= {"folds": plan.folds, "seed": plan.seed}
     return Unit("search", f"search/{run.name}", store.search(run.name), spec, sources)
 
 
@@ -157,6 +157,8 @@ class Trials:
 
 def run_of(plan: Plan, name: str | None) -> Run:
     names = [run.name for run in plan.runs]
+    if name is None:
+        raise UserError(f"--run is missing: plan {plan.name} has the runs {', '.join(names)}")
     if name not in names:
         raise UserError(f"--run {name}: plan {plan.name} has the runs {', '.join(names)}")
     return plan.run(name)
