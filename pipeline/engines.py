@@ -133,7 +133,9 @@ def _on_ray(make_worker: Callable[[], Work], tasks: Iterable[Task], workers: int
         import ray
     except ImportError:
         raise UserError("--engine ray needs Ray: .venv/bin/python -m pip install -r requirements-extra.txt") from None
-    address = os.environ.get("RAY_ADDRESS")
+    address = os.environ.get(
+        "RAY_ADDRESS", "local"
+    )  # else Ray would wait for whatever cluster was last here, dead perhaps
     environment = {"env_vars": {"PYTHONPATH": str(HERE)}}
     ray.init(address=address, runtime_env=environment, include_dashboard=False, log_to_driver=False)
     try:
