@@ -133,9 +133,8 @@ def _on_ray(make_worker: Callable[[], Work], tasks: Iterable[Task], workers: int
         import ray
     except ImportError:
         raise UserError("--engine ray needs Ray: .venv/bin/python -m pip install -r requirements-extra.txt") from None
-    address = os.environ.get(
-        "RAY_ADDRESS", "local"
-    )  # else Ray would wait for whatever cluster was last here, dead perhaps
+    # without "local" Ray would join whatever cluster was last here, or wait for it for ever where that is dead
+    address = os.environ.get("RAY_ADDRESS", "local")
     environment = {"env_vars": {"PYTHONPATH": str(HERE)}}
     ray.init(address=address, runtime_env=environment, include_dashboard=False, log_to_driver=False)
     try:
