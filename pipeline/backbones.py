@@ -11,17 +11,26 @@ Scaling = Literal["builtin", "caffe", "tf", "torch"]
 
 
 class Backbone(NamedTuple):
-    """One row: constructor in keras.applications, input scaling, smallest side in pixels, ImageNet file."""
+    """One row: constructor in keras.applications, input scaling, smallest side in pixels, ImageNet file; graph."""
 
     constructor: str
     scaling: Scaling  # "builtin": takes 0-255; the others are the modes of Keras's preprocess_input
     min_size: int
     weights_file: str  # the name under which Keras keeps it; "{size}" where the file depends on the input
     checksum: str | None  # md5 (32 hex digits) or sha256 (64), as Keras itself checks it; None: Keras has none
+    gain: tuple[float, ...] | None = None  # of each channel, in a Rescaling after the backbone's Normalization
+    graph: str | None = None  # what its records tell it by, where the graph is not what it was at first
+
+
+IMAGENET_DEVIATION = (0.229, 0.224, 0.225)
+# EfficientNet's own normalisation is by the variance, its Normalization layer is by the deviation: Keras makes that good
+# in the graph for weights="imagenet", and in no other (https://github.com/tensorflow/tensorflow/issues/49930)
+_GAIN = tuple(deviation**-0.5 for deviation in IMAGENET_DEVIATION)
 
 
 def _efficientnet(letter: str, checksum: str) -> Backbone:
-    return Backbone(f"EfficientNet{letter}", "builtin", 32, f"efficientnet{letter.lower()}_notop.h5", checksum)
+    file = f"efficientnet{letter.lower()}_notop.h5"
+    return Backbone(f"EfficientNet{letter}", "builtin", 32, file, checksum, _GAIN, "with ImageNet's second rescaling")
 
 
 def _efficientnet_v2(letter: str, checksum: str) -> Backbone:

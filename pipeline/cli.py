@@ -18,7 +18,7 @@ from typing import NoReturn
 from pipeline import deadline, locks, units
 from pipeline.artifacts import Store
 from pipeline.config import Plan, load_plan
-from pipeline.errors import UserError
+from pipeline.errors import Defect, UserError
 from pipeline.records import Artifact
 
 log = logging.getLogger(__name__)
@@ -161,6 +161,9 @@ def start(main: Callable[[], None]) -> None:
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
+    except Defect as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(1)
     except KeyboardInterrupt:
         print("interrupted: what is complete is kept; the same command goes on from there", file=sys.stderr)
         sys.exit(130)

@@ -9,5 +9,9 @@ class TrainingFailed(UserError):
     """A fold cannot be trained as its run says; others can."""
 
 
+class Defect(Exception):
+    """Something that this program does wrong and found out itself: told in one sentence, with exit code 1."""
+
+
 class DamagedImage(Exception):
     """One image cannot be used; the message goes on after its name: 'is cut short'."""

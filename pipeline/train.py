@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from tqdm import tqdm
 
-from pipeline import cli, deadline, engines, features, units
+from pipeline import agreement, cli, deadline, engines, features, units
 from pipeline.artifacts import Store
 from pipeline.config import Plan, Run, plan_path
 from pipeline.errors import TrainingFailed, UserError
@@ -80,13 +80,14 @@ def train_run(todo: list[units.Unit], plan: Plan, store: Store, *, fresh: bool) 
     run = plan.run(todo[0].run)
     images, labels, fold_of = store.load_training(run.crop)
     data = np.asarray(images), labels, fold_of  # in memory: batches are gathered from all over the array
+    check = agreement.Check(run, stored=plan.crops[run.crop].size, size=plan.input_size(run))
     trainer = lru_cache(maxsize=1)(lambda size: make_trainer(todo, size, plan, store, data, fresh=fresh))
     failed, batch_size = {}, run.batch_size
     for unit in todo:
         try:
             start = _start(unit, run, store)
             _, batch_size = runtime.halving(
-                lambda size, unit=unit, start=start: train_fold(trainer(size), unit, fold_of, start, fresh=fresh),
+                lambda size, unit=unit, start=start: train_fold(trainer(size), unit, fold_of, check, start, fresh=fresh),
                 batch_size,
                 SMALLEST,
             )
@@ -109,9 +110,15 @@ def _start(unit: units.Unit, run: Run, store: Store) -> Path | None:
 
 
 def train_fold(
-    trainer: "Trainer", unit: units.Unit, fold_of: np.ndarray, start: Path | None = None, *, fresh: bool
+    trainer: "Trainer",
+    unit: units.Unit,
+    fold_of: np.ndarray,
+    check: agreement.Check,
+    start: Path | None = None,
+    *,
+    fresh: bool,
 ) -> None:
-    """Train one fold and save its weights, history and record."""
+    """Train one fold and save its weights, history and record; Defect where its network would predict otherwise."""
     folder = unit.artifact.record_path.parent
     unit.artifact.begin()
     batch_size = trainer.run.batch_size
@@ -127,6 +134,7 @@ def train_fold(
     facts = trainer.fit(train, valid, unit.fold, folder, start)
     with atomic(unit.artifact.files[0]) as path:
         trainer.network.model.save_weights(path)
+    facts["prediction_differs_by"] = check(trainer, unit.label, unit.artifact.files[0], valid)
     facts |= {"n_train": len(train), "n_valid": len(valid), "batch_size": batch_size}
     unit.finish(**trainer.network.facts, **facts)
     half_trained.unlink()

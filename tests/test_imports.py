@@ -15,7 +15,8 @@ MODULES = {
 }
 STAGES = {f"pipeline.{stage}" for stage in (*units.STAGES, "status")}
 NETWORKS = {"keras", "keras_cv", "tensorflow", "jax", "torch"}
-USERS_OF_NETWORKS = ("train", "features", "predictor", "insight", "estimate", "export", "reading", "tuning.judge")
+USERS_OF_NETWORKS = ("train", "agreement", "features", "predictor", "insight", "estimate", "export", "reading")
+USERS_OF_NETWORKS += ("tuning.judge",)
 EXPORT = {"tf2onnx", "onnxruntime"}
 STDLIB = set(sys.stdlib_module_names)
 LONGEST = 300  # lines

@@ -8,6 +8,8 @@ are, it starts from the folded network and trains that; where it trains them, pr
 import keras
 import numpy as np
 
+from pipeline.nn.backbone import copied, copy_weights
+
 CONVOLUTIONS = (keras.layers.Conv2D, keras.layers.DepthwiseConv2D)
 
 
@@ -25,7 +27,7 @@ def clone(backbone: keras.Model) -> keras.Model:
         if layer.name in norms:
             return keras.layers.Identity(name=layer.name)
         more = {"use_bias": True} if layer.name in convolutions else {}
-        return layer.__class__.from_config(layer.get_config() | more)
+        return copied(layer, **more)
 
     def call(layer: keras.layers.Layer, *args, **kwargs):
         return layer(*args) if isinstance(layer, keras.layers.Identity) else layer(*args, **kwargs)  # a mask, else
@@ -44,13 +46,10 @@ def fill(folded: keras.Model, backbone: keras.Model) -> None:
     """Give a clone the weights that make it answer as the backbone does in inference mode."""
     if folded is backbone:
         return
-    norms = _foldable(backbone)
-    after = {convolution.name: backbone.get_layer(name) for name, convolution in norms.items()}
-    for layer in backbone.layers:
-        if layer.name in after:
-            folded.get_layer(layer.name).set_weights(_folded(layer, after[layer.name]))
-        elif layer.weights and layer.name not in norms:
-            folded.get_layer(layer.name).set_weights(layer.get_weights())
+    changed: dict[str, list[np.ndarray] | None] = {}
+    for name, convolution in _foldable(backbone).items():
+        changed |= {name: None, convolution.name: _folded(convolution, backbone.get_layer(name))}
+    copy_weights(backbone, folded, changed)
 
 
 def _foldable(backbone: keras.Model) -> dict[str, keras.layers.Layer]:

@@ -8,6 +8,7 @@ from keras import ops
 
 from pipeline.config import Run
 from pipeline.core import tree, views
+from pipeline.nn.backbone import copied, copy_weights
 from pipeline.nn.network import Network, ends_of_levels, pool
 
 CAM_SIDE = 6  # least pixels of the maps that Grad-CAM is made of
@@ -81,9 +82,8 @@ def probed(network: Network, run: Run, layer: str, count: int) -> tuple[keras.Mo
         made = one(*args, **kwargs)
         return probe(made) if one.name == layer else made
 
-    backbone = keras.models.clone_model(network.backbone, call_function=call)
-    for one in filter(lambda one: one.weights, network.backbone.layers):
-        backbone.get_layer(one.name).set_weights(one.get_weights())
+    backbone = keras.models.clone_model(network.backbone, clone_function=copied, call_function=call)
+    copy_weights(network.backbone, backbone)
     pixels = keras.Input(backbone.input_shape[1:])
     model = Still(keras.Model(pixels, network.head(pool(backbone, pixels, run.pooling))))
     for part in (*backbone.layers, network.head):

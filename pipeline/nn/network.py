@@ -14,8 +14,9 @@ from pipeline.core import views
 from pipeline.errors import UserError
 from pipeline.nn import folding, runtime
 from pipeline.nn.augment import Warp
+from pipeline.nn.backbone import construct
 from pipeline.nn.head import build_head
-from pipeline.nn.weights import build_backbone, construct
+from pipeline.nn.weights import build_backbone
 
 log = logging.getLogger(__name__)
 LEAST_VARIANCE = 1e-2  # of a map of activations
@@ -87,7 +88,7 @@ def build(
     policy, reason = runtime.choose_precision(trained_as or run.precision, row.constructor)
     keras.config.set_dtype_policy(policy)
     if trained_as:
-        backbone, origin = construct(run.backbone, size, None), {"source": "trained"}
+        backbone, origin = construct(run.backbone, size), {"source": "trained"}
     else:
         backbone, origin = build_backbone(run.backbone, size, given, run.on_missing_weights)
     if sample is not None and origin["source"] in ("random", "trained"):

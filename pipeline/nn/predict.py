@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import keras
 import numpy as np
+from keras import ops
 
 from pipeline.nn.data import viewed_batches
 
@@ -35,6 +36,13 @@ def predict_views(
         done += take
         progress(take)
     return (result, square) if squares else result
+
+
+def predict_eagerly(model: keras.Model, images: np.ndarray, seen: np.ndarray) -> np.ndarray:
+    """The same of a few images at once, without the time and memory that tracing the model takes."""
+    (batch,) = viewed_batches(images, seen, len(images) * len(seen))
+    values = ops.convert_to_numpy(ops.cast(model(batch, training=False), "float32"))
+    return values.reshape(len(images), len(seen), -1).mean(axis=1)
 
 
 def predict_head(head: keras.Model, features: np.ndarray) -> np.ndarray:

@@ -12,6 +12,7 @@ import keras
 
 from pipeline.backbones import BACKBONES
 from pipeline.errors import UserError
+from pipeline.nn.backbone import construct, pretrained
 
 log = logging.getLogger(__name__)
 
@@ -32,7 +33,7 @@ def build_backbone(name: str, size: int, given: dict[str, Any] | None, on_missin
     if given:
         return Start(_from_file(name, size, given), {"source": "file", **given})
     try:
-        return Start(construct(name, size, "imagenet"), {"source": "imagenet", **_downloaded(name)})
+        return Start(pretrained(name, size), {"source": "imagenet", **_downloaded(name)})
     except Exception as error:  # Keras raises a bare Exception for a failed download
         if on_missing == "error":
             raise UserError(
@@ -41,14 +42,7 @@ def build_backbone(name: str, size: int, given: dict[str, Any] | None, on_missin
                 f'on_missing_weights = "random" (far less accurate)'
             ) from None
     log.warning("train      %s: NO IMAGENET WEIGHTS here; it starts from RANDOM ones, far less accurate", name)
-    return Start(construct(name, size, None), {"source": "random"})
-
-
-def construct(name: str, size: int, weights: str | None) -> keras.Model:
-    """The backbone without its top for (size, size, 3) inputs; `weights` as keras.applications takes them."""
-    constructor = getattr(keras.applications, BACKBONES[name].constructor)
-    # under Keras's own name: EfficientNetV2 and ConvNeXt look their blocks and files up by it
-    return constructor(include_top=False, weights=weights, input_shape=(size, size, 3))
+    return Start(construct(name, size), {"source": "random"})
 
 
 def _from_file(name: str, size: int, given: dict[str, Any]) -> keras.Model:
@@ -58,7 +52,7 @@ def _from_file(name: str, size: int, given: dict[str, Any]) -> keras.Model:
     with open(path, "rb") as file:
         if hashlib.file_digest(file, "sha256").hexdigest() != given["sha256"]:
             raise UserError(f"{path} has changed since it was given: give it again by --weights {name}=FILE")
-    backbone = construct(name, size, None)
+    backbone = construct(name, size)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # layers that it skips, one by one, before it fails

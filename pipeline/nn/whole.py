@@ -1,6 +1,6 @@
 """An ensemble as one network: images of galaxies -> vote fractions on the tree. For use outside this pipeline."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 import keras
@@ -12,6 +12,7 @@ from pipeline.backbones import BACKBONES
 from pipeline.config import Crop, Run
 from pipeline.core import tree
 from pipeline.nn.augment import warp
+from pipeline.nn.backbone import copied, copy_weights
 from pipeline.nn.network import Network, Scale, pool
 
 STEPS = 500  # of the projection onto the tree, at most; a hundred are many
@@ -34,9 +35,10 @@ class Whole:
     The same crops, views, networks and weights as the pipeline's; the projection onto the tree stops at 1e-6.
     """
 
-    def __init__(self, parts: Sequence[Part]):
+    def __init__(self, parts: Iterable[Part]):
+        """Of each part only its copy is kept: parts that are made when they are asked for need no more memory."""
         self.looks = [Look(part) for part in parts]
-        self.crops = {part.crop: cropping(part.crop) for part in parts}
+        self.crops = {look.crop: cropping(look.crop) for look in self.looks}
         self.networks = [network for look in self.looks for network in (look.backbone, look.head)]
 
     def __call__(self, images: keras.KerasTensor) -> keras.KerasTensor:
@@ -44,7 +46,7 @@ class Whole:
         seen = {crop: cut(images) for crop, cut in self.crops.items()}
         total = 0.0
         for look in self.looks:
-            total = total + look(seen[look.part.crop]) * look.part.share.astype(np.float32)
+            total = total + look(seen[look.crop]) * look.share
         return project(total)
 
 
@@ -70,7 +72,8 @@ class Look:
     """One network: crops (n, s, s, 3) -> the mean over the views of its answers, or of its features, then answers."""
 
     def __init__(self, part: Part):
-        self.part = part
+        self.crop, self.share, self.views = part.crop, part.share.astype(np.float32), part.views
+        self.of_features = not part.run.fine_tune.epochs  # views are averaged before the head, as in training
         self.size = part.network.features.get_layer("warp").size
         pixels = keras.Input((self.size, self.size, 3))
         scaled = Scale(BACKBONES[part.run.backbone].scaling)(pixels)
@@ -80,23 +83,22 @@ class Look:
 
     def __call__(self, images: keras.KerasTensor) -> keras.KerasTensor:
         """Answers (n, 37)."""
-        count = len(self.part.views)
-        matrices = ops.tile(ops.convert_to_tensor(self.part.views), (ops.shape(images)[0], 1, 1))
+        count = len(self.views)
+        matrices = ops.tile(ops.convert_to_tensor(self.views), (ops.shape(images)[0], 1, 1))
         features = self.backbone(warp(ops.repeat(images, count, axis=0), matrices, self.size), training=False)
-        if not self.part.run.fine_tune.epochs:
+        if self.of_features:
             return self.head(_mean(features, count), training=False)
         return _mean(self.head(features, training=False), count)
 
 
 def exportable(backbone: keras.Model) -> keras.Model:
-    """The same layers, but for three kinds in whose place tf2onnx 1.17 writes what no runtime reads."""
-    for layer in backbone.layers:
-        if isinstance(layer, keras.layers.Normalization):  # its tensors would become inputs that nobody feeds
-            layer.mean, layer.variance = ops.convert_to_numpy(layer.mean), ops.convert_to_numpy(layer.variance)
+    """A copy of it, with others in place of three kinds of layers for which tf2onnx 1.17 writes what no runtime reads.
+
+    Convolutions of a group per channel, the exact GELU, and Keras's Normalization, whose tensors would become inputs
+    that nobody feeds.
+    """
     made = keras.models.clone_model(backbone, clone_function=_exportable)
-    for layer in filter(_is_grouped, backbone.layers):
-        kernel, *bias = layer.get_weights()
-        made.get_layer(layer.name).set_weights([kernel.transpose(0, 1, 3, 2), *bias])
+    copy_weights(backbone, made, {layer.name: _per_channel(layer) for layer in filter(_is_grouped, backbone.layers)})
     return made
 
 
@@ -104,14 +106,20 @@ def _is_grouped(layer: keras.layers.Layer) -> bool:
     return isinstance(layer, keras.layers.Conv2D) and layer.groups > 1
 
 
+def _per_channel(layer: keras.layers.Conv2D) -> list[np.ndarray]:
+    """Weights of the depthwise convolution that does the same."""
+    kernel, *bias = layer.get_weights()
+    return [kernel.transpose(0, 1, 3, 2), *bias]
+
+
 def _exportable(layer: keras.layers.Layer) -> keras.layers.Layer:
-    config = layer.get_config()
     if _is_grouped(layer):  # of a group per channel
         keys = ("name", "kernel_size", "strides", "padding", "dilation_rate", "use_bias", "activation", "dtype")
+        config = layer.get_config()
         return keras.layers.DepthwiseConv2D(**{key: config[key] for key in keys})
     if isinstance(layer, keras.layers.Activation) and layer.activation is keras.activations.gelu:
         return keras.layers.Activation(_gelu, name=layer.name)
-    return layer
+    return copied(layer)
 
 
 def _gelu(x: keras.KerasTensor) -> keras.KerasTensor:
