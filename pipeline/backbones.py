@@ -23,8 +23,8 @@ class Backbone(NamedTuple):
 
 
 IMAGENET_DEVIATION = (0.229, 0.224, 0.225)
-# EfficientNet's own normalisation is by the variance, its Normalization layer is by the deviation: Keras makes that good
-# in the graph for weights="imagenet", and in no other (https://github.com/tensorflow/tensorflow/issues/49930)
+# EfficientNet was trained on pixels divided by the variance, its Normalization layer divides by the deviation: Keras
+# makes up for that in the graph for weights="imagenet" only (https://github.com/tensorflow/tensorflow/issues/49930)
 _GAIN = tuple(deviation**-0.5 for deviation in IMAGENET_DEVIATION)
 
 

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from pipeline import units
 from pipeline.artifacts import Store
 from pipeline.config import Crop, Run
 from pipeline.core import blend, tree, views
@@ -71,6 +72,10 @@ class Classifier:
         spread = np.sqrt(np.maximum(variance, 0))
         return Answers(tree.project(blend.mix(stack, self.weights)).astype(np.float32), spread.astype(np.float32))
 
+    def compute_in(self, precision: str) -> None:
+        """Let all networks compute in this precision, whatever they were trained in; before the first answer."""
+        self.members = [member._replace(precision=precision) for member in self.members]
+
     def _of_member(self, member: Member, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """(mean over folds and views float32 (n, 37), mean of the squares float64)."""
         predictor = self._predictor(member)
@@ -109,6 +114,8 @@ def _member(store: Store, name: str, view_set: str | None) -> Member:
     spec = {key: value for key, value in first["spec"].items() if key in Run.model_fields}
     predicted = store.predicted(name, 0).record() or {"spec": {}}  # training does not depend on the views
     run = Run.model_validate(spec | {"views": view_set or predicted["spec"].get("views", "dihedral8")})
+    for fold, (record, _) in enumerate(records):
+        units.require_graph(run, record, f"fold {fold} of {name}")
     crop = json.loads(store.crops(run.crop, "train").record_path.read_text(encoding="utf-8"))["spec"]
     size = Crop(region=crop["region"], size=crop["size"])
     return Member(run, size, tuple(path for _, path in records), first["precision"])

@@ -45,13 +45,14 @@ class Request:
         return todo
 
     def of_trained(self) -> "Request":
-        """The same of the runs that could be trained; UserError where none could."""
+        """The same of the runs that could be trained; UserError where none could, or a network has changed since."""
         failed = units.failed_runs(self.plan, self.store)
         plan = self.plan.without(failed)
         if not plan.ensembles:
             raise UserError(f"nothing is left of {self.plan.name}: {'; '.join(f'{r}, {w}' for r, w in failed.items())}")
         for run, why in failed.items():
             log.warning("%s is left out: %s", run, why)
+        units.require_graphs(plan, self.store)
         return Request(plan, self.store, self.options)
 
     def _require(self, todo: list[units.Unit]) -> None:

@@ -4,8 +4,9 @@ reads   OUTPUT/PLAN/ensembles/NAME and the networks that it is made of
 writes  DIR/model.onnx or DIR/saved_model/, and DIR/model.json: its inputs, outputs and how well it agrees
 
 The model takes images, uint8 (n, 424, 424, 3) RGB, and gives vote fractions, float32 (n, 37), in the competition's
-columns: crops, views, networks, blend and decision tree are inside. It is asked for galaxies drawn for the purpose,
-and kept only where it answers as the pipeline does.
+columns: crops, views, networks, blend and decision tree are inside, all in float32. Each network is first asked for
+some held-out galaxies whose predictions were saved, if those and the crops are there; the whole is asked for galaxies
+drawn for the purpose, and kept only where it answers as the pipeline does in float32.
 
     python -m pipeline.export --ensemble OUTPUT/PLAN/ensembles/final --to DIR [--format onnx|saved-model] [--run NAME]
         [--views 8]
@@ -13,19 +14,21 @@ and kept only where it answers as the pipeline does.
 
 import argparse
 import logging
+import os
 import shutil
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pipeline import cli, cutout
+from pipeline import agreement, cli, cutout
 from pipeline.classifier import Classifier, view_set_of
 from pipeline.core import blend
 from pipeline.core.tree import COLUMNS
-from pipeline.errors import UserError
-from pipeline.records import Artifact, atomic
+from pipeline.errors import Defect, UserError
+from pipeline.records import Artifact
 from pipeline.sky import galaxy, render
 
 if TYPE_CHECKING:
@@ -64,23 +67,39 @@ def answers_of(classifier: Classifier, images: np.ndarray) -> np.ndarray:
 
 
 def parts_of(classifier: Classifier) -> Iterator["Part"]:
-    """Every network of the ensemble, loaded, with its share."""
+    """Every network of the ensemble, loaded and compared with its saved predictions, with its share."""
     from pipeline.nn.whole import Part
 
     for member, share in zip(classifier.members, blend.per_column(classifier.weights), strict=True):
-        for path in member.folds:
+        trained_in = classifier.store.trained(member.run.name, 0).record()["precision"]
+        for fold, path in enumerate(member.folds):
             predictor = member.predictor()
             predictor.load(path)
+            if agreement.with_predictions(predictor, classifier.store, fold, trained_in) is None:
+                log.info("export     %s: no predictions of fold %d to compare it with", member.run.name, fold)
             yield Part(member.run, member.crop, predictor.network, predictor.views, share / len(member.folds))
 
 
 def check(path: Path, run: Callable[[Path, np.ndarray], np.ndarray], classifier: Classifier) -> float:
-    """The largest difference between the export's answers and the pipeline's; RuntimeError where it is too large."""
+    """The largest difference between the export's answers and the pipeline's in float32; Defect where it is large."""
     images = drawn()
     gap = float(np.abs(run(path, images) - answers_of(classifier, images)).max())
     if not gap <= AGREES:
-        raise RuntimeError(f"{path} answers otherwise than the pipeline: by up to {gap:.2g}, {AGREES:.0e} is allowed")
+        raise Defect(f"the export answers otherwise than the pipeline: by up to {gap:.2g}, {AGREES:.0e} is allowed")
     return gap
+
+
+@contextmanager
+def workspace(folder: Path) -> Iterator[Path]:
+    """A folder within `folder` that is gone in the end, as is `folder` where it is new and nothing came of it."""
+    new, work = not folder.exists(), folder / f".export-{os.getpid()}"
+    work.mkdir(parents=True)
+    try:
+        yield work
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+        if new and not any(folder.iterdir()):
+            folder.rmdir()
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -94,34 +113,30 @@ def main(argv: list[str] | None = None) -> None:
 
     from pipeline.nn import exporting, whole
 
-    answer = whole.Whole(list(parts_of(classifier)))
-    if options.format == "onnx":
-        artifact = Artifact(folder / "model.json", (path,))
+    exporting.require(options.format)
+    write, run = exporting.WAYS[options.format]
+    classifier.compute_in("float32")  # as files of weights are; half precision is a choice of who computes
+    with workspace(folder) as work:
+        write(whole.Whole(parts_of(classifier)), work / path.name)
+        gap = check(work / path.name, run, classifier)
+        artifact = Artifact(folder / "model.json", (path if options.format == "onnx" else path / "saved_model.pb",))
         artifact.begin()
-        with atomic(path) as temporary:
-            exporting.to_onnx(answer, temporary)
-            gap = check(temporary, exporting.run_onnx, classifier)
-    else:
-        artifact = Artifact(folder / "model.json", (path / "saved_model.pb",))
-        artifact.begin()
-        temporary = folder / f".{FORMATS[options.format]}"
-        shutil.rmtree(temporary, ignore_errors=True)
-        exporting.to_saved_model(answer, temporary)
-        gap = check(temporary, exporting.run_saved_model, classifier)
         shutil.rmtree(path, ignore_errors=True)
-        temporary.rename(path)
-    spec = {
-        "input": {
-            "name": exporting.INPUT,
-            "type": "uint8",
-            "shape": [None, cutout.SIDE, cutout.SIDE, 3],
-            "order": "RGB",
-        },
+        (work / path.name).replace(path)
+        artifact.finish(specification(classifier), {"ensemble": classifier.digest}, largest_difference=gap)
+    log.info("export     %s: %.0f MB, answers differ by %.1e at most", path, _bytes(path) / 1e6, gap)
+
+
+def specification(classifier: Classifier) -> dict[str, Any]:
+    """Inputs and outputs of the exported model, and the views in it."""
+    from pipeline.nn import exporting
+
+    shape = [None, cutout.SIDE, cutout.SIDE, 3]
+    return {
+        "input": {"name": exporting.INPUT, "type": "uint8", "shape": shape, "order": "RGB"},
         "output": {"name": exporting.OUTPUT, "type": "float32", "shape": [None, len(COLUMNS)], "columns": COLUMNS},
         "views": {member.run.name: member.run.views for member in classifier.members},
     }
-    artifact.finish(spec, {"ensemble": classifier.digest}, largest_difference=gap)
-    log.info("export     %s: %.0f MB, answers differ by %.1e at most", path, _bytes(path) / 1e6, gap)
 
 
 def _bytes(path: Path) -> int:

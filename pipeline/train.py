@@ -87,7 +87,9 @@ def train_run(todo: list[units.Unit], plan: Plan, store: Store, *, fresh: bool) 
         try:
             start = _start(unit, run, store)
             _, batch_size = runtime.halving(
-                lambda size, unit=unit, start=start: train_fold(trainer(size), unit, fold_of, check, start, fresh=fresh),
+                lambda size, unit=unit, start=start: train_fold(
+                    trainer(size), unit, fold_of, check, start, fresh=fresh
+                ),
                 batch_size,
                 SMALLEST,
             )
@@ -103,9 +105,10 @@ def _start(unit: units.Unit, run: Run, store: Store) -> Path | None:
     """The network that a fold starts from, where its run starts from another; TrainingFailed where it is missing."""
     if run.start_from is None:
         return None
-    first = store.trained(run.start_from, unit.fold)
-    if first.record() is None:
-        raise TrainingFailed(f"it starts from runs/{run.start_from}/fold{unit.fold}, which failed")
+    first, label = store.trained(run.start_from, unit.fold), f"runs/{run.start_from}/fold{unit.fold}"
+    if (record := first.record()) is None:
+        raise TrainingFailed(f"it starts from {label}, which failed")
+    units.require_graph(run.model_copy(update={"name": run.start_from}), record, label)
     return first.files[0]
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.artifacts import Store
+from pipeline.backbones import BACKBONES
 from pipeline.config import Plan, Run
 from pipeline.errors import UserError
 from pipeline.records import Artifact, Code
@@ -189,8 +190,8 @@ def failed_runs(plan: Plan, store: Store) -> dict[str, str]:
 
 def features(plan: Plan, store: Store, run: Run) -> Unit:
     """The features that a run's first phase is trained on; made by the way, when a fold asks for them."""
-    keys = ("backbone", "input_size", "pooling", "precision", "views")
-    spec = {key: value for key, value in _of_run(run, store.load_weights_list()).items() if key in (*keys, "weights")}
+    keys = ("backbone", "input_size", "pooling", "precision", "views", "weights", "graph")
+    spec = {key: value for key, value in _of_run(run, store.load_weights_list()).items() if key in keys}
     sources = {"crops": store.crops(run.crop, "train")}
     spec["seed"] = plan.seed
     return Unit("train", f"features of {run.name}", store.features(run.name), spec, sources, run.name)
@@ -199,7 +200,28 @@ def features(plan: Plan, store: Store, run: Run) -> Unit:
 def _of_run(run: Run, given: dict[str, Any]) -> dict[str, Any]:
     """What a run's weights depend on: its views only where nothing but the head, on their features, is trained."""
     spec = run.model_dump(mode="json") | ({"views": "single"} if run.fine_tune.epochs else {})
-    return spec | {"weights": given[run.backbone]["sha256"] if run.backbone in given else "imagenet"}
+    spec["weights"] = given[run.backbone]["sha256"] if run.backbone in given else "imagenet"
+    graph = BACKBONES[run.backbone].graph
+    return spec | ({"graph": graph} if graph else {})
+
+
+def require_graph(run: Run, record: dict[str, Any], what: str) -> None:
+    """UserError where trained weights, by their record, are of another graph than the run's network has now."""
+    then, now = (graph or "as Keras has it" for graph in (record["spec"].get("graph"), BACKBONES[run.backbone].graph))
+    if then != now:
+        raise UserError(
+            f"{what} was trained by another version of this program, whose {run.backbone} was built {then} and not "
+            f"{now}: in the network as it is now its weights answer wrongly. Make run {run.name} anew by `./run.sh "
+            f"train --run {run.name} --force …`"
+        )
+
+
+def require_graphs(plan: Plan, store: Store) -> None:
+    """The same of all that is trained of a plan."""
+    for run in plan.runs:
+        for fold in range(plan.folds):
+            if record := store.trained(run.name, fold).record():
+                require_graph(run, record, f"runs/{run.name}/fold{fold}")
 
 
 def predict(plan: Plan, store: Store) -> Iterator[Unit]:

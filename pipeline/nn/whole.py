@@ -118,7 +118,7 @@ def _exportable(layer: keras.layers.Layer) -> keras.layers.Layer:
         config = layer.get_config()
         return keras.layers.DepthwiseConv2D(**{key: config[key] for key in keys})
     if isinstance(layer, keras.layers.Activation) and layer.activation is keras.activations.gelu:
-        return keras.layers.Activation(_gelu, name=layer.name)
+        return keras.layers.Activation(_gelu, name=layer.name, dtype=layer.dtype_policy)
     return copied(layer)
 
 

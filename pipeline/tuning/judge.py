@@ -14,6 +14,7 @@ import pandas as pd
 
 from pipeline import copies, features, units
 from pipeline.artifacts import ID, Store
+from pipeline.backbones import BACKBONES
 from pipeline.config import Plan, Run
 from pipeline.core import views
 from pipeline.core.metrics import squared_error_per_galaxy
@@ -37,7 +38,8 @@ class Judge:
 
     def kept(self, run: Run, seed: int) -> Path:
         """Where the squared errors of a variant lie, as far as they are known."""
-        text = json.dumps([*self._of, run.model_dump(mode="json"), seed], sort_keys=True)
+        graph = [graph] if (graph := BACKBONES[run.backbone].graph) else []
+        text = json.dumps([*self._of, run.model_dump(mode="json"), seed, *graph], sort_keys=True)
         return self.folder / "errors" / f"{hashlib.sha256(text.encode()).hexdigest()[:16]}.npy"
 
     def fold_by_fold(self, run: Run, seed: int) -> Iterator[np.ndarray]:
