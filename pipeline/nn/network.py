@@ -83,8 +83,7 @@ def build(
     keras.backend.clear_session()
     gc.collect()
     keras.utils.set_random_seed(seed)
-    row = BACKBONES[run.backbone]
-    policy, reason = runtime.choose_precision(trained_as or run.precision, row.constructor)
+    policy, reason = runtime.choose_precision(trained_as or run.precision)
     keras.config.set_dtype_policy(policy)
     if trained_as:
         backbone, origin = construct(run.backbone, size, None), {"source": "trained"}
@@ -115,6 +114,7 @@ def only_head(run: Run, n_features: int, seed: int) -> Network:
     """A head without its backbone, to be trained on kept features: model and head of (n, n_features) -> (n, 37)."""
     keras.backend.clear_session()
     keras.utils.set_random_seed(seed)
+    keras.config.set_dtype_policy(runtime.choose_precision(run.precision)[0])
     head = build_head(run, n_features)
     inputs = keras.Input((n_features,), name="features")
     return Network(keras.Model(inputs, head(inputs)), None, head, None, None, {})
