@@ -66,10 +66,10 @@ class Predictor:
 
     def _seen(self, model: "keras.Model", images: np.ndarray, progress: Progress) -> tuple[np.ndarray, np.ndarray]:
         from pipeline.nn import runtime
-        from pipeline.nn.predict import predict_views
+        from pipeline.nn.predict import predict_views, require_sound
 
         def averaged(batch_size: int) -> tuple[np.ndarray, np.ndarray]:
             return predict_views(model, images, self.views, max(batch_size, len(self.views)), progress, squares=True)
 
-        made, self.batch_size = runtime.halving(averaged, self.batch_size, SMALLEST)
-        return made
+        (mean, square), self.batch_size = runtime.halving(averaged, self.batch_size, SMALLEST)
+        return require_sound(mean, self.run.name), square
