@@ -162,7 +162,7 @@ def _leave(code: int) -> None:
 
 
 def _be_robust() -> None:
-    """Let nobody's surroundings end a run: what is printed beyond the terminal's alphabet, warnings made into errors."""
+    """Let no alphabet of a terminal end a run, nor warnings that PYTHONWARNINGS makes into errors."""
     sys.stdout.reconfigure(errors="replace")  # stderr writes escapes as it is
     if any(option.startswith("error") for option in sys.warnoptions):  # by PYTHONWARNINGS: libraries warn as they go
         warnings.simplefilter("default")

@@ -145,7 +145,7 @@ def pool(backbone: keras.Model, pixels: keras.KerasTensor, pooling: str) -> kera
     if pooling == "max":
         return keras.layers.GlobalMaxPooling2D(name="pool", dtype="float32")(backbone(pixels))
     ends = [layer.output for layer in ends_of_levels(backbone)]
-    levels = keras.Model(backbone.inputs, ends, name="levels")(pixels)
+    levels = keras.Model(backbone.input, ends, name="levels")(pixels)
     return keras.layers.Concatenate(name="pool", dtype="float32")([CentralStatistics()(level) for level in levels])
 
 

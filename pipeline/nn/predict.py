@@ -52,8 +52,8 @@ def require_sound(made: np.ndarray, run: str) -> np.ndarray:
     if unsound.any():
         largest = f"up to {size[np.isfinite(size)].max(initial=0):.2g}" if np.isfinite(size).all() else "not finite"
         raise TrainingFailed(
-            f"run {run}: what its network makes of {unsound.sum():,} of {len(made):,} galaxies is {largest}: weights or "
-            f"normalisation statistics do not fit the input (such as those of a network that takes 0-1 for one that "
+            f"run {run}: what its network makes of {unsound.sum():,} of {len(made):,} galaxies is {largest}: weights "
+            f"or normalisation statistics do not fit the input (such as those of a network that takes 0-1 for one that "
             f'takes 0-255), or half precision overflows; give its own weights by --weights, or precision = "float32"'
         )
     return made

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from pipeline.core import machine
 from pipeline.errors import TrainingFailed
 from pipeline.nn import settings
 
@@ -92,8 +93,8 @@ def choose_precision(wanted: str) -> tuple[str, str]:
     """
     if wanted == "auto":
         return _gpu_precision() if gpus() else ("float32", "a CPU computes in half precision only where the plan asks")
-    slow = not gpus() and settings.flags_of_cpu() and not HALF_ON_CPU.get(wanted, set()) & settings.flags_of_cpu()
-    if slow and wanted in HALF_ON_CPU:
+    can = machine.flags_of_cpu()
+    if wanted in HALF_ON_CPU and can and not can & HALF_ON_CPU[wanted] and not gpus():
         return wanted, "the plan says so, though this CPU has no arithmetic for it: float32 would be faster"
     return wanted, "the plan says so"
 

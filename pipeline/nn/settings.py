@@ -8,15 +8,14 @@ import importlib.util
 import json
 import logging
 import os
-import re
 import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import cache
 from pathlib import Path
 
 from pipeline.backbones import keras_folder
+from pipeline.core import machine
 from pipeline.errors import UserError
 
 log = logging.getLogger(__name__)
@@ -37,7 +36,7 @@ def prepare() -> None:
     os.environ["KERAS_BACKEND"] = backend = choose_backend()
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")  # off by default without AVX-512; 1.5x the training step there
-    if flags_of_cpu() and "avx" not in flags_of_cpu():
+    if (flags := machine.flags_of_cpu()) and "avx" not in flags:
         raise UserError(f"this processor has no AVX, which {BACKENDS[backend]}'s packages are built for: use another")
     _try_flags(backend)
 
@@ -69,16 +68,6 @@ def choose_backend() -> str:
         raise UserError("TensorFlow is not installed: .venv/bin/python -m pip install -r requirements.txt")
     log.warning("%s asks for %s, which is not installed here: Keras runs on TensorFlow", by, BACKENDS[asked])
     return "tensorflow"
-
-
-@cache
-def flags_of_cpu() -> frozenset[str]:
-    """What an x86 processor can do, in the words of Linux; empty where that is not known."""
-    try:
-        found = re.search(r"^flags\s*:(.*)$", Path("/proc/cpuinfo").read_text(encoding="utf-8"), re.MULTILINE)
-    except OSError:
-        found = None
-    return frozenset(found[1].split()) if found else frozenset()
 
 
 def _file() -> Path:
