@@ -5,6 +5,8 @@ accepts, and the name and checksum of the ImageNet file (without the classificat
 Adding a backbone of `keras.applications` is adding a row.
 """
 
+import os
+from pathlib import Path
 from typing import Literal, NamedTuple
 
 Scaling = Literal["builtin", "caffe", "tf", "torch"]
@@ -98,3 +100,10 @@ BACKBONES = {
     "convnextbase": _convnext("Base", "40a20c5548a5e9202f69735ecc06c990e6b7c9d2de39f0361e27baeb24cb7c45"),
     "convnextlarge": _convnext("Large", "96f02b6f0753d4f543261bc9d09bed650f24dd6bc02ddde3066135b63d23a1cd"),
 }
+
+
+def keras_folder() -> Path:
+    """Where Keras keeps its settings (keras.json) and what it downloads (models/): found as Keras finds it."""
+    home = os.path.expanduser("~")  # "~" itself where nobody knows one
+    default = Path(home if os.access(home, os.W_OK) else "/tmp") / ".keras"
+    return Path(os.environ.get("KERAS_HOME", default))

@@ -4,16 +4,18 @@
 """
 
 import argparse
+import ast
 import errno
 import logging
 import os
 import shutil
 import signal
 import sys
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from pipeline import deadline, locks, units
 from pipeline.artifacts import Store
@@ -89,12 +91,21 @@ class Request:
 class Parser(argparse.ArgumentParser):
     """Mistakes in flags are told in one sentence, without the usage before it."""
 
+    def __init__(self, *arguments: Any, description: str | None = None, **more: Any):
+        super().__init__(*arguments, description=description or _contract(), **more)
+
     def error(self, message: str) -> NoReturn:
         """See the class."""
         self.exit(2, f"error: {message}; --help lists all flags\n")
 
 
-def parser(contract: str) -> argparse.ArgumentParser:
+def _contract() -> str | None:
+    """The docstring of the module that runs as a program, from its source: `python -OO` has forgotten it."""
+    source = getattr(sys.modules["__main__"], "__file__", None)
+    return source and ast.get_docstring(ast.parse(Path(source).read_text(encoding="utf-8")))
+
+
+def parser(contract: str | None) -> argparse.ArgumentParser:
     """A parser whose --help is the stage's contract (its module docstring)."""
     made = Parser(description=contract, formatter_class=argparse.RawDescriptionHelpFormatter)
     made.add_argument("--plan", required=True, help="name of a shipped plan, or path of a TOML file")
@@ -151,8 +162,18 @@ def _leave(code: int) -> None:
     os._exit(code)
 
 
+def _be_robust() -> None:
+    """Let no alphabet of a terminal end a run, nor warnings that PYTHONWARNINGS makes into errors."""
+    sys.stdout.reconfigure(errors="replace")  # stderr writes escapes as it is
+    if any(option.startswith("error") for option in sys.warnoptions):  # by PYTHONWARNINGS: libraries warn as they go
+        warnings.simplefilter("default")
+        sys.warnoptions.clear()  # worker processes take them over
+        os.environ.pop("PYTHONWARNINGS", None)
+
+
 def start(main: Callable[[], None]) -> None:
     """Run a stage's main as a program: logging to stderr, mistakes as one sentence and an exit code."""
+    _be_robust()
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr, force=True)
     signal.signal(signal.SIGTERM, _terminate)
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs start with it ignored
@@ -160,6 +181,8 @@ def start(main: Callable[[], None]) -> None:
     try:
         main()
     except UserError as error:
+        if deadline.is_behind(error):
+            _time_is_up()
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
     except Defect as error:

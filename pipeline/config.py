@@ -87,7 +87,7 @@ class Run(Strict):
     loss: Literal["mse", "bce", "votes"] = "mse"  # "votes": their likelihood along the tree; needs head = "tree"
     weight_decay: float = Field(1e-4, ge=0)
     batch_size: int = Field(32, ge=1)
-    precision: Literal["auto", "float32", "mixed_float16", "mixed_bfloat16"] = "auto"
+    precision: Literal["auto", "float32", "mixed_float16", "mixed_bfloat16"] = "auto"  # float32 on CPUs
     on_missing_weights: Literal["error", "random"] = "error"
     start_from: Name | None = None  # an earlier run: a fold starts from that run's network of the same fold
     head_phase: HeadPhase = HeadPhase()

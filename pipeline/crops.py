@@ -11,7 +11,6 @@ corrupt_images = "set-aside", leaves its row 0 and its id in the record's `set_a
 """
 
 import logging
-import os
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -26,6 +25,7 @@ from pipeline import cli, cutout, units
 from pipeline.artifacts import Store
 from pipeline.competition import Images
 from pipeline.config import Crop, Plan
+from pipeline.core import machine
 from pipeline.errors import DamagedImage, UserError
 from pipeline.raw import open_images
 from pipeline.records import atomic
@@ -101,7 +101,7 @@ def fill(images: Images, parts: list[Partial], progress: Callable[[int], Any] = 
     progress(first)
     size = min(CHUNK, len(ids) - first)
     buffers = [[np.empty((size, *part.file.shape[1:]), np.uint8) for part in parts] for _ in range(2)]
-    with ThreadPoolExecutor(cores()) as cutters, ThreadPoolExecutor(1) as writer:
+    with ThreadPoolExecutor(machine.cores()) as cutters, ThreadPoolExecutor(1) as writer:
         written = []  # of the chunk before: its buffers are the next chunk's
         for turn, (start, stop) in enumerate(chunks(first, len(ids), {part.file.done for part in parts})):
             chunk = ids[start:stop]
@@ -143,11 +143,6 @@ def cut_chunk(
     return damaged
 
 
-def cores() -> int:
-    """How many cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def forecast(images: Images, parts: list[Partial]) -> float:
     """Seconds that the missing rows will take, from every n-th image of 64 cut on one thread."""
     ids, done = parts[0].ids, min(part.file.done for part in parts)
@@ -155,7 +150,7 @@ def forecast(images: Images, parts: list[Partial]) -> float:
     targets = [np.empty((len(few), *part.file.shape[1:]), np.uint8) for part in parts]
     began = time.perf_counter()
     cut_rows(images, few, [part.crop for part in parts], targets)
-    return (time.perf_counter() - began) * (len(ids) - done) / len(few) / cores()
+    return (time.perf_counter() - began) * (len(ids) - done) / len(few) / machine.cores()
 
 
 def make(store: Store, split: str, parts: list[Partial], stop: bool) -> dict[int, str]:

@@ -16,6 +16,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar
 
+from pipeline.core import machine
 from pipeline.errors import UserError
 
 log = logging.getLogger(__name__)
@@ -94,13 +95,14 @@ def _in_processes(make_worker: Callable[[], Work], tasks: Iterable[Task], worker
 def _begin(make_worker: Callable[[], Work], number: Any, workers: int) -> None:
     """Start of a worker process: one of the GPUs that there are is its own; of the cores it takes its share."""
     global _worker
-    threading.Thread(target=_end_with, args=(multiprocessing.parent_process(),), daemon=True).start()
+    if parent := multiprocessing.parent_process():
+        threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the keyboard's is for the process that waits for this one
     with number.get_lock():
         i, number.value = number.value, number.value + 1
     if devices := _gpus():
         os.environ["CUDA_VISIBLE_DEVICES"] = devices[i % len(devices)]
-    threads = str(max(1, (os.cpu_count() or 1) // workers))
+    threads = str(max(1, machine.cores() // workers))
     os.environ.setdefault("TF_NUM_INTRAOP_THREADS", threads)
     logging.basicConfig(level=logging.INFO, format="%(message)s", force=True)
     _worker = make_worker()

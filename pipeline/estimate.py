@@ -13,7 +13,6 @@ in a picture: about ten seconds a run on a GPU or for small images. Hours are of
 import contextlib
 import io
 import logging
-import os
 import subprocess
 import sys
 import tempfile
@@ -28,7 +27,7 @@ import numpy as np
 from pipeline import cli, cutout
 from pipeline.artifacts import Store
 from pipeline.config import Plan, Run
-from pipeline.core import views
+from pipeline.core import machine, views
 from pipeline.records import peak_memory
 
 if TYPE_CHECKING:
@@ -108,7 +107,7 @@ def _seconds_to_cut(plan: Plan, n: int = 200) -> float:
     smooth = cv2.GaussianBlur(np.random.default_rng(0).integers(0, 256, (424, 424, 3), np.uint8), (0, 0), 4)
     jpeg, crops = cv2.imencode(".jpg", smooth)[1].tobytes(), list(plan.crops.values())
     sizes = [(crop.size, crop.size, 3) for crop in crops]
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    with ThreadPoolExecutor(machine.cores()) as pool:
         began = time.monotonic()
         list(pool.map(lambda _: cutout.cut(jpeg, crops, [np.empty(size, np.uint8) for size in sizes]), range(n)))
         return (time.monotonic() - began) / n

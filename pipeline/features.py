@@ -8,6 +8,7 @@ from tqdm import tqdm
 
 from pipeline import locks, units
 from pipeline.core import views
+from pipeline.errors import TrainingFailed
 from pipeline.records import atomic
 
 if TYPE_CHECKING:
@@ -17,20 +18,23 @@ if TYPE_CHECKING:
 def frozen(built: "Network", unit: units.Unit, images: np.ndarray, *, fresh: bool) -> np.ndarray:
     """Features float32 (n, d), the mean over the run's views; made where they are not on disk, or `fresh`.
 
-    Where another process is making them, this one waits.
+    Where another process is making them, this one waits. TrainingFailed where they cannot be used.
     """
+    from pipeline.nn.predict import require_sound
+
     path, start = unit.artifact.files[0], built.facts["weights"]
     path.parent.mkdir(parents=True, exist_ok=True)
     with locks.holding(unit.artifact.lock, wait=True):
         if fresh or not _usable(unit, start):
             unit.artifact.begin()
             started = time.monotonic()
-            made = _made(built, unit, images)
+            made = require_sound(_made(built, unit, images), unit.run)
+            _require_difference(made, unit.run)
             with atomic(path) as temporary:
                 np.save(temporary, made)
             seconds = time.monotonic() - started
             unit.finish(weights=start, seconds=seconds, images_per_second=len(images) / seconds)
-    return np.load(path)
+    return require_sound(np.load(path), unit.run)
 
 
 def kept(unit: units.Unit) -> np.ndarray | None:
@@ -43,6 +47,15 @@ def _usable(unit: units.Unit, start: dict) -> bool:
     """Whether they are there, whole and of these first weights ("imagenet" in the plan may have become "random")."""
     whole = unit.state()[0] == "complete" and not unit.artifact.rot()
     return whole and unit.artifact.record().get("weights") == start
+
+
+def _require_difference(made: np.ndarray, run: str) -> None:
+    """TrainingFailed where the features (n, d) are the same for all galaxies: a head could only answer their mean."""
+    if len(made) > 1 and not np.ptp(made, axis=0).any():
+        raise TrainingFailed(
+            f"run {run}: its backbone makes the same features of all {len(made):,} galaxies: its weights are dead or "
+            f"do not fit the input, or the crops are all alike; give its own weights by --weights, or look at the crops"
+        )
 
 
 def _made(built: "Network", unit: units.Unit, images: np.ndarray) -> np.ndarray:

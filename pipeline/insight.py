@@ -25,10 +25,13 @@ from pipeline import cli, units
 from pipeline.artifacts import Store
 from pipeline.config import Plan
 from pipeline.core import metrics, tree, views
+from pipeline.errors import UserError
 from pipeline.records import atomic
 
 log = logging.getLogger(__name__)
 MOST, COMPONENTS, CHANNELS, PERPLEXITY, STEPS, SEED = 3000, 64, 8, 30, 500, 0
+LEAST = 5  # galaxies on a map by t-SNE
+FLOOR = 1e-6  # of the largest feature: a smaller deviation is a rounding error
 
 
 def held_out(store: Store, crop: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -61,14 +64,26 @@ def most_varied(maps: np.ndarray) -> np.ndarray:
 
 
 def embed(features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(leading principal components float32 (n, up to 64), map float32 (n, 2)) of features (n, d)."""
+    """(leading principal components float32 (n, up to 64), map float32 (n, 2)) of finite features (n, d).
+
+    Where fewer than five galaxies, or features that do not differ, leave t-SNE nothing to do, the map is that of the
+    first two components.
+    """
     from sklearn.decomposition import PCA
     from sklearn.manifold import TSNE
     from threadpoolctl import threadpool_limits
 
-    deviation = features.std(axis=0)
-    standard = (features - features.mean(axis=0)) / np.maximum(deviation, 1e-3 * deviation.max() + 1e-12)
-    components = PCA(min(COMPONENTS, *standard.shape), random_state=SEED).fit_transform(standard)
+    nowhere = np.zeros((len(features), 2), np.float32)
+    if len(features) < 2:
+        return nowhere, nowhere
+    deviation = features.std(axis=0, dtype=np.float64)
+    if deviation.max() <= FLOOR * np.abs(features).max() + 1e-12:
+        return nowhere, nowhere
+    standard = (features - features.mean(axis=0, dtype=np.float64)) / np.maximum(deviation, 1e-3 * deviation.max())
+    components = PCA(min(COMPONENTS, *standard.shape), random_state=SEED).fit_transform(standard.astype(np.float32))
+    if len(features) < LEAST or components.shape[1] < 2:
+        flat = np.pad(components, ((0, 0), (0, 2)))[:, :2]
+        return components.astype(np.float32), flat.astype(np.float32)
     perplexity = min(PERPLEXITY, (len(features) - 1) / 3)
     with threadpool_limits(1):  # on a busy machine threads that wait for each other take ten times as long
         tsne = TSNE(init="pca", perplexity=perplexity, max_iter=STEPS, random_state=SEED)
@@ -80,7 +95,7 @@ def look(unit: units.Unit, plan: Plan, store: Store) -> dict[str, np.ndarray]:
     """The arrays of one run, as the stage's docstring lists them."""
     from pipeline.nn import look as inside
     from pipeline.nn import network
-    from pipeline.nn.predict import predict_views
+    from pipeline.nn.predict import predict_views, require_sound
 
     run, trained = plan.run(unit.run), store.trained(unit.run, 0)
     stored, size = plan.crops[run.crop].size, plan.input_size(run)
@@ -88,6 +103,8 @@ def look(unit: units.Unit, plan: Plan, store: Store) -> dict[str, np.ndarray]:
     built.model.load_weights(trained.files[0])
     images, _ = store.load_crops(run.crop, "train")
     rows, ids, votes = held_out(store, run.crop)
+    if not len(rows):
+        raise UserError(f"insight of {run.name}: fold 0 holds no galaxy whose image could be used; choose fewer folds")
     kinds, single = of_each_kind(votes), views.named("single")
     shown = np.asarray(images[rows[kinds]])
     predicted = predict_views(built.model, shown, single, len(shown))
@@ -95,7 +112,7 @@ def look(unit: units.Unit, plan: Plan, store: Store) -> dict[str, np.ndarray]:
     some = np.sort(np.random.default_rng(SEED).permutation(len(rows))[:MOST])
     with tqdm(total=len(some), desc=unit.label, unit="galaxy", leave=False) as bar:
         features = predict_views(built.for_prediction().features, images[rows[some]], single, 64, bar.update)
-    components, flat = embed(features)
+    components, flat = embed(require_sound(features, run.name))
     maps = inside.activations(built, shown, names)
     return {
         "ids": ids[kinds],

@@ -28,17 +28,20 @@ log = logging.getLogger(__name__)
 class Source:
     """The galaxies of a plan as one run's predictor is asked for them."""
 
-    def __init__(self, predictor: Predictor, store: Store):
+    def __init__(self, predictor: Predictor, store: Store, trained_in: str):
         self.predictor, self.store = predictor, store
+        self.kept = predictor.only_head and predictor.precision == trained_in  # features, as they would be made here
         self._test_features: np.ndarray | None = None
 
     def held_out(self, rows: np.ndarray, bar: tqdm) -> np.ndarray:
         """Vote fractions (k, 37) of rows (k,) of the training galaxies."""
         run = self.predictor.run
-        if self.predictor.only_head:
+        if self.kept:
             bar.update(len(rows))
             return self.predictor.of_features(np.load(self.store.features(run.name).files[0])[rows])
         images, _ = self.store.load_crops(run.crop, "train")
+        if self.predictor.only_head:
+            return self.predictor.of_features(self.predictor.features(images[rows], bar.update))
         return self.predictor.of_images(images[rows], bar.update)[0]
 
     def test(self, bar: tqdm) -> np.ndarray:
@@ -68,7 +71,8 @@ def predict_fold(source: Source, unit: units.Unit, store: Store) -> None:
         made[split][np.isin(ids[split], aside)] = mean
         save_fractions(path, fractions(ids[split], made[split]))
     score = rmse(labels.loc[ids["train"]].to_numpy(), made["train"])
-    unit.finish(seconds=seconds, images_per_second=count / seconds, rmse=score, views=len(source.predictor.views))
+    facts = {"views": len(source.predictor.views), "precision": source.predictor.precision}
+    unit.finish(seconds=seconds, images_per_second=count / seconds, rmse=score, **facts)
     log.info("predict    %-24s RMSE %.4f  %.0f galaxies/s", unit.label, score, count / seconds)
 
 
@@ -85,7 +89,7 @@ def main(argv: list[str] | None = None) -> None:
         precision = store.trained(first.run, first.fold).record()["precision"]
         run = plan.run(first.run)
         predictor = Predictor(run, stored=plan.crops[run.crop].size, size=plan.input_size(run), precision=precision)
-        source = Source(predictor, store)
+        source = Source(predictor, store, precision)
         for unit in made:
             predictor.load(store.trained(unit.run, unit.fold).files[0])
             predict_fold(source, unit, store)

@@ -25,12 +25,13 @@ class Predictor:
     """Answers averaged over views; where only the head was trained, its features are, as in training."""
 
     def __init__(self, run: Run, *, stored: int, size: int, precision: str):
-        """For crops of `stored` pixels of which the network sees the central `size`."""
-        from pipeline.nn import network
+        """For crops of `stored` pixels of which the network sees the central `size`; `precision`: as trained."""
+        from pipeline.nn import network, runtime
 
         self.run = run
         self.views = views.named(run.views)
-        self.network = network.build(run, stored=stored, size=size, seed=0, trained_as=precision)
+        self.precision = runtime.predicts_in(precision)
+        self.network = network.build(run, stored=stored, size=size, seed=0, trained_as=self.precision)
         self.batch_size = BATCH
         self._kept: dict[Path, list[np.ndarray]] = {}  # what the weights of a fold make of the network for prediction
 
@@ -65,10 +66,10 @@ class Predictor:
 
     def _seen(self, model: "keras.Model", images: np.ndarray, progress: Progress) -> tuple[np.ndarray, np.ndarray]:
         from pipeline.nn import runtime
-        from pipeline.nn.predict import predict_views
+        from pipeline.nn.predict import predict_views, require_sound
 
         def averaged(batch_size: int) -> tuple[np.ndarray, np.ndarray]:
             return predict_views(model, images, self.views, max(batch_size, len(self.views)), progress, squares=True)
 
-        made, self.batch_size = runtime.halving(averaged, self.batch_size, SMALLEST)
-        return made
+        (mean, square), self.batch_size = runtime.halving(averaged, self.batch_size, SMALLEST)
+        return require_sound(mean, self.run.name), square

@@ -1,14 +1,13 @@
 """Pretrained weights, before any work starts: files that the user gave, Keras's own where they are or can be had."""
 
 import hashlib
-import os
 import urllib.error
 import urllib.request
 from pathlib import Path
 from typing import Any
 
 from pipeline.artifacts import Store
-from pipeline.backbones import BACKBONES
+from pipeline.backbones import BACKBONES, keras_folder
 from pipeline.config import Plan
 from pipeline.errors import UserError
 from pipeline.records import file_digest
@@ -34,8 +33,7 @@ def require(plan: Plan, store: Store, given: dict[str, Any]) -> None:
 
 def kept_by_keras(name: str) -> list[Path]:
     """ImageNet files of a backbone that Keras has downloaded before."""
-    folder = Path(os.environ.get("KERAS_HOME", "~/.keras")).expanduser() / "models"
-    return sorted(folder.glob(BACKBONES[name].weights_file.format(size="*")))
+    return sorted((keras_folder() / "models").glob(BACKBONES[name].weights_file.format(size="*")))
 
 
 def _reachable() -> bool:

@@ -9,7 +9,6 @@ import hashlib
 import json
 import os
 import platform
-import re
 import resource
 import subprocess
 import sys
@@ -23,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline import locks
+from pipeline.core import machine
 from pipeline.errors import UserError
 
 SOURCES = (".py", ".jinja", ".js", ".css")
@@ -171,7 +171,7 @@ def _environment() -> dict[str, Any]:
         "code": _commit(),
         "python": platform.python_version(),
         "libraries": libraries,
-        "machine": f"{_processor()}, {os.cpu_count()} cores",
+        "machine": f"{machine.processor()}, {machine.cores()} cores",
         "command": " ".join(Path(a).name if i == 0 else a for i, a in enumerate(sys.argv)),
     }
 
@@ -179,15 +179,6 @@ def _environment() -> dict[str, Any]:
 def peak_memory() -> int:
     """The most memory that this process has had, in bytes."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
-
-
-def _processor() -> str:
-    """The processor's own name where Linux tells it."""
-    try:
-        found = re.search(r"model name\s*:\s*(.+)", Path("/proc/cpuinfo").read_text(encoding="utf-8"))
-    except OSError:
-        found = None
-    return found[1].strip() if found else platform.processor() or platform.machine()
 
 
 def _version(name: str) -> str | None:

@@ -6,8 +6,9 @@ import fabricated
 import numpy as np
 import pytest
 
-from pipeline import units
+from pipeline import locks, units
 from pipeline.artifacts import Store
+from pipeline.errors import TrainingFailed
 from pipeline.features import frozen
 
 N = 12
@@ -31,7 +32,7 @@ def counted(monkeypatch):
 
     def predict_views(model, images, seen, batch_size, progress):
         calls.append(len(seen))
-        return np.full((len(images), 4), len(calls), np.float32)
+        return np.tile(np.arange(len(images), dtype=np.float32)[:, None] + len(calls), (1, 4))
 
     import pipeline.nn.predict
 
@@ -74,3 +75,20 @@ def test_features_that_rotted_are_made_anew(tmp_path, store, counted):
     content[-1] ^= 1
     path.write_bytes(content)
     assert features(plan, store, RANDOM)[0, 0] == 2
+
+
+@pytest.mark.parametrize(
+    ("made", "message"),
+    [
+        (np.full((N, 4), np.nan), "12 of 12 galaxies is not finite"),
+        (np.where(np.arange(N)[:, None] == 3, np.inf, np.ones((N, 4))), "1 of 12 galaxies is not finite"),
+        (np.arange(N)[:, None] * np.full((N, 4), 1e30), "11 of 12 galaxies is up to 1.1e[+]31"),
+        (np.ones((N, 4)), "the same features of all 12 galaxies"),
+    ],
+)
+def test_features_that_no_head_can_use_are_told_and_not_kept(tmp_path, store, monkeypatch, made, message):
+    monkeypatch.setattr("pipeline.nn.predict.predict_views", lambda *_: made.astype(np.float32))
+    with pytest.raises(TrainingFailed, match=f"run a: .*{message}.*--weights"):
+        features(fabricated.plan(tmp_path), store, RANDOM)
+    locks.release_all()
+    assert not store.features("a").files[0].exists()

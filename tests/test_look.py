@@ -58,7 +58,7 @@ def test_three_levels_from_fine_to_coarse():
     sides = [level.shape[1] for level in maps]
     assert sides == sorted(sides, reverse=True)
     assert all(len(level) == len(IMAGES) for level in maps)
-    direct = keras.Model(built.backbone.inputs, built.backbone.get_layer(names[1]).output)(pixels_of(built))
+    direct = keras.Model(built.backbone.input, built.backbone.get_layer(names[1]).output)(pixels_of(built))
     np.testing.assert_allclose(maps[1], direct, rtol=1e-4, atol=1e-4)
 
 

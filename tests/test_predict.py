@@ -39,7 +39,9 @@ def predicted(folder, store, fold: int):
         return np.tile(np.asarray(rows, np.float32)[:, None] / 100, (1, 37))
 
     source = SimpleNamespace(
-        predictor=SimpleNamespace(run=fabricated.plan(folder).run("a"), views=views.named("dihedral8")),
+        predictor=SimpleNamespace(
+            run=fabricated.plan(folder).run("a"), views=views.named("dihedral8"), precision="float32"
+        ),
         held_out=lambda rows, bar: answers(rows),
         test=lambda bar: answers(np.arange(M)),
     )

@@ -59,6 +59,7 @@ def test_what_does_not_fit_is_thrown_away(tmp_path, what):
     if what == "no json":
         made.progress_path.write_text("{")
     again = opened(tmp_path, key="other" if what == "another key" else "k", anew=what == "anew")
+    again._file.close()
     assert again.done == 0
 
 
@@ -66,6 +67,7 @@ def test_says_what_it_still_needs(tmp_path):
     made = opened(tmp_path)
     assert 0 <= made.missing_bytes() <= ROWS.nbytes
     made.append(ROWS, {})
+    made._file.close()
     assert made.missing_bytes() == 0
 
 

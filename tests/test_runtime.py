@@ -49,20 +49,34 @@ def test_a_step_asks_the_kernel_for_no_new_memory(fitted):
     assert int(fitted.stdout) < 3 * pages_of_one_output  # over thirty steps; handed back each time: thirty outputs
 
 
-def test_the_plan_chooses_the_precision():
-    assert runtime.choose_precision("mixed_float16", "VGG16") == ("mixed_float16", "the plan says so")
+@pytest.mark.parametrize("gpus", [0, 1])
+def test_the_plan_chooses_the_precision(monkeypatch, gpus):
+    monkeypatch.setattr(runtime, "gpus", lambda: gpus)
+    for wanted in ("float32", "mixed_float16", "mixed_bfloat16"):
+        policy, reason = runtime.choose_precision(wanted)
+        assert policy == wanted
+        assert reason.startswith("the plan says so")
 
 
-@pytest.mark.parametrize(
-    ("bfloat16", "constructor", "expected"),
-    [(True, "VGG16", "mixed_bfloat16"), (True, "EfficientNetB0", "float32"), (False, "VGG16", "float32")],
-)
-def test_a_cpu_takes_bfloat16_where_it_pays(monkeypatch, bfloat16, constructor, expected):
+@pytest.mark.parametrize("flags", [{"avx512_bf16", "amx_bf16"}, {"avx2"}, set()])
+def test_a_cpu_trains_and_predicts_in_float32_whatever_it_can_do(monkeypatch, flags):
     monkeypatch.setattr(runtime, "gpus", lambda: 0)
-    monkeypatch.setattr(runtime, "_cpu_has_bfloat16", lambda: bfloat16)
-    policy, reason = runtime.choose_precision("auto", constructor)
-    assert policy == expected
-    assert "CPU" in reason
+    monkeypatch.setattr(runtime.machine, "flags_of_cpu", lambda: frozenset(flags))
+    assert runtime.choose_precision("auto")[0] == "float32"
+    assert runtime.predicts_in("mixed_bfloat16") == "float32"
+
+
+@pytest.mark.parametrize(("flags", "slow"), [({"avx512_bf16"}, False), ({"avx2"}, True), (set(), False)])
+def test_half_precision_that_a_cpu_has_not_is_told(monkeypatch, flags, slow):
+    monkeypatch.setattr(runtime, "gpus", lambda: 0)
+    monkeypatch.setattr(runtime.machine, "flags_of_cpu", lambda: frozenset(flags))
+    assert ("no arithmetic" in runtime.choose_precision("mixed_bfloat16")[1]) is slow
+    assert runtime.choose_precision("float32")[1] == "the plan says so"
+
+
+def test_on_a_gpu_prediction_stays_in_the_precision_of_training(monkeypatch):
+    monkeypatch.setattr(runtime, "gpus", lambda: 1)
+    assert runtime.predicts_in("mixed_bfloat16") == "mixed_bfloat16"
 
 
 def test_a_name_has_its_own_seed_the_same_everywhere():

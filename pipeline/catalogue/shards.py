@@ -1,7 +1,6 @@
 """Shards of a catalogue: a few thousand galaxies each, classified and written whole or not at all."""
 
 import hashlib
-import os
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -14,6 +13,7 @@ import pandas as pd
 from pipeline.catalogue import columns, images, pixels, tables
 from pipeline.classifier import Classifier
 from pipeline.config import Crop
+from pipeline.core import machine
 from pipeline.errors import DamagedImage
 from pipeline.records import Artifact, atomic
 
@@ -42,7 +42,7 @@ class Worker:
     def __init__(self, ensemble: Path, view_set: str | None, where: str | None):
         self.classifier = Classifier(ensemble, view_set)
         self.source = images.open_source(where)
-        threads = FETCHING if isinstance(self.source, images.Addresses) else os.cpu_count() or 1
+        threads = FETCHING if isinstance(self.source, images.Addresses) else machine.cores()
         self._readers, self._next = ThreadPoolExecutor(threads), ThreadPoolExecutor(1)
 
     def __call__(self, shard: Shard) -> dict[str, int]:

@@ -41,7 +41,7 @@ def activations(network: Network, images: np.ndarray, names: list[str]) -> list[
     """Maps (k, side, side, c) of each named layer of the backbone for images uint8 (k, s, s, 3)."""
     pixels = network.features.get_layer("scale")(seen(network, images))
     outputs = {name: network.backbone.get_layer(name).output for name in names}
-    made = keras.Model(network.backbone.inputs, outputs)(pixels, training=False)
+    made = keras.Model(network.backbone.input, outputs)(pixels, training=False)
     return [ops.convert_to_numpy(ops.cast(made[name], "float32")) for name in names]
 
 

@@ -84,8 +84,7 @@ def build(
     keras.backend.clear_session()
     gc.collect()
     keras.utils.set_random_seed(seed)
-    row = BACKBONES[run.backbone]
-    policy, reason = runtime.choose_precision(trained_as or run.precision, row.constructor)
+    policy, reason = runtime.choose_precision(trained_as or run.precision)
     keras.config.set_dtype_policy(policy)
     if trained_as:
         backbone, origin = construct(run.backbone, size), {"source": "trained"}
@@ -116,6 +115,7 @@ def only_head(run: Run, n_features: int, seed: int) -> Network:
     """A head without its backbone, to be trained on kept features: model and head of (n, n_features) -> (n, 37)."""
     keras.backend.clear_session()
     keras.utils.set_random_seed(seed)
+    keras.config.set_dtype_policy(runtime.choose_precision(run.precision)[0])
     head = build_head(run, n_features)
     inputs = keras.Input((n_features,), name="features")
     return Network(keras.Model(inputs, head(inputs)), None, head, None, None, {})
@@ -146,7 +146,7 @@ def pool(backbone: keras.Model, pixels: keras.KerasTensor, pooling: str) -> kera
     if pooling == "max":
         return keras.layers.GlobalMaxPooling2D(name="pool", dtype="float32")(backbone(pixels))
     ends = [layer.output for layer in ends_of_levels(backbone)]
-    levels = keras.Model(backbone.inputs, ends, name="levels")(pixels)
+    levels = keras.Model(backbone.input, ends, name="levels")(pixels)
     return keras.layers.Concatenate(name="pool", dtype="float32")([CentralStatistics()(level) for level in levels])
 
 

@@ -6,9 +6,11 @@ import keras
 import numpy as np
 from keras import ops
 
+from pipeline.errors import TrainingFailed
 from pipeline.nn.data import viewed_batches
 
 BLOCK = 1024  # features at once
+LARGEST = 1e6  # that a feature of a sound network may be: such as fit their input make less than 1,000
 
 
 def predict_views(
@@ -49,3 +51,17 @@ def predict_head(head: keras.Model, features: np.ndarray) -> np.ndarray:
     """Vote fractions float32 (n, 37) from pooled features (n, d)."""
     blocks = [features[i : i + BLOCK] for i in range(0, len(features), BLOCK)]
     return np.concatenate([np.asarray(head.predict_on_batch(block), np.float32) for block in blocks])
+
+
+def require_sound(made: np.ndarray, run: str) -> np.ndarray:
+    """The features or answers (n, d) of a run's network as they are; TrainingFailed where they cannot be used."""
+    size = np.abs(made).max(axis=1, initial=0) if len(made) else np.zeros(0)
+    unsound = ~(size <= LARGEST)  # NaN among them
+    if unsound.any():
+        largest = f"up to {size[np.isfinite(size)].max(initial=0):.2g}" if np.isfinite(size).all() else "not finite"
+        raise TrainingFailed(
+            f"run {run}: what its network makes of {unsound.sum():,} of {len(made):,} galaxies is {largest}: weights "
+            f"or normalisation statistics do not fit the input (such as those of a network that takes 0-1 for one that "
+            f'takes 0-255), or half precision overflows; give its own weights by --weights, or precision = "float32"'
+        )
+    return made

@@ -9,7 +9,6 @@ from typing import NamedTuple
 
 import numpy as np
 
-from pipeline.backbones import BACKBONES
 from pipeline.config import FineTune, Run
 from pipeline.core import views
 from pipeline.nn import data, fit, network, runtime
@@ -37,7 +36,7 @@ def measure(run: Run, *, stored: int, size: int, n_train: int) -> Speeds:
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (batch, stored, stored, 3), np.uint8)
     labels = rng.random((batch, 37), np.float32)
-    precision, _ = runtime.choose_precision(run.precision, BACKBONES[run.backbone].constructor)
+    precision, _ = runtime.choose_precision(run.precision)
     built = network.build(run, stored=stored, size=size, seed=0, trained_as=precision)
     single = views.named("single")
     fast = built.for_prediction()

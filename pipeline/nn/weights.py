@@ -2,7 +2,6 @@
 
 import hashlib
 import logging
-import os
 import textwrap
 import warnings
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import Any, NamedTuple
 
 import keras
 
-from pipeline.backbones import BACKBONES
+from pipeline.backbones import BACKBONES, keras_folder
 from pipeline.errors import UserError
 from pipeline.nn.backbone import construct, pretrained
 
@@ -70,7 +69,7 @@ def _shortened(error: Exception) -> str:
 
 def _downloaded(name: str) -> dict[str, str]:
     """File and digest of Keras's download, where it is found under Keras's name."""
-    folder = Path(os.environ.get("KERAS_HOME", "~/.keras")).expanduser() / "models"
+    folder = keras_folder() / "models"
     pattern = BACKBONES[name].weights_file.format(size="*")
     for path in sorted(folder.glob(pattern)):
         with open(path, "rb") as file:

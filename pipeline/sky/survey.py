@@ -18,7 +18,7 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from pipeline.core import tree
+from pipeline.core import machine, tree
 from pipeline.sky import camera
 from pipeline.sky.galaxy import Galaxy, sample
 from pipeline.sky.render import render
@@ -98,7 +98,7 @@ def _pool(workers: int | None, galaxies: int) -> Iterator[Callable]:
     Fresh processes (spawn), because a fork of a process that runs TensorFlow's threads may hang; in each
     OpenCV gets one thread, because the processes are the parallelism.
     """
-    workers = min(workers or os.cpu_count() or 1, -(-galaxies // CHUNK))
+    workers = min(workers or machine.cores(), -(-galaxies // CHUNK))
     if workers <= 1:
         yield map
         return

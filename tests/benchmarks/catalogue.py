@@ -13,6 +13,7 @@ from pipeline import crops, cutout, ensemble, folds, inputs, predict, train
 from pipeline.artifacts import Store
 from pipeline.catalogue import images
 from pipeline.catalogue.shards import Shard, Worker
+from pipeline.core import machine
 from pipeline.records import Artifact
 from pipeline.sky import survey
 from tests.benchmarks.measure import Row, child, compare, module, once, rate
@@ -83,7 +84,7 @@ def throughput(store: Store, archive: Path, n: int) -> Row:
     view = np.tile(predictor.views, (BATCH, 1, 1))
 
     def bare() -> None:
-        with ThreadPoolExecutor(crops.cores()) as pool:
+        with ThreadPoolExecutor(machine.cores()) as pool:
             list(pool.map(lambda i: cutout.cut(data[i], [crop], [made[i]]), range(n)))
         for network in networks:
             for i in range(0, n, BATCH):

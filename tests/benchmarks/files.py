@@ -13,6 +13,7 @@ import simplejpeg
 from pipeline import competition, crops, inputs
 from pipeline.artifacts import Store
 from pipeline.config import load_plan
+from pipeline.core import machine
 from pipeline.sky import survey
 from tests import competition_files as tiny
 from tests import fabricated, finished_plan
@@ -59,7 +60,7 @@ def crop_rows(folder: Path, given: Path | None, quick: bool) -> Iterator[Row]:
             simplejpeg.decode_jpeg(one, "RGB", min_height=212, min_width=212, min_factor=2, buffer=space)
 
     def bare() -> None:
-        with ThreadPoolExecutor(crops.cores()) as pool:
+        with ThreadPoolExecutor(machine.cores()) as pool:
             list(pool.map(decode, np.array_split(np.array(jpegs, object), 64)))
 
     block = np.zeros((256, 128, 128, 3), np.uint8)

@@ -33,7 +33,7 @@ def galaxies(n: int, stored: int) -> tuple[np.ndarray, np.ndarray]:
 
 def built_of(run: Run, *, stored: int, size: int) -> network.Network:
     """A network at random weights: none are looked for."""
-    precision, _ = runtime.choose_precision(run.precision, network.BACKBONES[run.backbone].constructor)
+    precision, _ = runtime.choose_precision(run.precision)
     return network.build(run, stored=stored, size=size, seed=1, trained_as=precision)
 
 
@@ -247,7 +247,7 @@ def precision_rows(quick: bool) -> Iterator[Row]:
             trainer = fit.Trainer(built, run, 1, images, labels, None)
             trainer.prepare("fine-tune", trainer.model, 1e-5, 1000, warmup=0.0, ema=0.0)
             timed[precision] = rate(partial(_train, trainer.model, _stream(images, labels, run), 2), 2 * batch)
-        chosen, reason = runtime.choose_precision("auto", network.BACKBONES[backbone].constructor)
+        chosen, reason = runtime.choose_precision("auto")
         other = next(precision for precision in timed if precision != chosen)
         note = f"{chosen} ({reason}) against {other}, batch {batch} at {size} px"
         yield compare(f"precision of {backbone}", timed[chosen], timed[other], unit="images/s", goal=">= 1", note=note)
