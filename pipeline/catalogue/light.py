@@ -32,6 +32,8 @@ def picture(bands: Bands, frame: float | None = None) -> tuple[np.ndarray, str]:
         return np.ascontiguousarray(np.broadcast_to(shown, (*good.shape, 3))), bands.caveat
     for band in light:
         good &= ~_padding(band)
+    if not good.any():
+        raise DamagedImage("has one and the same value everywhere")
     near = cv2.blur(good.astype(np.float32), (5, 5))
     _require_galaxy(good | (near > 0.5), frame or min(good.shape))
     scaled = [_filled(_in_units_of_noise(band, good), good, near) for band in light[::-1]]
@@ -49,16 +51,15 @@ def ring(shape: tuple[int, int]) -> np.ndarray:
 def _padding(band: np.ndarray) -> np.ndarray:
     """bool (h, w): where patches have one and the same value: what a survey's edge, or a mask, is filled with.
 
-    It is a low value, or that of a corner: a saturated star is none. Nothing, where data are so coarse that most other
+    It is low, or 0, or that of a corner: a saturated star is none. Nothing, where data are so coarse that most other
     pixels have that value too.
     """
     finite = np.isfinite(band)
     plain = np.where(finite, band, np.finfo(np.float32).min)
     kernel = np.ones((PATCH, PATCH), np.uint8)
-    low = (plain <= np.percentile(band[finite], 75)) | np.isin(
-        plain, plain[:: plain.shape[0] - 1, :: plain.shape[1] - 1]
-    )
-    flat = (cv2.erode(plain, kernel) == cv2.dilate(plain, kernel)) & low
+    usual = [0, *plain[[0, 0, -1, -1], [0, -1, 0, -1]]]
+    flat = cv2.erode(plain, kernel) == cv2.dilate(plain, kernel)
+    flat &= (plain <= np.percentile(band[finite], 75)) | np.isin(plain, usual)
     made = cv2.dilate(flat.astype(np.uint8), kernel).astype(bool)
     coarse = made.any() and not made.all() and np.isin(plain[~made], np.unique(plain[flat])).mean() > LOST
     return np.zeros_like(made) if coarse else made
