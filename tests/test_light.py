@@ -189,9 +189,7 @@ def test_scaled_and_compressed():
 
 def images(names: list[str], key: str, *, order: str = "grz") -> bytes:
     planes = dict(zip("grz", SCENE, strict=True))
-    return written(
-        *(fits.ImageHDU(planes[b], fits.Header({key: name})) for b, name in zip(order, names, strict=True))
-    )
+    return written(*(fits.ImageHDU(planes[b], fits.Header({key: name})) for b, name in zip(order, names, strict=True)))
 
 
 @pytest.mark.parametrize(
