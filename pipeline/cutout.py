@@ -19,8 +19,6 @@ from pipeline.errors import DamagedImage
 
 SIDE = 424  # pixels of the competition's images; `region` counts these
 SIDES = (64, 4096)  # what is accepted: less holds no galaxy, more is not a cut-out of one
-END = b"\xff\xd9"  # the marker that ends a JPEG; some writers pad after it
-PADDING = 64
 _space = threading.local()  # a thread's decoded pixels: asking the kernel for them anew costs a quarter of a decode
 FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}  # markers of a header that tells the image's size
 
@@ -29,9 +27,11 @@ def cut(data: bytes, crops: Sequence[Crop], targets: Sequence[np.ndarray]) -> No
     """Write the crops of one JPEG into `targets`, uint8 (size, size, 3) RGB each; grey becomes RGB.
 
     In images of another side than 424 pixels `region` is scaled by side / 424, so a crop shows the same part of
-    the image. Raises DamagedImage for what is no JPEG, is cut short or is not square.
+    the image. Raises DamagedImage for what is no JPEG, is cut short or damaged, or is not square.
     """
-    side = square_side(data)
+    side, width = jpeg_shape(data)
+    if side != width:
+        raise DamagedImage(f"has {width} x {side} pixels; expected a square of {SIDES[0]} to {SIDES[1]}")
     decoded: dict[bool, np.ndarray] = {}
     for crop, target in zip(crops, targets, strict=True):
         half = at_half_scale(crop, side)
@@ -41,18 +41,8 @@ def cut(data: bytes, crops: Sequence[Crop], targets: Sequence[np.ndarray]) -> No
         target[...] = resize(centre(decoded[half], region), crop.size)
 
 
-def square_side(data: bytes) -> int:
-    """Side in pixels of a whole, square JPEG of a plausible size; DamagedImage where it is not that."""
-    height, width = jpeg_shape(data)
-    if END not in data[-PADDING:]:  # decoders fill what is missing with grey and say nothing
-        raise DamagedImage("is cut short (a JPEG without its end)")
-    if height != width or not SIDES[0] <= height <= SIDES[1]:
-        raise DamagedImage(f"has {width} x {height} pixels; expected a square of {SIDES[0]} to {SIDES[1]}")
-    return height
-
-
 def jpeg_shape(data: bytes) -> tuple[int, int]:
-    """(height, width) from the frame header of a JPEG; DamagedImage where there is none, or of a print shop's kind."""
+    """(height, width) from the header of a JPEG; DamagedImage where there is none, or it tells of no usable image."""
     if data[:2] != b"\xff\xd8":
         raise DamagedImage("is no JPEG")
     at = 2
@@ -60,10 +50,17 @@ def jpeg_shape(data: bytes) -> tuple[int, int]:
         if data[at + 1] in FRAMES:
             if data[at + 9 : at + 10] == b"\x04":
                 raise DamagedImage("is a CMYK JPEG; expected colours of a screen, or grey")
-            return struct.unpack(">HH", data[at + 5 : at + 9])
+            return check_sides(*struct.unpack(">HH", data[at + 5 : at + 9]))
         fill = data[at + 1] == 0xFF
         at += 1 if fill else 2 + struct.unpack(">H", data[at + 2 : at + 4])[0]
     raise DamagedImage("is a JPEG without frame header")
+
+
+def check_sides(height: int, width: int) -> tuple[int, int]:
+    """Both, where they are plausible for the picture of one galaxy; DamagedImage else."""
+    if not all(SIDES[0] <= side <= SIDES[1] for side in (height, width)):
+        raise DamagedImage(f"has {width} x {height} pixels; expected {SIDES[0]} to {SIDES[1]} a side")
+    return height, width
 
 
 def at_half_scale(crop: Crop, side: int) -> bool:
@@ -72,20 +69,28 @@ def at_half_scale(crop: Crop, side: int) -> bool:
 
 
 def decode(data: bytes, half: bool) -> np.ndarray:
-    """Pixels (side, side, 3) uint8 RGB as stored (any orientation tag ignored); side halved by `half`.
+    """Pixels (h, w, 3) uint8 RGB of a JPEG as stored (any orientation tag ignored); sides halved by `half`.
 
-    They lie in the thread's own space until its next decode at this scale.
+    They lie in the thread's own space until its next decode at this scale. What follows the end of the image is not
+    looked at. Raises DamagedImage where the decoder finds that bytes are missing or wrong, which it would else fill
+    with grey or with what they happen to mean.
     """
-    side = square_side(data)
-    wanted = -(-side // 2) if half else side
-    space = _space.__dict__.setdefault(half, bytearray())
-    if len(space) < wanted * wanted * 3:
-        space = _space.__dict__[half] = bytearray(wanted * wanted * 3)
-    scale = {"min_height": wanted, "min_width": wanted, "min_factor": 2} if half else {}
+    wanted = [-(-side // 2) if half else side for side in jpeg_shape(data)]
+    scale = {"min_height": wanted[0], "min_width": wanted[1], "min_factor": 2} if half else {}
     try:
-        return simplejpeg.decode_jpeg(data, "RGB", buffer=space, strict=False, **scale)
+        return simplejpeg.decode_jpeg(data, "RGB", buffer=_room(half, 3 * wanted[0] * wanted[1]), strict=True, **scale)
     except ValueError as error:
-        raise DamagedImage(f"cannot be decoded ({error})") from None
+        if "Premature end of JPEG" in str(error):
+            raise DamagedImage("is cut short (a JPEG without its end)") from None
+        raise DamagedImage(f"cannot be decoded whole ({error})") from None
+
+
+def _room(half: bool, size: int) -> bytearray:
+    """At least so many bytes of the thread's own space for images at one scale."""
+    space = _space.__dict__.setdefault(half, bytearray())
+    if len(space) < size:
+        space = _space.__dict__[half] = bytearray(size)
+    return space
 
 
 def centre(image: np.ndarray, region: int) -> np.ndarray:

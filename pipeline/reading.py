@@ -32,11 +32,12 @@ class Reader:
     def read(self, data: bytes) -> dict[str, Any]:
         """What the ensemble says of the image in a file's bytes, ready for JSON; DamagedImage where it is none."""
         crops = {crop: np.zeros((1, crop.size, crop.size, 3), np.uint8) for crop in self.classifier.crops}
-        pixels.cut(data, list(crops), [images[0] for images in crops.values()])
+        caveat = pixels.cut(data, list(crops), [images[0] for images in crops.values()])
         with self._lock:
             answers = self.classifier.answer(crops)
             shown = crops[self.member.crop]
             return {
+                "caveat": caveat,
                 "five_class": metrics.FIVE_CLASSES[int(metrics.five_class_predicted(answers.joint)[0])],
                 "share": _share(answers.joint),
                 "seen": uri(shown[0]),

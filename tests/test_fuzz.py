@@ -3,6 +3,7 @@
 FUZZ=20000 tries so many of each kind instead of 150.
 """
 
+import gzip
 import io
 import os
 import tempfile
@@ -12,12 +13,15 @@ from pathlib import Path
 
 import competition_files as tiny
 import fabricated
+import cv2
 import numpy as np
 import pytest
+from astropy.io import fits
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline import tables
+from pipeline.catalogue import pixels
 from pipeline.competition import Images
 from pipeline.config import Crop, load_plan
 from pipeline.cutout import cut
@@ -28,6 +32,28 @@ TRIES = settings(max_examples=int(os.environ.get("FUZZ", "150")), deadline=None)
 JPEG = tiny.jpeg(tiny.galaxy(3, side=96))
 CSV = tiny.labels().to_csv().encode()
 CROPS = [Crop(region=256, size=32), Crop(region=424, size=64)]
+
+
+GALAXY = tiny.galaxy(3, side=80)
+
+
+def fits_of(*hdus: fits.ImageHDU | fits.CompImageHDU) -> bytes:
+    file = io.BytesIO()
+    fits.HDUList([fits.PrimaryHDU(), *hdus]).writeto(file)
+    return file.getvalue()
+
+
+FORMATS = {
+    "jpeg": tiny.jpeg(GALAXY[:70]),
+    "progressive": cv2.imencode(".jpg", GALAXY, [cv2.IMWRITE_JPEG_PROGRESSIVE, 1])[1].tobytes(),
+    "png": cv2.imencode(".png", GALAXY)[1].tobytes(),
+    "png16": cv2.imencode(".png", np.dstack([GALAXY, GALAXY[..., 0]]).astype(np.uint16) * 16)[1].tobytes(),
+    "cube": fits_of(fits.ImageHDU(np.moveaxis(GALAXY, -1, 0) * np.float32(1.5), fits.Header({"BANDS": "grz"}))),
+    "integers": fits_of(fits.ImageHDU(GALAXY[..., 0].astype(np.int16) * 3, fits.Header({"BLANK": 6}))),
+    "bands": fits_of(*(fits.ImageHDU(GALAXY[..., i] * 1.5, name=name) for i, name in enumerate("grz"))),
+    "compressed": fits_of(fits.CompImageHDU(GALAXY[..., 0].astype(np.float32) * 3)),
+    "gzip": gzip.compress(fits_of(fits.ImageHDU(GALAXY[..., 0].astype(np.int16)))),
+}
 
 
 def zipped(method: int) -> bytes:
@@ -97,6 +123,26 @@ def test_archives(path, data):
 def test_images(data):
     targets = [np.empty((crop.size, crop.size, 3), np.uint8) for crop in CROPS]
     told(DamagedImage, cut, data, CROPS, targets)
+
+
+@pytest.mark.filterwarnings("ignore")  # of astropy, on what it reads nevertheless
+@pytest.mark.parametrize("kind", FORMATS)
+def test_images_of_any_format(kind):
+    @settings(TRIES, max_examples=max(1, TRIES.max_examples // 3))
+    @given(data=damaged(FORMATS[kind]))
+    def read(data):
+        image = None
+        try:
+            image, caveat = pixels.decode(data)
+        except DamagedImage as error:
+            assert str(error)  # noqa: PT017 (others are let through)
+        if image is not None:
+            assert image.dtype == np.uint8
+            assert image.shape[2:] == (3,)
+            assert isinstance(caveat, str)
+            told(DamagedImage, pixels.cut, data, CROPS, [np.empty((c.size, c.size, 3), np.uint8) for c in CROPS])
+
+    read()
 
 
 @TRIES

@@ -6,7 +6,7 @@ import pandas as pd
 from pipeline.core import tree
 from pipeline.core.metrics import CLEAN_SAMPLE, five_class_predicted, own_columns
 
-VERSION = 1
+VERSION = 2
 FIELD = {  # question -> its name and those of its answers in the field's public catalogues
     1: ("smooth-or-featured", "smooth", "featured-or-disk", "artifact"),
     2: ("disk-edge-on", "yes", "no"),
@@ -25,11 +25,18 @@ ANSWERS = tuple(f"{FIELD[q.number][0]}_{a}" for q in tree.QUESTIONS for a in FIE
 CLASSES = tuple(CLEAN_SAMPLE)
 
 
-def table(galaxies: pd.DataFrame, joint: np.ndarray, spread: np.ndarray, reasons: list[str]) -> pd.DataFrame:
+def table(
+    galaxies: pd.DataFrame,
+    joint: np.ndarray,
+    spread: np.ndarray,
+    reasons: list[str],
+    caveats: list[str] | None = None,
+) -> pd.DataFrame:
     """One row a galaxy: its own columns (id, ra, dec), then what the ensemble says of it.
 
     joint (n, 37) vote fractions as in the competition, spread (n, 37) their standard deviation over networks and
-    views; both NaN where `reasons` says why a galaxy could not be read ("" where it could).
+    views; both NaN where `reasons` says why a galaxy could not be read ("" where it could). `caveats` say why an
+    answer should not be trusted as others are (None, "": nothing does).
     """
     read = np.array([not reason for reason in reasons], bool)
     known = np.where(read[:, None], joint, 0)
@@ -45,4 +52,5 @@ def table(galaxies: pd.DataFrame, joint: np.ndarray, spread: np.ndarray, reasons
     made["five_class"] = np.where(read, np.array(CLASSES, object)[five_class_predicted(known)], None)
     made["five_class_share"] = np.where(read, five.max(axis=1) / np.maximum(five.sum(axis=1), 1e-12), np.nan)
     made["reason"] = reasons
+    made["caveat"] = caveats or [""] * len(galaxies)
     return pd.DataFrame(made)

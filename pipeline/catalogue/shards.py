@@ -49,21 +49,22 @@ class Worker:
         """Make one shard; how many galaxies it has and how many of them could not be read."""
         started = time.monotonic()
         shard.artifact.begin()
-        parts, reasons = [], []
-        for crops, said in self._blocks(shard.galaxies):
+        parts, reasons, caveats = [], [], []
+        for crops, said, doubts in self._blocks(shard.galaxies):
             answers = self.classifier.answer(crops)
             read = np.array([not reason for reason in said])[:, None]
             parts.append([np.where(read, values, np.nan).astype(np.float32) for values in answers])
             reasons += said
+            caveats += doubts
         joint, spread = (np.concatenate(values) for values in zip(*parts, strict=True))
         with atomic(shard.artifact.files[0]) as path:
-            tables.write(iter([columns.table(shard.galaxies, joint, spread, reasons)]), path)
+            tables.write(iter([columns.table(shard.galaxies, joint, spread, reasons, caveats)]), path)
         told = {"galaxies": len(reasons), "unread": sum(map(bool, reasons))}
         shard.artifact.finish(shard.spec, shard.made_from, **told, seconds=time.monotonic() - started)
         return told
 
-    def _blocks(self, galaxies: pd.DataFrame) -> Iterator[tuple[dict[Crop, np.ndarray], list[str]]]:
-        """Crops and reasons, block after block; the next is read while this one is looked at."""
+    def _blocks(self, galaxies: pd.DataFrame) -> Iterator[tuple[dict[Crop, np.ndarray], list[str], list[str]]]:
+        """Crops, reasons and caveats, block after block; the next is read while this one is looked at."""
         rows = max(1, BLOCK // sum(3 * crop.size**2 for crop in self.classifier.crops))
         blocks = [galaxies.iloc[i : i + rows] for i in range(0, len(galaxies), rows)]
         following = self._next.submit(self._read, blocks[0])
@@ -73,22 +74,22 @@ class Worker:
                 following = self._next.submit(self._read, block)
             yield ready
 
-    def _read(self, galaxies: pd.DataFrame) -> tuple[dict[Crop, np.ndarray], list[str]]:
-        """The crops of every galaxy, black where `reasons` says why its image cannot be used."""
+    def _read(self, galaxies: pd.DataFrame) -> tuple[dict[Crop, np.ndarray], list[str], list[str]]:
+        """The crops of every galaxy, why its image cannot be used (then it is black), why it should not be trusted."""
         wanted = self.classifier.crops
         made = {crop: np.zeros((len(galaxies), crop.size, crop.size, 3), np.uint8) for crop in wanted}
 
-        def read(i: int, name: str, frame: float | None) -> str:
+        def read(i: int, name: str, frame: float | None) -> tuple[str, str]:
             try:
-                pixels.cut(self.source.read(name), wanted, [made[crop][i] for crop in wanted], frame)
+                return "", pixels.cut(self.source.read(name), wanted, [made[crop][i] for crop in wanted], frame)
             except DamagedImage as error:
                 for crop in wanted:
                     made[crop][i] = 0
-                return str(error)
-            return ""
+                return str(error), ""
 
         frames = _frames(galaxies)
-        return made, list(self._readers.map(read, range(len(galaxies)), galaxies["image"], frames))
+        told = list(self._readers.map(read, range(len(galaxies)), galaxies["image"], frames))
+        return made, [reason for reason, _ in told], [caveat for _, caveat in told]
 
 
 def _frames(galaxies: pd.DataFrame) -> list[float | None]:
