@@ -89,9 +89,8 @@ class Tar:
             ) from None
         if outside := [m.name for m in members if ".." in m.name.split("/")]:
             raise UserError(f"{path}: {len(outside)} names point outside the archive (such as {outside[0]})")
-        places = {
-            naming.tidy(m.name).lstrip("/"): (m.offset_data, m.size) for m in members if m.isreg() and not m.issparse()
-        }
+        plain = [member for member in members if member.isreg() and not member.issparse()]
+        places = {naming.tidy(member.name).lstrip("/"): (member.offset_data, member.size) for member in plain}
         self.listed = []
         for member in members:
             name = naming.tidy(member.name).lstrip("/")

@@ -43,14 +43,15 @@ def _layout(path: Path) -> Layout:
         encoding = "utf-16" if file.read(2) in content.UTF_16 else "utf-8-sig"
     comments, above = [], 0
     with _open(path, encoding) as file:
-        for line in _decoded(file, path):
+        read = _decoded(file, path)
+        for line in read:
             if line.strip() and not line.startswith("#") and not line.lower().startswith("sep="):
                 break
             comments += [line[1:]] if line.startswith("#") else []
             above += 1
         else:
             raise UserError(f"{path} has no header and no rows")
-        lines = [line, *islice(_decoded(file, path), SAMPLE)]
+        lines = [line, *islice(read, SAMPLE)]
     delimiter = max(DELIMITERS, key=lambda delimiter: _likely(lines, delimiter))
     header = _fields(lines[0], delimiter)
     commented = _fields(comments[-1], delimiter) if comments else []
@@ -61,8 +62,7 @@ def _layout(path: Path) -> Layout:
 
 def _decoded(file: TextIO, path: Path) -> Iterator[str]:
     try:
-        for line in file:  # not by `yield from`, which would close the file with the generator
-            yield line
+        yield from file
     except UnicodeError as error:
         raise UserError(f"{path} is not UTF-8 text ({error}): save it as UTF-8") from None
 
