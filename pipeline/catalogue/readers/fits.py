@@ -19,17 +19,9 @@ def parts(path: Path) -> list[Part]:
 
 
 def _part(path: Path, number: int, hdu) -> Part:
-    formats = {column.name: column for column in hdu.columns}
-    columns = [name for name in hdu.columns.names if _is_flat(formats[name])]
-    units = {name: formats[name].unit for name in columns if formats[name].unit}
+    columns = [name for name in hdu.columns.names if hdu.columns.dtype[name].shape in ((), (1,))]  # one value a row
+    units = {name: hdu.columns[name].unit for name in columns if hdu.columns[name].unit}
     return Part(hdu.name or f"extension {number}", columns, partial(_rows, path, number), units)
-
-
-def _is_flat(column) -> bool:
-    """One value a row: not a vector, nor an array of varying length."""
-    if column.dim or not hasattr(column.format, "repeat"):  # ASCII tables have no repeats
-        return not column.dim
-    return column.format.format == "A" or (column.format.repeat == 1 and column.format.format not in "PQ")
 
 
 def _rows(path: Path, number: int, wanted: list[str], size: int) -> Iterator[pa.Table]:
@@ -44,12 +36,12 @@ def _rows(path: Path, number: int, wanted: list[str], size: int) -> Iterator[pa.
 
 
 def _binary(rows, column) -> pa.Array:
-    """A column as its header scales it, null where it holds TNULL."""
+    """A column as its header scales it, null where it holds TNULL: as stored, or (so the library writes it) scaled."""
     values = flat(np.asarray(rows[column.name]))
     if column.null is None or values.dtype.kind not in "iuf":
         return arrow(values)
-    missing = column.null * (column.bscale or 1) + (column.bzero or 0)  # in integers, where the scaling is
-    return arrow(values, values == missing)
+    as_stored = column.null * (column.bscale or 1) + (column.bzero or 0)  # in integers, where the scaling is
+    return arrow(values, (values == as_stored) | (values == column.null))
 
 
 def _ascii(rows, column) -> pa.Array:

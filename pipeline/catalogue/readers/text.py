@@ -72,15 +72,15 @@ def _fields(line: str, delimiter: str) -> list[str]:
     return [cell.strip() for cell in cells]
 
 
-def _likely(lines: list[str], delimiter: str) -> tuple[bool, bool, int]:
-    """Whether it splits the header, and all rows alike; delimiters that come first win."""
+def _likely(lines: list[str], delimiter: str) -> tuple[bool, bool, bool, int]:
+    """Whether it splits the header and all rows alike, the header alone, the rows; delimiters that come first win."""
     wide = len(_fields(lines[0], delimiter))
     try:
         rows = list(csv.reader(lines, delimiter=delimiter, skipinitialspace=True))[:-1]
     except csv.Error:
         rows = []
     alike = all(len(row) == wide for row in rows if any(row))
-    return wide > 1 and alike, wide > 1, -DELIMITERS.index(delimiter)
+    return wide > 1 and alike, wide > 1, alike, -DELIMITERS.index(delimiter)
 
 
 def _is_data(cells: list[str]) -> bool:
@@ -109,7 +109,7 @@ def _records(file: TextIO, path: Path, layout: Layout) -> Iterator[list[str]]:
     reader = csv.reader(lines, delimiter=layout.delimiter, skipinitialspace=True, strict=True)
     try:
         for cells in reader:
-            if not any(map(str.strip, cells)):
+            if not any(map(str.strip, cells)) and len(cells) != 1:  # a single "" is a cell that lacks its value
                 continue
             if len(cells) < wide or any(map(str.strip, cells[wide:])):
                 raise UserError(
