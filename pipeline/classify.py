@@ -8,7 +8,8 @@ competition show (8.5 Petrosian 90 % radii), unless the catalogue has columns ra
 read is a row with its reason. Shards are written whole or not at all: the same command goes on where it was stopped.
 
     python -m pipeline.classify CATALOGUE --ensemble OUTPUT/PLAN/ensembles/final --to TABLE [--images DIR|ZIP|TAR|URL]
-        [--views 8] [--engine local|ray] [--workers N] [--id-column NAME] [--image-column NAME] [--force]
+        [--id-column NAME] [--image-column NAME] [--whole-images] [--views 8] [--engine local|ray] [--workers N]
+        [--force]
 """
 
 import argparse
@@ -22,7 +23,7 @@ from tqdm import tqdm
 
 from pipeline import cli, engines
 from pipeline.artifacts import Store
-from pipeline.catalogue import columns, shards
+from pipeline.catalogue import columns, meaning, shards
 from pipeline.catalogue.galaxies import Galaxies
 from pipeline.catalogue.shards import Shard
 from pipeline.catalogue.target import Target, join, missing
@@ -42,8 +43,9 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     made.add_argument("--ensemble", type=Path, required=True, help="folder OUTPUT/PLAN/ensembles/NAME")
     made.add_argument("--to", type=Path, required=True, help="the table to write, or a folder for Parquet shards")
     made.add_argument("--images", help="folder, zip, tar or address of a catalogue's images")
-    made.add_argument("--id-column", help="column of ids, where it has no usual name")
-    made.add_argument("--image-column", help="column of paths or addresses of images, where it has no usual name")
+    for what in meaning.NAMES:
+        made.add_argument(meaning.flag(what), metavar="NAME", help=f"column of {what}, where it has no usual name")
+    made.add_argument("--whole-images", action="store_true", help="crop no image by radius and pixel_scale")
     made.add_argument("--views", help=f"views averaged per galaxy: {', '.join(views.NAMES)}, or how many; as trained")
     engines.add_flags(made, "processes that hold the ensemble")
     made.add_argument("--force", action="store_true", help="make anew what is there already")
@@ -55,8 +57,8 @@ def main(argv: list[str] | None = None) -> None:
     options = parse(argv)
     view_set = view_set_of(options.views)
     ensemble = Classifier(options.ensemble, view_set)
-    chosen = {"id": options.id_column, "image": options.image_column}
-    galaxies = Galaxies(options.catalogue, options.images, {k: name for k, name in chosen.items() if name})
+    chosen = {what: name for what in meaning.NAMES if (name := getattr(options, f"{what}_column"))}
+    galaxies = Galaxies(options.catalogue, options.images, chosen, options.whole_images)
     target = Target(options.to)
     digests, count = galaxies.survey()
     spec = {"version": columns.VERSION, "views": view_set, "images": galaxies.where}

@@ -164,6 +164,8 @@ def members_of_zip(file: io.BufferedReader, path: Path) -> list[zipfile.ZipInfo]
             raise zipfile.BadZipFile("Some members would lie outside it")
     except (zipfile.BadZipFile, NotImplementedError) as error:
         raise UserError(f"{path} is not a whole zip file ({error}): download it again") from None
+    for info in infos:
+        info.filename = plain_name(info.filename)
     names = [info.filename for info in infos]
     if outside := [n for n in names if n.startswith("/") or ".." in n.split("/") or n[1:2] == ":"]:
         raise UserError(f"{path}: {len(outside)} names point outside the archive (such as {outside[0]}); do not use it")
@@ -185,6 +187,11 @@ def _list_folder(path: Path) -> list[Member]:
 def _file_name(name: str) -> str:
     """The last part of a path; pathlib takes ten times as long, which counts for 141,553 images."""
     return name.rpartition("/")[2]
+
+
+def plain_name(name: str) -> str:
+    """The name of a member with slashes between its folders and without "./", whoever packed it."""
+    return "/".join(part for part in name.replace("\\", "/").split("/") if part != ".")
 
 
 def is_litter(name: str) -> bool:

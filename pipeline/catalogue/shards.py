@@ -33,7 +33,8 @@ class Shard(NamedTuple):
 def digest_of(galaxies: pd.DataFrame) -> str:
     """sha256 of rows of a catalogue."""
     hashes = pd.util.hash_pandas_object(galaxies.astype({"id": str}), index=False).to_numpy()
-    return hashlib.sha256(" ".join(galaxies.columns).encode() + hashes.tobytes()).hexdigest()
+    kind = "text" if isinstance(galaxies["id"].iloc[0], str) else "integer"  # ids 7 and "7" make other tables
+    return hashlib.sha256(" ".join([kind, *galaxies.columns]).encode() + hashes.tobytes()).hexdigest()
 
 
 class Worker:

@@ -1,0 +1,143 @@
+"""What holds images: a folder, a zip, a tar; listed once, read by any thread."""
+
+import os
+import posixpath
+import tarfile
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, BinaryIO, Protocol
+
+from pipeline import competition
+from pipeline.catalogue import naming
+from pipeline.errors import DamagedImage, UserError
+
+LARGEST = 1 << 26  # bytes of one image
+
+
+class Container(Protocol):
+    """Images of one place: `listed` are their tidy names and what finds them there; `passed` counts all else."""
+
+    listed: list[tuple[str, Any]]
+    passed: Counter[str]
+
+    def read(self, handle: Any) -> bytes:
+        """The bytes of one image; DamagedImage where it is not whole."""
+
+
+class Folder:
+    """A folder and all folders below; links are followed."""
+
+    def __init__(self, path: Path):
+        self.path, self.passed, self.archives = path, Counter(), []
+        self.listed = []
+        for name in sorted(_walk(path)):
+            tidy = naming.tidy(name)
+            if tidy.lower().endswith((".tar", ".zip")) and not competition.is_litter(tidy):
+                self.archives.append((tidy, path / name))
+            elif wanted(tidy, self.passed):
+                self.listed.append((tidy, name))
+
+    def read(self, name: str) -> bytes:
+        """See Container."""
+        try:
+            found = self.path / name
+            small_enough(found.stat().st_size)
+            return found.read_bytes()
+        except OSError as error:
+            raise DamagedImage(f"cannot be read ({error.strerror or error})") from None
+
+
+def _walk(path: Path) -> Iterator[str]:
+    """Every file, by its path from the folder; a link to a folder that is being walked is not followed again."""
+    seen = set()
+    for folder, inner, files in os.walk(path, followlinks=True):
+        real = os.path.realpath(folder)
+        if real in seen:
+            inner.clear()
+            continue
+        seen.add(real)
+        yield from (os.path.relpath(os.path.join(folder, name), path) for name in files)
+
+
+class Zip:
+    """A zip, read in place."""
+
+    def __init__(self, path: Path):
+        self._file, self.passed = open(path, "rb"), Counter()  # noqa: SIM115 (held as long as its images are asked for)
+        members = competition.list_zip(self._file, path, ("",))
+        self.listed = [(m.name, m) for m in members if wanted(m.name, self.passed)]
+
+    def read(self, member: competition.Member) -> bytes:
+        """See Container; checked."""
+        small_enough(member.size)
+        return competition.read_member(self._file.fileno(), member)
+
+
+class Tar:
+    """An uncompressed tar, read in place; links within it are followed."""
+
+    def __init__(self, path: Path):
+        self._file, self.passed = open(path, "rb"), Counter()  # noqa: SIM115 (held as long as its images are asked for)
+        try:
+            with tarfile.open(fileobj=self._file, mode="r:") as archive:
+                members = [member for member in archive if not member.isdir()]
+                _check_end(self._file, archive.offset)
+        except (tarfile.TarError, OSError, EOFError, ValueError) as error:
+            raise UserError(
+                f"{path} is not a whole tar file ({error}): expected an uncompressed one; unpack or download it again"
+            ) from None
+        if outside := [m.name for m in members if ".." in m.name.split("/")]:
+            raise UserError(f"{path}: {len(outside)} names point outside the archive (such as {outside[0]})")
+        plain = [member for member in members if member.isreg() and not member.issparse()]
+        places = {naming.tidy(member.name).lstrip("/"): (member.offset_data, member.size) for member in plain}
+        self.listed = []
+        for member in members:
+            name = naming.tidy(member.name).lstrip("/")
+            if wanted(name, self.passed):
+                own = (member.offset_data, member.size) if member.isreg() and not member.issparse() else None
+                self.listed.append((name, own or places.get(_target(member))))
+
+    def read(self, place: tuple[int, int] | None) -> bytes:
+        """See Container."""
+        if place is None:
+            raise DamagedImage("is no plain file of its tar, nor a link to one")
+        offset, size = place
+        small_enough(size)
+        data = os.pread(self._file.fileno(), size, offset)
+        if len(data) < size:
+            raise DamagedImage("is cut short by the end of its tar")
+        return data
+
+
+def _check_end(file: BinaryIO, offset: int) -> None:
+    """ReadError where the list of members did not end with the archive: readers stop at damage and say nothing."""
+    file.seek(offset)
+    if file.read(tarfile.BLOCKSIZE) != tarfile.NUL * tarfile.BLOCKSIZE:
+        raise tarfile.ReadError(f"no end where its members end, after {offset:,} bytes")
+    while rest := file.read(1 << 20):
+        if rest.strip(tarfile.NUL):
+            raise tarfile.ReadError("another archive follows in it, of which readers would see nothing")
+
+
+def _target(member: tarfile.TarInfo) -> str:
+    """What a link points to; hard links tell it from the top, others from their own folder."""
+    inside = "" if member.islnk() else posixpath.dirname(member.name)
+    return naming.tidy(posixpath.normpath(posixpath.join(inside, member.linkname)))
+
+
+def wanted(name: str, passed: Counter[str]) -> bool:
+    """Whether it is the name of an image; what is not is counted by its suffix, in lower case."""
+    if competition.is_litter(name):
+        passed["hidden"] += 1
+    elif not naming.suffix_of(name):
+        passed[posixpath.splitext(name)[1].lower() or "without suffix"] += 1
+    else:
+        return True
+    return False
+
+
+def small_enough(size: int) -> None:
+    """DamagedImage where an image has more bytes than any has."""
+    if size > LARGEST:
+        raise DamagedImage(f"has {size:,} bytes, far more than an image of one galaxy")

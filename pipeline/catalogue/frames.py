@@ -1,0 +1,101 @@
+"""A catalogue as frames of galaxies: its columns by what they mean, checked row by row."""
+
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+
+from pipeline.catalogue import ids, meaning, numbers, readers
+from pipeline.errors import UserError
+
+log = logging.getLogger(__name__)
+
+
+class Catalogue:
+    """The table of a file whose rows are galaxies."""
+
+    def __init__(self, path: Path, chosen: dict[str, str], *, whole_images: bool, beside: bool):
+        """See Galaxies; `beside`: paths of images are told from the catalogue's folder. Says what it takes for what."""
+        self.path, self.beside = path, beside
+        self._part, self._columns = meaning.take(readers.parts(path), chosen, path)
+        if whole_images:
+            self._columns = {what: name for what, name in self._columns.items() if what not in meaning.CROPPING}
+        log.info("%-10s %s: %s", "classify", path.name, meaning.told(self._part, self._columns))
+        meaning.require(self._columns, path, images_elsewhere=not beside)
+        self._factors = {
+            what: numbers.factor(what, self._part.units.get(self._columns[what]), path)
+            for what in numbers.UNITS
+            if what in self._columns
+        }
+        self._strange: dict[
+            str, tuple[int, int, str]
+        ] = {}  # meaning -> how many cells are no numbers, the first of them
+
+    def batches(self, size: int) -> Iterator[pd.DataFrame]:
+        """Frames of up to `size` galaxies, see Galaxies.batches."""
+        row = 0
+        self._strange.clear()
+        for rows in self._part.rows(list(dict.fromkeys(self._columns.values())), size):
+            named = self._names(rows, "id", row)
+            self._refuse_missing(named, row)
+            made = {"id": pd.Series(named, dtype=object), "image": self._images(rows, named, row)}
+            yield pd.DataFrame(made | {what: self._numbers(rows, what, row) for what in self._factors})
+            row += len(rows)
+
+    def _names(self, rows: pa.Table, what: str, row: int) -> np.ndarray:
+        column = self._columns[what]
+        try:
+            return ids.of(rows[column])
+        except ids.NoNames as error:
+            place = "" if error.row is None else f", galaxy {row + error.row + 1}"
+            raise UserError(
+                f"{self.path}{place}: column {column!r} cannot be used as {what}: {error.why} (--{what}-column names "
+                f"another)"
+            ) from None
+
+    def _refuse_missing(self, named: np.ndarray, row: int) -> None:
+        missing = [i for i, name in enumerate(named) if name is None]
+        if missing:
+            rows = ", ".join(str(row + i + 1) for i in missing[:3])
+            raise UserError(
+                f"{self.path}: no id in column {self._columns['id']!r} for galaxy {rows}{' …' if missing[3:] else ''}: "
+                f"fill it in, leave such rows out, or name another column by --id-column"
+            )
+
+    def _images(self, rows: pa.Table, named: np.ndarray, row: int) -> list[str]:
+        if "image" not in self._columns:
+            return [str(name) for name in named]
+        names = ["" if name is None else str(name) for name in self._names(rows, "image", row)]
+        return [_beside(self.path, name) for name in names] if self.beside else names
+
+    def _numbers(self, rows: pa.Table, what: str, row: int) -> np.ndarray:
+        values, strange = numbers.of(rows[self._columns[what]], self._part.decimal)
+        if strange:
+            count, *first = self._strange.get(what, (0, row + strange[0][0] + 1, strange[0][1]))
+            self._strange[what] = (count + len(strange), *first)
+        return values * self._factors[what]
+
+    def tell_strange(self) -> None:
+        """Warn of cells that are no numbers where numbers are expected, as the last pass over the batches met them."""
+        for what, (count, galaxy, text) in self._strange.items():
+            log.warning(
+                "%-10s %s, column %s: %s cells are no numbers, such as %r of galaxy %d: taken as missing%s",
+                *("classify", self.path.name, self._columns[what], f"{count:,}", text, galaxy),
+                " (--whole-images does without)" if what in meaning.CROPPING else "",
+            )
+
+    def other_ids(self) -> str:
+        """Which columns might be ids too, as an end to a sentence."""
+        others = [name for name in self._part.columns if name.strip().lower().endswith(("id", "name"))]
+        others = [name for name in others if name not in self._columns.values()]
+        return f" of column {self._columns['id']!r}" + (
+            f"; others that look like ids: {', '.join(others[:4])} (--id-column)" if others else ""
+        )
+
+
+def _beside(catalogue: Path, name: str) -> str:
+    """A path that a catalogue tells, from its own folder; an address as it is."""
+    return name if not name or "://" in name else str(catalogue.parent / name)
