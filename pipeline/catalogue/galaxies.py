@@ -2,12 +2,16 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
-from pipeline.catalogue import images, shards, tables
+from pipeline.catalogue import columns, images, shards, tables, writers
 from pipeline.errors import UserError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 ROWS = 2048  # of a batch, which makes a shard
 
@@ -26,6 +30,8 @@ class Galaxies:
             self.names = list(images.open_source(self.where).names())
             if not self.names:
                 raise UserError(f"{self.path} holds no images ({', '.join(images.SUFFIXES)})")
+            if unfit := [name for name in self.names if not _is_utf8(name)]:
+                raise UserError(f"{self.path}: the name {unfit[0]!a} is not in UTF-8: rename that file")
         elif self.where and "://" not in self.where:
             images.open_source(self.where)  # says what is wrong with it before anything is made
 
@@ -50,10 +56,15 @@ class Galaxies:
                 )
             yield frame.assign(image=frame["image"].astype(str))
 
-    def survey(self) -> tuple[list[str], int]:
-        """(digest of every batch, number of galaxies): a first pass, so that mistakes are told before work begins."""
-        digests, ids = [], []
+    def survey(self, kind: str) -> "tuple[list[str], int, pa.Schema]":
+        """(digest of every batch, number of galaxies, schema of a table of that kind): a first pass over all of them,
+        so that mistakes, ids that the table cannot hold among them, are told before work begins.
+        """
+        digests, ids, types, places = [], [], ["int64"], ()
         for batch in self.batches():
+            writers.check_ids(batch["id"], kind, first=sum(map(len, ids)))
+            types.append(columns.id_type(batch["id"]))
+            places = tuple(name for name in columns.PLACES if name in batch)
             digests.append(shards.digest_of(batch))
             ids.append(pd.util.hash_array(batch["id"].astype(str).to_numpy(object)))
         ids = np.concatenate(ids) if ids else np.empty(0)
@@ -64,9 +75,14 @@ class Galaxies:
             row = np.delete(np.arange(len(ids)), first)[0]
             earlier = np.flatnonzero(ids == ids[row])[0]
             raise UserError(f"{self.path}: an id stands there twice, in galaxies {earlier + 1} and {row + 1}")
-        return digests, len(ids)
+        return digests, len(ids), columns.schema(max(types, key=columns.IDS.index), places)
 
 
 def _beside(catalogue: Path, name: str) -> str:
     """A path that a catalogue tells, from its own folder; an address as it is."""
     return name if "://" in name else str(catalogue.parent / name)
+
+
+def _is_utf8(name: str) -> bool:
+    """Whether it has no bytes that could not be read as text."""
+    return not any("\ud800" <= character <= "\udfff" for character in name)

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Protocol
 
 from pipeline import competition
+from pipeline.catalogue import files
+from pipeline.catalogue.addresses import Addresses
 from pipeline.errors import DamagedImage, UserError
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".fits", ".fit")
-LARGEST = 1 << 26  # bytes of one image
-SECONDS = 30  # that an address may take to answer
 
 
 class Source(Protocol):
@@ -19,6 +19,9 @@ class Source(Protocol):
 
     def read(self, name: str) -> bytes:
         """The bytes of one image; DamagedImage where it is not there or not whole."""
+
+    def stamp(self, name: str) -> int:
+        """64 bits that change with the image, made without reading it; 0 where it is not there."""
 
     def names(self) -> Iterator[str]:
         """Every image there is; UserError where that cannot be listed."""
@@ -48,16 +51,17 @@ class Folder:
         found = _first(self.path / name)
         if not found.absolute().is_relative_to(self.path.absolute()) or ".." in Path(name).parts:
             raise DamagedImage("has a name that points outside the folder of images")
-        try:
-            return _small_enough(found.stat().st_size) and found.read_bytes()
-        except (OSError, ValueError) as error:
-            raise DamagedImage(f"cannot be read ({getattr(error, 'strerror', None) or error})") from None
+        return files.read(found)
+
+    def stamp(self, name: str) -> int:
+        """See Source."""
+        return files.stamp(_first(self.path / name))
 
     def names(self) -> Iterator[str]:
         """See Source."""
-        for folder, inner, files in os.walk(self.path):
+        for folder, inner, names in os.walk(self.path):
             inner.sort()
-            for name in sorted(files):
+            for name in sorted(names):
                 if _is_image(name):
                     yield os.path.relpath(os.path.join(folder, name), self.path)
 
@@ -71,10 +75,18 @@ class Archives:
 
     def read(self, name: str) -> bytes:
         """See Source."""
-        known = name if name in self._where else self._short.get(Path(name).stem)
+        known = self._known(name)
         if known is None:
             raise DamagedImage("is not among the images")
         return self._where[known].read(known)
+
+    def stamp(self, name: str) -> int:
+        """See Source."""
+        known = self._known(name)
+        return 0 if known is None else self._where[known].stamp(known)
+
+    def _known(self, name: str) -> str | None:
+        return name if name in self._where else self._short.get(Path(name).stem)
 
     def names(self) -> Iterator[str]:
         """See Source."""
@@ -86,14 +98,19 @@ class Zip:
 
     def __init__(self, path: Path):
         self._file = open(path, "rb")  # noqa: SIM115 (held as long as its images are asked for)
+        self._stat = os.fstat(self._file.fileno())  # of what is read here, whatever takes its place
         listed = competition.list_zip(self._file, path, SUFFIXES)
         self.members = {member.name: member for member in listed}
 
     def read(self, name: str) -> bytes:
         """The bytes of one member, checked."""
         member = self.members[name]
-        _small_enough(member.size)
+        files.small_enough(member.size)
         return competition.read_member(self._file.fileno(), member)
+
+    def stamp(self, name: str) -> int:
+        """See Source."""
+        return files.stamp_of(self._stat, name)
 
 
 class Tar:
@@ -101,6 +118,7 @@ class Tar:
 
     def __init__(self, path: Path):
         self._file = open(path, "rb")  # noqa: SIM115 (held as long as its images are asked for)
+        self._stat = os.fstat(self._file.fileno())  # of what is read here, whatever takes its place
         try:
             with tarfile.open(fileobj=self._file, mode="r:") as archive:
                 found = [(m.name, m.offset_data, m.size) for m in archive if m.isreg() and _is_image(m.name)]
@@ -111,34 +129,15 @@ class Tar:
     def read(self, name: str) -> bytes:
         """The bytes of one member."""
         offset, size = self.members[name]
-        _small_enough(size)
+        files.small_enough(size)
         data = os.pread(self._file.fileno(), size, offset)
         if len(data) < size:
             raise DamagedImage("is cut short by the end of its tar")
         return data
 
-
-class Addresses:
-    """Images at addresses (http, s3, …) or paths, through fsspec; names are put behind `base` where there is one."""
-
-    def __init__(self, base: str | None):
-        self.base = base
-
-    def read(self, name: str) -> bytes:
+    def stamp(self, name: str) -> int:
         """See Source."""
-        import fsspec
-
-        address = name if self.base is None else f"{self.base.rstrip('/')}/{name.lstrip('/')}"
-        try:
-            with fsspec.open(address, "rb") as file:
-                data = file.read(LARGEST + 1)
-        except Exception as error:  # every file system has its own
-            raise DamagedImage(f"cannot be fetched ({type(error).__name__}: {str(error)[:80]})") from None
-        return _small_enough(len(data)) and data
-
-    def names(self) -> Iterator[str]:
-        """See Source."""
-        raise UserError("images at addresses cannot be listed: give a catalogue with their ids or addresses")
+        return files.stamp_of(self._stat, name)
 
 
 def _first(path: Path) -> Path:
@@ -148,9 +147,3 @@ def _first(path: Path) -> Path:
 
 def _is_image(name: str) -> bool:
     return name.lower().endswith(SUFFIXES) and not competition.is_litter(name)
-
-
-def _small_enough(size: int) -> bool:
-    if size > LARGEST:
-        raise DamagedImage(f"has {size:,} bytes, far more than an image of one galaxy")
-    return True
