@@ -31,7 +31,6 @@ from pipeline.classifier import Classifier, view_set_of
 from pipeline.core import views
 
 log = logging.getLogger(__name__)
-BYTES = 600  # that a galaxy takes in the shards and again in the table
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
@@ -73,7 +72,8 @@ def main(argv: list[str] | None = None) -> None:
             facts = target.table.record()
             log.info("classify   %s is complete: %s", target.path, _told(facts))
         else:
-            Store(target.folder).require_space(BYTES * count * (1 + target.joined), "the answers")
+            each = writers.ON_DISK["parquet"] + writers.ON_DISK.get(target.kind, 0)
+            Store(target.folder).require_space(each * count, "the answers")
             make(plan, partial(shards.Worker, options.ensemble, view_set, galaxies.where), options, count)
             facts = plan.facts()
             if target.joined:

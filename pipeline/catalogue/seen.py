@@ -72,9 +72,14 @@ class Looker:
 
     def told(self) -> list[str]:
         """What was found, as sentences."""
-        some = {
-            "whose image was another one when they were classified, and that are classified anew": self.others,
-            "whose image could not be used, and that are tried again on the one that is there now": self.mended,
+        found = {
+            "whose image was another one before: classified anew": self.others,
+            "whose image could not be used before: tried again": self.mended,
         }
-        lines = [f"{len(names):,} galaxies, such as {names[0]}, {what}" for what, names in some.items() if names]
-        return lines + [f"{self.gone:,} galaxies whose image is gone by now keep their answer"] * (self.gone > 0)
+        lines = [f"{_count(len(names))}, such as {names[0]}, {what}" for what, names in found.items() if names]
+        keep = "keeps its answer" if self.gone == 1 else "keep their answers"
+        return lines + [f"{_count(self.gone)} whose image is gone by now {keep}"] * (self.gone > 0)
+
+
+def _count(n: int) -> str:
+    return "1 galaxy" if n == 1 else f"{n:,} galaxies"
