@@ -87,6 +87,8 @@ class Addresses:
 
     def read(self, name: str) -> bytes:
         """See Source. What fails in passing is tried again, with pauses; its reason then says 'at present'."""
+        if not name:
+            raise DamagedImage("has no image in the catalogue")
         address = self.address(name)
         if "://" not in address:
             return files.read(Path(address))

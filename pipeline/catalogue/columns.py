@@ -33,8 +33,8 @@ IDS = ("int64", "uint64", "string")  # types of ids; each can hold the one befor
 
 
 def id_type(ids: pd.Series) -> str:
-    """The least of IDS that holds these: text where they are no whole numbers, or both negative and above 2^63."""
-    if not pd.api.types.is_integer_dtype(ids.dtype):
+    """The least of IDS that holds these: text where they are no integers, or both negative and above 2^63."""
+    if len(ids) and pd.api.types.infer_dtype(ids, skipna=False) != "integer":
         return "string"
     if not len(ids) or int(ids.max()) < 2**63:
         return "int64"
@@ -58,8 +58,8 @@ def as_rows(frame: pd.DataFrame, schema: "pa.Schema") -> "pa.Table":
 
     texts = [field.name for field in schema if pa.types.is_string(field.type)]
     frame = frame.assign(**{name: [None if pd.isna(v) else str(v) for v in frame[name]] for name in texts})
-    floats = {f.name: f.type.to_pandas_dtype() for f in schema if pa.types.is_floating(f.type)}
-    return pa.Table.from_pandas(frame.astype(floats), schema=schema, preserve_index=False)
+    numbers = {field.name: field.type.to_pandas_dtype() for field in schema if field.name not in texts}
+    return pa.Table.from_pandas(frame.astype(numbers), schema=schema, preserve_index=False)
 
 
 def table(galaxies: pd.DataFrame, joint: np.ndarray, spread: np.ndarray, reasons: list[str]) -> pd.DataFrame:

@@ -42,7 +42,7 @@ def kind_of(path: Path) -> str | None:
 
 def check_ids(ids: pd.Series, kind: str, first: int) -> None:
     """UserError where an id, of which `ids` are those from row `first` (from 0) on, cannot be written."""
-    if pd.api.types.is_numeric_dtype(ids.dtype):
+    if pd.api.types.infer_dtype(ids, skipna=False) == "integer":
         return
     pattern, why = UNFIT[kind]
     found = re.compile(pattern)
@@ -131,11 +131,10 @@ def _read_parquet(path: Path, schema: "pa.Schema", sizes: list[int]) -> Iterator
 
 
 def _read_csv(path: Path, schema: "pa.Schema", sizes: list[int]) -> Iterator[pd.DataFrame]:
-    types = {f.name: f.type.to_pandas_dtype() for f in schema if str(f.type) != "string"}
     how = {"dtype": object, "keep_default_na": False, "na_values": [""]}
     with pd.read_csv(path, iterator=True, encoding="utf-8", **how) as reader:
         for size in sizes:
-            yield reader.get_chunk(size).astype(types)  # numbers by numpy, to the last bit
+            yield reader.get_chunk(size)  # numbers as text, which NumPy reads to the last bit
 
 
 def _read_astropy(path: Path, schema: "pa.Schema", sizes: list[int]) -> Iterator[pd.DataFrame]:
