@@ -5,7 +5,9 @@ writes  TABLE (.parquet, .csv, .fits, .vot), or a folder of Parquet shards where
 
 Images are JPEG, PNG or FITS, of any size, in a folder, zip, tar or at addresses; an image shows what those of the
 competition show (8.5 Petrosian 90 % radii), unless the catalogue has columns radius and pixel_scale. What cannot be
-read is a row with its reason. Shards are written whole or not at all: the same command goes on where it was stopped.
+read is a row with its reason. Shards are written whole or not at all: the same command goes on where it was stopped,
+tries again what could not be read, and makes anew what has another image by now. Images at addresses that were read
+are taken to be the same still.
 
     python -m pipeline.classify CATALOGUE --ensemble OUTPUT/PLAN/ensembles/final --to TABLE [--images DIR|ZIP|TAR|URL]
         [--id-column NAME] [--image-column NAME] [--whole-images] [--views 8] [--engine local|ray] [--workers N]
@@ -14,7 +16,7 @@ read is a row with its reason. Shards are written whole or not at all: the same 
 
 import argparse
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from hashlib import sha256
 from pathlib import Path
@@ -23,15 +25,13 @@ from tqdm import tqdm
 
 from pipeline import cli, engines
 from pipeline.artifacts import Store
-from pipeline.catalogue import columns, meaning, shards
+from pipeline.catalogue import columns, meaning, shards, writers
 from pipeline.catalogue.galaxies import Galaxies
-from pipeline.catalogue.shards import Shard
-from pipeline.catalogue.target import Target, join, missing
+from pipeline.catalogue.target import Plan, Target
 from pipeline.classifier import Classifier, view_set_of
 from pipeline.core import views
 
 log = logging.getLogger(__name__)
-BYTES = 600  # that a galaxy takes in the shards and again in the table
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
@@ -56,26 +56,41 @@ def main(argv: list[str] | None = None) -> None:
     """Command line."""
     options = parse(argv)
     view_set = view_set_of(options.views)
+    target = Target(options.to)
     ensemble = Classifier(options.ensemble, view_set)
     chosen = {what: name for what in meaning.NAMES if (name := getattr(options, f"{what}_column"))}
     galaxies = Galaxies(options.catalogue, options.images, chosen, options.whole_images)
-    target = Target(options.to)
-    digests, count = galaxies.survey()
-    spec = {"version": columns.VERSION, "views": view_set, "images": galaxies.where}
-    wanted = [{"spec": spec, "made_from": {"ensemble": ensemble.digest, "rows": digest}} for digest in digests]
-    whole = {
-        "spec": spec,
-        "made_from": {"ensemble": ensemble.digest, "rows": sha256(" ".join(digests).encode()).hexdigest()},
-    }
-    if target.is_whole(whole, force=options.force):
-        log.info("classify   %s is complete: %s galaxies", target.path, f"{count:,}")
-        return
-    Store(target.folder).require_space(BYTES * count * (1 + target.joined), "the answers")
-    make_worker = partial(shards.Worker, options.ensemble, view_set, galaxies.where)
+    digests, count, schema = galaxies.survey(target.kind or "parquet")
+    writers.check_size(target.kind, schema, count)
+    spec = {"version": columns.VERSION, "views": view_set, "images": galaxies.where, "id": str(schema.field("id").type)}
+
+    def wanted(rows: str) -> dict[str, dict]:
+        return {"spec": spec, "made_from": {"ensemble": ensemble.digest, "rows": rows}}
+
+    whole = wanted(sha256(" ".join(digests).encode()).hexdigest())
+    plan = Plan(galaxies, target, [wanted(rows) for rows in digests], schema)
+    with target.held():
+        if target.is_whole(whole, force=options.force) and plan.is_current():
+            facts = target.table.record()
+            log.info("classify   %s is complete: %s", target.path, _told(facts))
+        else:
+            each = writers.ON_DISK["parquet"] + writers.ON_DISK.get(target.kind, 0)
+            Store(target.folder).require_space(each * count, "the answers")
+            make(plan, partial(shards.Worker, options.ensemble, view_set, galaxies.where), options, count)
+            facts = plan.facts()
+            if target.joined:
+                plan.join(whole)
+            log.info("classify   %s: %s", target.path, _told(facts))
+    for sentence in plan.looker.told():
+        log.info("           %s", sentence)
+
+
+def make(plan: Plan, make_worker: Callable[[], shards.Worker], options: argparse.Namespace, count: int) -> None:
+    """All shards that are missing or not right any more, with a bar."""
     with tqdm(total=count, desc="classify", unit="galaxy") as bar:
 
-        def to_do() -> Iterator[Shard]:
-            for shard in missing(galaxies, target, wanted, options.force):
+        def to_do() -> Iterator[shards.Shard]:
+            for shard in plan.missing(force=options.force):
                 if isinstance(shard, int):
                     bar.update(shard)
                 else:
@@ -83,16 +98,12 @@ def main(argv: list[str] | None = None) -> None:
 
         for told in engines.each(make_worker, to_do(), engine=options.engine, workers=options.workers):
             bar.update(told["galaxies"])
-    unread = sum(target.shard(i).record()["unread"] for i in range(len(wanted)))
-    if target.joined:
-        join(target, len(wanted), whole)
-    log.info(
-        "classify   %s: %s galaxies, of which %s could not be read%s",
-        target.path,
-        f"{count:,}",
-        f"{unread:,}",
-        " (the column reason says why)" if unread else "",
-    )
+
+
+def _told(facts: dict) -> str:
+    unread = facts["unread"]
+    why = f", of which {unread:,} could not be read (the column reason says why)" if unread else ""
+    return f"{facts['galaxies']:,} galaxies{why}"
 
 
 if __name__ == "__main__":

@@ -8,11 +8,12 @@ import competition_files as tiny
 import cv2
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 from astropy.io import fits
 
 from pipeline import cutout
-from pipeline.catalogue import columns, images, pixels, tables
+from pipeline.catalogue import columns, images, pixels, tables, writers
 from pipeline.config import Crop
 from pipeline.core import tree
 from pipeline.core.stretch import stretch
@@ -201,7 +202,8 @@ def test_columns_are_found_by_usual_names_or_by_choice():
 def test_batches_are_the_whole_catalogue_in_order(tmp_path):
     frame = pd.DataFrame({"id": range(10), "ra": np.arange(10.0)})
     for path in (tmp_path / "a.csv", tmp_path / "a.parquet", tmp_path / "a.fits", tmp_path / "a.vot"):
-        tables.write(iter([frame.iloc[:6], frame.iloc[6:]]), path)
+        whole = pa.Table.from_pandas(frame)
+        writers.write(iter([whole[:6], whole[6:]]), whole.schema, path)
         read = list(tables.batches(path, 4, {}))
         assert [len(batch) for batch in read] == [4, 4, 2]
         pd.testing.assert_frame_equal(pd.concat(read, ignore_index=True), frame, check_dtype=False)

@@ -144,7 +144,7 @@ def test_addresses_by_base_and_in_the_catalogue_and_what_is_not_there(survey, an
     frame.assign(url=[f"{i}.jpg" for i in ids]).to_csv(tmp_path / "short.csv", index=False)
     for flags in (["whole.csv"], ["short.csv", "--images", address]):
         made = run(survey, tmp_path / flags[0], tmp_path / f"{flags[0]}.parquet", *flags[1:])
-        assert "FileNotFoundError" in made.loc[7, "reason"]
+        assert "404" in made.loc[7, "reason"]
         np.testing.assert_allclose(made.drop(7)[COLUMNS], answered[COLUMNS], atol=1e-6)
 
 
@@ -190,7 +190,7 @@ def test_what_is_done_is_not_done_again_and_other_rows_are_refused(survey, folde
     again = [path.name for path, time in times.items() if path.stat().st_mtime_ns != time]
     assert again == ["part-00001.parquet"]
     write(survey.test_ids[:5])
-    with pytest.raises(UserError, match="another catalogue, ensemble or other views"):
+    with pytest.raises(UserError, match="another catalogue"):
         run(survey, catalogue, to, "--images", folder)
     assert len(run(survey, catalogue, to, "--images", folder, "--force")) == 5
 
@@ -198,7 +198,9 @@ def test_what_is_done_is_not_done_again_and_other_rows_are_refused(survey, folde
 def test_a_joined_table_is_made_once(survey, folder, tmp_path, monkeypatch):
     to = tmp_path / "answers.parquet"
     run(survey, folder, to)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["answers.parquet", "answers.parquet.json"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        f"answers.parquet{end}" for end in ("", ".images.npy", ".json")
+    ]
     with monkeypatch.context() as nobody:
         nobody.setattr(shards.Worker, "__call__", None)
         run(survey, folder, to)

@@ -167,7 +167,9 @@ def test_a_quoted_id_may_hold_anything(tmp_path):
     assert ids(tmp_path / "a.csv") == ["a,b", 'c"d', "e\nf", "7"]
 
 
-@pytest.mark.parametrize("text", ["5.87723E+17", "5.877229817420841e+17", "5,87723E+17", "6E+17", "587722981742084096.0"])
+@pytest.mark.parametrize(
+    "text", ["5.87723E+17", "5.877229817420841e+17", "5,87723E+17", "6E+17", "587722981742084096.0"]
+)
 @pytest.mark.parametrize("write", [csv, semicolons, parquet, votable, ecsv, binary])
 def test_what_a_spreadsheet_has_rounded_is_refused(tmp_path, write, text):
     with pytest.raises(UserError, match=r"galaxy 2: .*rounded number: a spreadsheet.*original file"):

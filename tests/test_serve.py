@@ -1,6 +1,8 @@
 """The page that reads one galaxy, in a real browser and by hand."""
 
 import json
+import socket
+import struct
 import threading
 import time
 import urllib.error
@@ -14,6 +16,7 @@ import uvicorn
 from pipeline import serve
 from pipeline.artifacts import load_fractions
 from pipeline.core import tree
+from pipeline.errors import UserError
 from pipeline.reading import Reader
 
 
@@ -71,6 +74,62 @@ def test_what_is_no_image_is_refused_and_the_server_goes_on(survey, address, dat
     assert got == code
     assert said in told["detail"]
     assert post(address, survey.images[survey.test_ids[0]])[0] == 200
+
+
+def upload(address: str, data: bytes, length: int) -> socket.socket:
+    """A client that has sent the beginning of an image."""
+    host, port = address.removeprefix("http://").split(":")
+    made = socket.create_connection((host, int(port)))
+    made.sendall(b"POST /read HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % length + data)
+    return made
+
+
+@pytest.fixture
+def logged(capfd, caplog):
+    """What the server has said by now."""
+    caplog.set_level("WARNING")
+    return lambda: time.sleep(0.3) or capfd.readouterr().err + caplog.text
+
+
+def test_a_client_that_goes_away_is_nothing_to_talk_about(survey, address, logged):
+    image = survey.images[survey.test_ids[0]]
+    logged()
+    upload(address, image[:1000], len(image)).close()  # in the middle of its upload
+    upload(address, image, len(image)).close()  # before the answer
+    cut = upload(address, image[:1000], len(image))
+    cut.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    cut.close()  # by a reset
+    upload(address, b"", 0).close()
+    assert post(address, image)[0] == 200
+    assert logged() == ""
+
+
+def test_a_slow_client_holds_up_nobody_and_is_given_up_on(survey, address, logged, monkeypatch):
+    monkeypatch.setattr(serve, "SECONDS", 0.5)
+    image = survey.images[survey.test_ids[0]]
+    logged()
+    slow = [upload(address, image[:100], len(image)) for _ in range(50)]
+    assert post(address, image)[0] == 200
+    assert b" 408 " in slow[0].recv(100)
+    for client in slow:
+        client.close()
+    assert logged() == ""
+
+
+@pytest.mark.parametrize(("flags", "said"), [
+    (["--port", "80000"], "from 0 to 65535"),
+    (["--port", "-1"], "from 0 to 65535"),
+    (["--host", "no.such.host.invalid"], "cannot listen on"),
+    (["--host", "é" * 70], "cannot listen on"),
+])  # fmt: skip
+def test_where_it_cannot_listen_it_says_so_before_it_loads(flags, said):
+    with pytest.raises(UserError, match=said):
+        serve.main(["--ensemble", "nowhere", *flags])
+
+
+def test_a_port_that_is_taken(address):
+    with pytest.raises(UserError, match="Address already in use"):
+        serve.main(["--ensemble", "nowhere", "--port", address.rpartition(":")[2]])
 
 
 def test_in_a_browser(survey, address, tmp_path, browser):

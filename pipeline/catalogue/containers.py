@@ -9,10 +9,8 @@ from pathlib import Path
 from typing import Any, BinaryIO, Protocol
 
 from pipeline import competition
-from pipeline.catalogue import naming
+from pipeline.catalogue import files, naming
 from pipeline.errors import DamagedImage, UserError
-
-LARGEST = 1 << 26  # bytes of one image
 
 
 class Container(Protocol):
@@ -23,6 +21,9 @@ class Container(Protocol):
 
     def read(self, handle: Any) -> bytes:
         """The bytes of one image; DamagedImage where it is not whole."""
+
+    def stamp(self, handle: Any) -> int:
+        """64 bits that change with the image, made without reading it."""
 
 
 class Folder:
@@ -40,24 +41,23 @@ class Folder:
 
     def read(self, name: str) -> bytes:
         """See Container."""
-        try:
-            found = self.path / name
-            small_enough(found.stat().st_size)
-            return found.read_bytes()
-        except OSError as error:
-            raise DamagedImage(f"cannot be read ({error.strerror or error})") from None
+        return files.read(self.path / name)
+
+    def stamp(self, name: str) -> int:
+        """See Container."""
+        return files.stamp(self.path / name)
 
 
 def _walk(path: Path) -> Iterator[str]:
     """Every file, by its path from the folder; a link to a folder that is being walked is not followed again."""
     seen = set()
-    for folder, inner, files in os.walk(path, followlinks=True):
+    for folder, inner, names in os.walk(path, followlinks=True):
         real = os.path.realpath(folder)
         if real in seen:
             inner.clear()
             continue
         seen.add(real)
-        yield from (os.path.relpath(os.path.join(folder, name), path) for name in files)
+        yield from (os.path.relpath(os.path.join(folder, name), path) for name in names)
 
 
 class Zip:
@@ -65,13 +65,18 @@ class Zip:
 
     def __init__(self, path: Path):
         self._file, self.passed = open(path, "rb"), Counter()  # noqa: SIM115 (held as long as its images are asked for)
+        self._stat = os.fstat(self._file.fileno())  # of what is read here, whatever takes its place
         members = competition.list_zip(self._file, path, ("",))
         self.listed = [(m.name, m) for m in members if wanted(m.name, self.passed)]
 
     def read(self, member: competition.Member) -> bytes:
         """See Container; checked."""
-        small_enough(member.size)
+        files.small_enough(member.size)
         return competition.read_member(self._file.fileno(), member)
+
+    def stamp(self, member: competition.Member) -> int:
+        """See Container."""
+        return files.stamp_of(self._stat, member.name)
 
 
 class Tar:
@@ -79,6 +84,7 @@ class Tar:
 
     def __init__(self, path: Path):
         self._file, self.passed = open(path, "rb"), Counter()  # noqa: SIM115 (held as long as its images are asked for)
+        self._stat = os.fstat(self._file.fileno())  # of what is read here, whatever takes its place
         try:
             with tarfile.open(fileobj=self._file, mode="r:") as archive:
                 members = [member for member in archive if not member.isdir()]
@@ -103,11 +109,15 @@ class Tar:
         if place is None:
             raise DamagedImage("is no plain file of its tar, nor a link to one")
         offset, size = place
-        small_enough(size)
+        files.small_enough(size)
         data = os.pread(self._file.fileno(), size, offset)
         if len(data) < size:
             raise DamagedImage("is cut short by the end of its tar")
         return data
+
+    def stamp(self, place: tuple[int, int] | None) -> int:
+        """See Container."""
+        return files.stamp_of(self._stat, place)
 
 
 def _check_end(file: BinaryIO, offset: int) -> None:
@@ -135,9 +145,3 @@ def wanted(name: str, passed: Counter[str]) -> bool:
     else:
         return True
     return False
-
-
-def small_enough(size: int) -> None:
-    """DamagedImage where an image has more bytes than any has."""
-    if size > LARGEST:
-        raise DamagedImage(f"has {size:,} bytes, far more than an image of one galaxy")

@@ -4,13 +4,17 @@ import logging
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
-from pipeline.catalogue import content, images, naming, shards
+from pipeline.catalogue import columns, content, images, naming, shards, writers
 from pipeline.catalogue.frames import Catalogue
 from pipeline.errors import UserError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 log = logging.getLogger(__name__)
 ROWS = 2048  # of a batch, which makes a shard
@@ -53,10 +57,15 @@ class Galaxies:
             some = slice(i, i + ROWS)
             yield pd.DataFrame({"id": pd.Series(self._ids[some], dtype=object), "image": self._names[some]})
 
-    def survey(self) -> tuple[list[str], int]:
-        """(digest of every batch, number of galaxies): a first pass, so that mistakes are told before work begins."""
-        digests, hashes = [], []
+    def survey(self, kind: str) -> "tuple[list[str], int, pa.Schema]":
+        """(digest of every batch, number of galaxies, schema of a table of that kind): a first pass over all of them,
+        so that mistakes, ids that the table cannot hold among them, are told before work begins.
+        """
+        digests, hashes, types, places = [], [], ["int64"], ()
         for batch in self.batches():
+            writers.check_ids(batch["id"], kind, first=sum(map(len, hashes)))
+            types.append(columns.id_type(batch["id"]))
+            places = tuple(name for name in columns.PLACES if name in batch)
             digests.append(shards.digest_of(batch))
             hashes.append(pd.util.hash_array(batch["id"].astype(str).to_numpy(object)))
         if not digests:
@@ -64,7 +73,8 @@ class Galaxies:
         if self._table:
             self._table.tell_strange()
         self._refuse_twice(np.concatenate(hashes))
-        return digests, sum(map(len, hashes))
+        schema = columns.schema(max(types, key=columns.IDS.index), places)
+        return digests, sum(map(len, hashes)), schema
 
     def _refuse_twice(self, hashes: np.ndarray) -> None:
         """UserError where an id stands there twice."""

@@ -1,17 +1,15 @@
 """Where the images of a catalogue lie: a folder, zips, tars, or addresses; read by name, at any thread's request."""
 
-import zlib
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Protocol
 
-from pipeline.catalogue import content
-from pipeline.catalogue.containers import LARGEST, Container, Folder, Tar, Zip, small_enough
+from pipeline.catalogue import content, files
+from pipeline.catalogue.addresses import Addresses
+from pipeline.catalogue.containers import Container, Folder, Tar, Zip
 from pipeline.catalogue.naming import SUFFIXES, Index
 from pipeline.errors import DamagedImage, UserError
-
-SECONDS = 30  # that an address may take to answer
 
 
 class Source(Protocol):
@@ -19,6 +17,9 @@ class Source(Protocol):
 
     def read(self, name: str) -> bytes:
         """The bytes of one image; DamagedImage where it is not there or not whole."""
+
+    def stamp(self, name: str) -> int:
+        """64 bits that change with the image, made without reading it; 0 where it is not there."""
 
     def names(self) -> Iterator[str]:
         """Every image there is; UserError where that cannot be listed."""
@@ -69,7 +70,15 @@ class Collection:
         if found in self._copies:
             raise DamagedImage(f"has {self._copies[found] + 1} images of one name, {found}")
         container, handle = self._places[found]
-        return unpacked(container.read(handle))
+        return files.unpacked(container.read(handle))
+
+    def stamp(self, name: str) -> int:
+        """See Source."""
+        try:
+            container, handle = self._places[self._index.find(name)]
+        except DamagedImage:
+            return 0
+        return container.stamp(handle)
 
     def names(self) -> Iterator[str]:
         """See Source."""
@@ -78,47 +87,6 @@ class Collection:
     def repeated(self) -> list[str]:
         """Names that stand in an archive more than once."""
         return list(self._copies)
-
-
-class Addresses:
-    """Images at addresses (http, s3, …) or paths, through fsspec; names are put behind `base` where there is one."""
-
-    def __init__(self, base: str | None):
-        self.base = base
-
-    def read(self, name: str) -> bytes:
-        """See Source."""
-        import fsspec
-
-        if not name:
-            raise DamagedImage("has no image in the catalogue")
-        address = name if self.base is None else f"{self.base.rstrip('/')}/{name.lstrip('/')}"
-        try:
-            with fsspec.open(address, "rb") as file:
-                data = file.read(LARGEST + 1)
-        except Exception as error:  # every file system has its own
-            raise DamagedImage(f"cannot be fetched ({type(error).__name__}: {str(error)[:80]})") from None
-        small_enough(len(data))
-        return unpacked(data)
-
-    def names(self) -> Iterator[str]:
-        """See Source."""
-        raise UserError("images at addresses cannot be listed: give a catalogue with their ids or addresses")
-
-
-def unpacked(data: bytes) -> bytes:
-    """An image as it is, or out of its gzip; DamagedImage where that is broken or holds too much."""
-    if data[:2] != b"\x1f\x8b":
-        return data
-    try:
-        gunzip = zlib.decompressobj(wbits=31)
-        image = gunzip.decompress(data, LARGEST + 1)
-    except zlib.error as error:
-        raise DamagedImage(f"does not unpack ({error})") from None
-    small_enough(len(image))
-    if not gunzip.eof:
-        raise DamagedImage("is cut short (a gzip without its end)")
-    return image
 
 
 __all__ = ["SUFFIXES", "Addresses", "Collection", "Source", "open_source"]

@@ -1,0 +1,220 @@
+"""Images at addresses: asked for with patience that ends, and hosts that are down are left alone."""
+
+import asyncio
+import logging
+import threading
+import time
+from collections.abc import Iterator
+from email.utils import parsedate_to_datetime
+from pathlib import Path
+from typing import NamedTuple
+from urllib.parse import urlsplit
+
+from pipeline.catalogue import files
+from pipeline.errors import DamagedImage, UserError
+
+log = logging.getLogger(__name__)
+PART = 1 << 16  # bytes taken at once
+PASSING = {408, 425, 429, 500, 502, 503, 504, 520, 521, 522, 523, 524}  # HTTP codes that may be other ones soon
+LATER = "the same command asks again"
+
+
+class Limits(NamedTuple):
+    """How patient to be, in seconds where nothing else is said."""
+
+    connect: float = 10
+    silence: float = 20  # without a byte
+    whole: float = 60  # for one image, all tries and pauses together
+    tries: int = 4
+    pause: float = 1  # after the first try; three times that after the next
+    in_a_row: int = 10  # failures after which a host is not asked again
+
+
+class Passing(Exception):
+    """A failure that may be gone at the next try, which is not to be made before `after` seconds."""
+
+    def __init__(self, why: str, after: float = 0):
+        super().__init__(why)
+        self.after = after
+
+
+class Host:
+    """What is known of one host: until when it wants to be left alone, and how often it failed in a row."""
+
+    def __init__(self, name: str, most: int):
+        self.name, self.most = name, most
+        self.rest_until, self.failed, self.last = 0.0, 0, ""
+        self._lock = threading.Lock()
+
+    def is_down(self) -> bool:
+        """Whether it has failed so often that it is not asked again."""
+        return self.failed >= self.most
+
+    def wait(self, longest: float) -> None:
+        """Leave it alone as long as it asked to; Passing where that is longer than `longest`."""
+        left = self.rest_until - time.monotonic()
+        if left > longest:
+            raise Passing(f"{self.name} asks to be left alone for {left:.0f} seconds")
+        time.sleep(max(0.0, left))
+
+    def rest(self, seconds: float) -> None:
+        """It asked to be left alone, by whichever request."""
+        self.rest_until = max(self.rest_until, time.monotonic() + seconds)
+
+    def worked(self) -> None:
+        """It gave an answer, whatever that was."""
+        self.failed = 0
+
+    def failed_by(self, why: str) -> None:
+        """An image was given up on; said once where it is one too many."""
+        with self._lock:
+            self.failed, self.last = self.failed + 1, why
+            if self.failed == self.most:
+                log.warning(
+                    "classify   %s failed %d times in a row (%s) and is not asked for more now: %s",
+                    self.name, self.most, why, LATER,
+                )  # fmt: skip
+
+
+class Addresses:
+    """Images at addresses (http, s3, …) or paths; names are put behind `base` where there is one."""
+
+    def __init__(self, base: str | None, limits: Limits = Limits()):  # noqa: B008 (a tuple)
+        self.base, self.limits = base, limits
+        self._hosts: dict[str, Host] = {}
+        self._lock = threading.Lock()
+        self._web = None  # an fsspec file system, made at the first address
+
+    def read(self, name: str) -> bytes:
+        """See Source. What fails in passing is tried again, with pauses; its reason then says 'at present'."""
+        if not name:
+            raise DamagedImage("has no image in the catalogue")
+        address = self.address(name)
+        if "://" not in address:
+            return files.unpacked(files.read(Path(address)))
+        host = self._host(address)
+        if host.is_down():
+            raise DamagedImage(
+                f"was not asked for: {host.name} failed {host.most} times in a row ({host.last}); {LATER}"
+            )
+        try:
+            host.wait(self.limits.whole)
+            return files.unpacked(self._tried(address, host))
+        except Passing as error:
+            host.failed_by(str(error))
+            raise DamagedImage(f"cannot be fetched at present ({error}); {LATER}") from None
+
+    def address(self, name: str) -> str:
+        """Where an image lies. A # belongs to a name, while in an address what follows it is not sent."""
+        return name if self.base is None else f"{self.base.rstrip('/')}/{name.lstrip('/').replace('#', '%23')}"
+
+    def stamp(self, name: str) -> int:
+        """See Source. What lies at an address is not asked for again only to see whether it is another one by now."""
+        address = self.address(name)
+        return 1 if "://" in address else files.stamp(Path(address))
+
+    def names(self) -> Iterator[str]:
+        """See Source."""
+        raise UserError("images at addresses cannot be listed: give a catalogue with their ids or addresses")
+
+    def _tried(self, address: str, host: Host) -> bytes:
+        """The bytes; Passing where all tries failed, or there is no time for another, DamagedImage at any other end."""
+        limits, until = self.limits, time.monotonic() + self.limits.whole
+        for i in range(limits.tries):
+            try:
+                data = self._fetch(address, until - time.monotonic())
+            except Passing as error:
+                if error.after:
+                    host.rest(error.after)
+                pause = max(error.after, limits.pause * 3**i)
+                if i + 1 == limits.tries or time.monotonic() + pause >= until or host.is_down():
+                    raise
+                time.sleep(pause)
+            except DamagedImage:
+                host.worked()
+                raise
+            else:
+                host.worked()
+                return data
+        raise AssertionError("not reached")
+
+    def _fetch(self, address: str, seconds: float) -> bytes:
+        if address.lower().startswith(("http://", "https://")):
+            return self._of_web(address, seconds)
+        return _of_elsewhere(address)
+
+    def _of_web(self, address: str, seconds: float) -> bytes:
+        import aiohttp
+
+        try:
+            web = self._opened_web()
+            return asyncio.run_coroutine_threadsafe(_get(web, address, self.limits, seconds), web.loop).result()
+        except aiohttp.TooManyRedirects:
+            raise DamagedImage("cannot be fetched (it is redirected in circles)") from None
+        except (aiohttp.InvalidURL, aiohttp.NonHttpUrlRedirectClientError, UnicodeError) as error:
+            raise DamagedImage(f"cannot be fetched (no usable address: {str(error)[:80]})") from None
+        except (aiohttp.ClientError, OSError) as error:  # time-outs are of the latter
+            raise Passing((str(error) and _told(error)) or f"not whole after {seconds:.0f} seconds") from None
+
+    def _opened_web(self):
+        """The file system whose event loop and session all threads share; it closes them itself."""
+        import fsspec
+
+        with self._lock:
+            if self._web is None:
+                self._web = fsspec.filesystem("http", client_kwargs={"trust_env": True}, skip_instance_cache=True)
+        return self._web
+
+    def _host(self, address: str) -> Host:
+        parts = urlsplit(address)
+        name = parts.netloc.rpartition("@")[2] or parts.scheme
+        with self._lock:
+            return self._hosts.setdefault(name, Host(name, self.limits.in_a_row))
+
+
+async def _get(web, address: str, limits: Limits, seconds: float) -> bytes:
+    """The body of one answer, taken part by part, so that one that is too large ends early."""
+    import aiohttp
+
+    session = await web.set_session()
+    timeout = aiohttp.ClientTimeout(total=seconds, sock_connect=limits.connect, sock_read=limits.silence)
+    async with session.get(address, timeout=timeout, max_redirects=5) as answer:
+        said = " ".join(f"{answer.status} {answer.reason or ''}".split())
+        if answer.status in PASSING:
+            raise Passing(said, _retry_after(answer.headers.get("Retry-After", "")))
+        if answer.status != 200:
+            raise DamagedImage(f"cannot be fetched ({said})")
+        data = bytearray()
+        async for part in answer.content.iter_chunked(PART):
+            data += part
+            files.small_enough(len(data))
+        if data.lstrip()[:1] == b"<":
+            raise DamagedImage("is a web page or a message of the server, not an image")
+        return bytes(data)
+
+
+def _retry_after(said: str) -> float:
+    """Seconds, which the header gives as such or as a date; 0 where it says nothing that can be understood."""
+    try:
+        return max(0.0, float(said) if said[:1].isdigit() else parsedate_to_datetime(said).timestamp() - time.time())
+    except (ValueError, TypeError, OverflowError):
+        return 0.0
+
+
+def _of_elsewhere(address: str) -> bytes:
+    """Through whichever of fsspec's file systems the address names; those have time limits of their own."""
+    import fsspec
+
+    try:
+        with fsspec.open(address, "rb") as file:
+            data = file.read(files.LARGEST + 1)
+    except (FileNotFoundError, PermissionError, IsADirectoryError, ValueError, ImportError) as error:
+        raise DamagedImage(f"cannot be fetched ({_told(error)})") from None
+    except Exception as error:  # every file system has its own
+        raise Passing(_told(error)) from None
+    return files.small_enough(len(data)) and data
+
+
+def _told(error: BaseException) -> str:
+    """What an error says, else its name."""
+    return " ".join(str(error).split())[:100] or type(error).__name__

@@ -1,0 +1,58 @@
+"""Files of images: their bytes, and a stamp by which a file that was changed is known without reading it."""
+
+import hashlib
+import os
+import zlib
+from pathlib import Path
+
+from pipeline.errors import DamagedImage
+
+LARGEST = 1 << 26  # bytes of one image
+
+
+def read(path: Path) -> bytes:
+    """The bytes of a file; DamagedImage where it cannot be read."""
+    try:
+        return small_enough(path.stat().st_size) and path.read_bytes()
+    except (OSError, ValueError) as error:
+        raise DamagedImage(f"cannot be read ({getattr(error, 'strerror', None) or error})") from None
+
+
+def stamp(path: Path) -> int:
+    """64 bits that change with the file; 0 where there is none."""
+    try:
+        return stamp_of(path.stat())
+    except (OSError, ValueError):
+        return 0
+
+
+def stamp_of(stat: os.stat_result, *more: object) -> int:
+    """Of a file's size and times, that of its entry too, which no tool sets back; and of what else tells. Never 0."""
+    return digest_of(repr((stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, *more)).encode())
+
+
+def digest_of(data: bytes) -> int:
+    """64 bits of a digest; never 0."""
+    return int.from_bytes(hashlib.blake2b(data, digest_size=8).digest(), "big") or 1
+
+
+def small_enough(size: int) -> bool:
+    """True; DamagedImage for what is larger than any image of one galaxy."""
+    if size > LARGEST:
+        raise DamagedImage(f"has {size:,} bytes, far more than an image of one galaxy")
+    return True
+
+
+def unpacked(data: bytes) -> bytes:
+    """An image as it is, or out of its gzip; DamagedImage where that is broken or holds too much."""
+    if data[:2] != b"\x1f\x8b":
+        return data
+    try:
+        gunzip = zlib.decompressobj(wbits=31)
+        image = gunzip.decompress(data, LARGEST + 1)
+    except zlib.error as error:
+        raise DamagedImage(f"does not unpack ({error})") from None
+    small_enough(len(image))
+    if not gunzip.eof:
+        raise DamagedImage("is cut short (a gzip without its end)")
+    return image
