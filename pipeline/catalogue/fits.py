@@ -21,6 +21,8 @@ SCIENCE = {"sci", "science", "image", "primary", "data"}
 BESIDE = re.compile(  # what is no image of the sky
     "(^|[^a-z0-9])(mask|flag|dq|qual|var|iv|inv|wht|weight|err|sigma|noise|rms|ctx|con|exp|psf|bkg|back|sky|model|res)"
 )
+LOOPED = re.compile(rb"(?:NAXIS|TFIELDS) *= *([0-9]+)")  # what astropy counts through, however long it takes
+COUNTED = 999  # which is the standard's limit of both
 MOST = 16  # planes of a cube that are looked at
 
 
@@ -40,6 +42,8 @@ def read(data: bytes) -> Bands:
     """
     from astropy.io import fits
 
+    if any(int(count) > COUNTED for count in LOOPED.findall(data)):
+        raise DamagedImage("is no whole FITS file (its header counts more axes or columns than there can be)")
     try:
         with fits.open(io.BytesIO(data), memmap=False, uint=False) as hdus:
             return _bands([hdu for hdu in hdus if hdu.is_image and _axes(hdu) in (2, 3) and not _is_beside(hdu)])
