@@ -12,8 +12,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import competition_files as tiny
-import fabricated
 import cv2
+import fabricated
 import numpy as np
 import pytest
 from astropy.io import fits
