@@ -112,7 +112,10 @@ def _plane(hdu: Any) -> tuple[np.ndarray, bool]:
         raise DamagedImage(f"is a FITS file of {planes[0]} bands; expected one or three")
     picture = hdu.header["BITPIX"] == 8 and hdu.header.get("BSCALE", 1) == 1 and not hdu.header.get("BZERO", 0)
     with np.errstate(over="ignore", invalid="ignore"):
-        return np.squeeze(np.asarray(hdu.data, np.float32)), picture
+        made = np.squeeze(np.asarray(hdu.data, np.float32))
+    if sorted(made.shape) != [*planes, height, width]:
+        raise DamagedImage("is no whole FITS file (its data are not of the size that its header tells)")
+    return made, picture
 
 
 def _checked(light: np.ndarray, picture: bool, caveat: str = "") -> Bands:
