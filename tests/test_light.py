@@ -305,7 +305,13 @@ def test_the_stretch_is_that_of_lupton_as_astropy_has_it():
 
 @pytest.mark.parametrize(
     ("card", "value"),
-    [(b"NAXIS   =", b"99999999999"), (b"ZNAXIS  =", b"99999999999"), (b"ZVAL1   =", b"-64"), (b"ZVAL2   =", b"-64")],
+    [
+        (b"NAXIS   =", b"99999999999"),
+        (b"ZNAXIS  =", b"99999999999"),
+        (b"NAXIS1  =", b"-1"),
+        (b"ZVAL1   =", b"-64"),
+        (b"ZVAL2   =", b"-64"),
+    ],
 )
 def test_headers_that_hang_or_crash_astropy_are_refused(card, value):
     data = bytearray(written(fits.CompImageHDU(SCENE[0])))

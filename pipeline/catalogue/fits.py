@@ -26,6 +26,7 @@ PACKED = re.compile(rb"'(?:BLOCKSIZE|BYTEPIX) *'")
 PACKED_WELL = re.compile(
     rb"ZNAME(\d) *= '(?:BLOCKSIZE' [^=]{,80}ZVAL\1 *= *(?:16|32)|BYTEPIX *' [^=]{,80}ZVAL\1 *= *[1248]) "
 )
+NEGATIVE = re.compile(rb"(?:NAXIS[0-9]*|BITPIX|PCOUNT|GCOUNT) *= *-(?!32 |64 )")  # so that it reads the same part again
 COUNTED = 999  # which is the standard's limit of both
 MOST = 16  # planes of a cube that are looked at
 
@@ -58,8 +59,8 @@ def read(data: bytes) -> Bands:
 
 def _require_sane_headers(data: bytes) -> None:
     """DamagedImage where a header would keep astropy busy without end, or crash its decompression."""
-    if any(int(count) > COUNTED for count in LOOPED.findall(data)):
-        raise DamagedImage("is no whole FITS file (its header counts more axes or columns than there can be)")
+    if any(int(count) > COUNTED for count in LOOPED.findall(data)) or NEGATIVE.search(data):
+        raise DamagedImage("is no whole FITS file (its header counts axes, columns or pixels as there cannot be)")
     if len(PACKED.findall(data)) != len(PACKED_WELL.findall(data)):
         raise DamagedImage("is no whole FITS file (its header describes no compression that there is)")
 
