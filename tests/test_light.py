@@ -309,6 +309,7 @@ def test_the_stretch_is_that_of_lupton_as_astropy_has_it():
         (b"NAXIS   =", b"99999999999"),
         (b"ZNAXIS  =", b"99999999999"),
         (b"NAXIS1  =", b"-1"),
+        (b"NAXIS2  =", b"-64"),
         (b"ZVAL1   =", b"-64"),
         (b"ZVAL2   =", b"-64"),
     ],

@@ -26,7 +26,7 @@ PACKED = re.compile(rb"'(?:BLOCKSIZE|BYTEPIX) *'")
 PACKED_WELL = re.compile(
     rb"ZNAME(\d) *= '(?:BLOCKSIZE' [^=]{,80}ZVAL\1 *= *(?:16|32)|BYTEPIX *' [^=]{,80}ZVAL\1 *= *[1248]) "
 )
-NEGATIVE = re.compile(rb"(?:NAXIS[0-9]*|BITPIX|PCOUNT|GCOUNT) *= *-(?!32 |64 )")  # so that it reads the same part again
+NEGATIVE = re.compile(rb"(?:NAXIS[0-9]*|PCOUNT|GCOUNT) *= *-")  # so that it reads the same part again
 COUNTED = 999  # which is the standard's limit of both
 MOST = 16  # planes of a cube that are looked at
 
