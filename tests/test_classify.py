@@ -75,8 +75,9 @@ def test_answers_are_those_of_the_stages_that_predict_and_blend(survey, answered
 
 def test_the_table_has_its_documented_columns(answered):
     spreads = [f"{c}_spread" for c in COLUMNS]
-    names = ["id", *COLUMNS, *columns.ANSWERS, *spreads, *columns.QUESTIONS, "five_class", "five_class_share", "reason"]
-    assert list(answered.columns) == names
+    last = ["five_class", "five_class_share", "reason", "caveat"]
+    assert list(answered.columns) == ["id", *COLUMNS, *columns.ANSWERS, *spreads, *columns.QUESTIONS, *last]
+    assert (answered["caveat"] == "").all()
     row = answered.iloc[0]
     assert row["disk-edge-on_yes"] == pytest.approx(row["Class2.1"] / row["Class1.2"], rel=1e-4)
     first = row[["Class1.1", "Class1.2", "Class1.3"]].to_numpy().argmax()
@@ -164,9 +165,14 @@ def test_bad_images_are_rows_with_a_reason(survey, answered, tmp_path):
         "4.fits": b"SIMPLE  =",
         "5.jpg": tiny.jpeg(tiny.galaxy(1, side=32)),
         f"{good}.jpg": survey.images[good],
+        "6.jpg": tiny.jpeg(255 - tiny.galaxy(1)),
     }
     made = run(survey, tiny.folder_of(tmp_path / "images", bad), tmp_path / "answers.parquet")
-    assert made["reason"].map(bool).tolist() == [True] * 5 + [False]
+    made = made.sort_index()
+    assert made["reason"].map(bool).tolist() == [True] * 5 + [False] * 2
+    assert made["caveat"].map(bool).tolist() == [False] * 5 + [True, False]
+    assert "negative" in made.loc[6, "caveat"]
+    assert made.loc[6, COLUMNS].notna().all()
     assert made.loc[[1, 2, 3, 4, 5], [*COLUMNS, "five_class_share"]].isna().all(axis=None)
     assert made.loc[[1, 2, 3, 4, 5], "five_class"].isna().all()
     np.testing.assert_allclose(

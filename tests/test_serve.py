@@ -61,8 +61,8 @@ def test_the_galaxy_most_like_a_training_galaxy_is_itself(survey, address):
 
 
 BAD = {
-    "nothing": (b"", 415, "The file is no JPEG."),
-    "a text": (b"hello", 415, "The file is no JPEG."),
+    "nothing": (b"", 415, "The file is no JPEG, PNG or FITS image."),
+    "a text": (b"hello", 415, "The file is no JPEG, PNG or FITS image."),
     "half an image": (tiny.jpeg(tiny.galaxy(1))[:3000], 415, "cut short"),
     "too much": (b"\xff" * (serve.LARGEST + 1), 413, "larger than 16 MB"),
 }
@@ -156,6 +156,6 @@ def test_in_a_browser(survey, address, tmp_path, browser):
     assert wrong == []
     page.set_input_files("#file", tmp_path / "text.jpg")
     page.wait_for_selector("#said.alarm")
-    assert page.inner_text("#said") == "The file is no JPEG."
+    assert page.inner_text("#said") == "The file is no JPEG, PNG or FITS image."
     assert page.is_hidden("#result")
     page.close()

@@ -21,6 +21,13 @@ SCIENCE = {"sci", "science", "image", "primary", "data"}
 BESIDE = re.compile(  # what is no image of the sky
     "(^|[^a-z0-9])(mask|flag|dq|qual|var|iv|inv|wht|weight|err|sigma|noise|rms|ctx|con|exp|psf|bkg|back|sky|model|res)"
 )
+LOOPED = re.compile(rb"(?:NAXIS|TFIELDS) *= *([0-9]+)")  # what astropy counts through, however long it takes
+PACKED = re.compile(rb"'(?:BLOCKSIZE|BYTEPIX) *'")
+PACKED_WELL = re.compile(
+    rb"ZNAME(\d) *= '(?:BLOCKSIZE' [^=]{,80}ZVAL\1 *= *(?:16|32)|BYTEPIX *' [^=]{,80}ZVAL\1 *= *[1248]) "
+)
+NEGATIVE = re.compile(rb"(?:NAXIS[0-9]*|PCOUNT|GCOUNT) *= *-")  # so that it reads the same part again
+COUNTED = 999  # which is the standard's limit of both
 MOST = 16  # planes of a cube that are looked at
 
 
@@ -40,6 +47,7 @@ def read(data: bytes) -> Bands:
     """
     from astropy.io import fits
 
+    _require_sane_headers(data)
     try:
         with fits.open(io.BytesIO(data), memmap=False, uint=False) as hdus:
             return _bands([hdu for hdu in hdus if hdu.is_image and _axes(hdu) in (2, 3) and not _is_beside(hdu)])
@@ -47,6 +55,14 @@ def read(data: bytes) -> Bands:
         raise
     except Exception as error:  # astropy has as many kinds as a header has cards
         raise DamagedImage(f"is no whole FITS file ({' '.join(str(error).split())[:80]})") from None
+
+
+def _require_sane_headers(data: bytes) -> None:
+    """DamagedImage where a header would keep astropy busy without end, or crash its decompression."""
+    if any(int(count) > COUNTED for count in LOOPED.findall(data)) or NEGATIVE.search(data):
+        raise DamagedImage("is no whole FITS file (its header counts axes, columns or pixels as there cannot be)")
+    if len(PACKED.findall(data)) != len(PACKED_WELL.findall(data)):
+        raise DamagedImage("is no whole FITS file (its header describes no compression that there is)")
 
 
 def _bands(hdus: list[Any]) -> Bands:
@@ -97,7 +113,10 @@ def _plane(hdu: Any) -> tuple[np.ndarray, bool]:
         raise DamagedImage(f"is a FITS file of {planes[0]} bands; expected one or three")
     picture = hdu.header["BITPIX"] == 8 and hdu.header.get("BSCALE", 1) == 1 and not hdu.header.get("BZERO", 0)
     with np.errstate(over="ignore", invalid="ignore"):
-        return np.squeeze(np.asarray(hdu.data, np.float32)), picture
+        made = np.squeeze(np.asarray(hdu.data, np.float32))
+    if sorted(made.shape) != [*planes, height, width]:
+        raise DamagedImage("is no whole FITS file (its data are not of the size that its header tells)")
+    return made, picture
 
 
 def _checked(light: np.ndarray, picture: bool, caveat: str = "") -> Bands:
