@@ -105,6 +105,7 @@ class Images:
         self.path = Path(path)
         self._file = None if self.path.is_dir() else open(self.path, "rb")  # noqa: SIM115 (held until close)
         members = list_zip(self._file, self.path) if self._file else _list_folder(self.path)
+        members = [member for member in members if member.name.lower().endswith(JPEG) and not is_litter(member.name)]
         self._members, self.problems = _by_id(members, self.path.name)
         self.ids = np.array(sorted(self._members), dtype=np.int64)
 
@@ -144,20 +145,16 @@ class Images:
         return {"count": len(lines), "sha256": hashlib.sha256("\n".join(lines).encode()).hexdigest()}
 
 
-def list_zip(file: io.BufferedReader, path: Path, suffixes: tuple[str, ...] = JPEG) -> list[Member]:
-    """The images of a zip; UserError where it is broken, encrypted or points outside itself."""
+def list_zip(file: io.BufferedReader, path: Path) -> list[Member]:
+    """The files in a zip; UserError where it is broken, encrypted or points outside itself."""
     infos = members_of_zip(file, path)
     if locked := [info.filename for info in infos if info.flag_bits & 1]:
         raise UserError(f"{path}: {len(locked):,} members are encrypted (such as {locked[0]}); expected none to be")
-    return [
-        Member(i.filename, i.file_size, i.CRC, i.header_offset, i.compress_size, i.compress_type)
-        for i in infos
-        if i.filename.lower().endswith(suffixes)
-    ]
+    return [Member(i.filename, i.file_size, i.CRC, i.header_offset, i.compress_size, i.compress_type) for i in infos]
 
 
 def members_of_zip(file: io.BufferedReader, path: Path) -> list[zipfile.ZipInfo]:
-    """The members of a zip that are the user's files; UserError where it is broken or points outside itself."""
+    """The files in a zip; UserError where it is broken or points outside itself."""
     try:
         infos = zipfile.ZipFile(file).infolist()
         if not all(0 <= info.header_offset < os.fstat(file.fileno()).st_size for info in infos):
@@ -169,17 +166,17 @@ def members_of_zip(file: io.BufferedReader, path: Path) -> list[zipfile.ZipInfo]
     names = [info.filename for info in infos]
     if outside := [n for n in names if n.startswith("/") or ".." in n.split("/") or n[1:2] == ":"]:
         raise UserError(f"{path}: {len(outside)} names point outside the archive (such as {outside[0]}); do not use it")
-    return [info for info in infos if not info.is_dir() and not is_litter(info.filename)]
+    return [info for info in infos if not info.filename.endswith("/")]
 
 
 def _list_folder(path: Path) -> list[Member]:
-    """The images of a folder and of the folders in it."""
+    """The files of a folder and of the folders in it."""
     members = []
     for entry in os.scandir(path):
         inner = os.scandir(entry.path) if entry.is_dir() else [entry]
         for file in inner:
             name = file.name if file is entry else f"{entry.name}/{file.name}"
-            if name.lower().endswith(JPEG) and not is_litter(name) and file.is_file():
+            if file.is_file():
                 members.append(Member(name, file.stat().st_size))
     return sorted(members)
 

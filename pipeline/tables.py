@@ -28,7 +28,8 @@ def read_bytes(path: Path) -> bytes:
         _check_size(path.stat().st_size, path)
         return path.read_bytes()
     with open(path, "rb") as file:
-        info = _only([i for i in members_of_zip(file, path) if i.filename.lower().endswith(".csv")], path)
+        tables = [i for i in members_of_zip(file, path) if i.filename.lower().endswith(".csv")]
+        info = _only([i for i in tables if not is_litter(i.filename)], path)
         _check_size(info.file_size, path)
         try:
             return zipfile.ZipFile(file).read(info)

@@ -1,8 +1,7 @@
-"""The parts of a catalogue: images of any format -> crops, sources of images, tables, columns."""
+"""The parts of a catalogue: images of any format -> crops, columns."""
 
 import gzip
 import io
-import tarfile
 
 import competition_files as tiny
 import cv2
@@ -13,11 +12,11 @@ import pytest
 from astropy.io import fits
 
 from pipeline import cutout
-from pipeline.catalogue import columns, images, pixels, tables, writers
+from pipeline.catalogue import columns, pixels
 from pipeline.config import Crop
 from pipeline.core import tree
 from pipeline.core.stretch import stretch
-from pipeline.errors import DamagedImage, UserError
+from pipeline.errors import DamagedImage
 
 CROPS = [Crop(region=256, size=128), Crop(region=424, size=64)]
 
@@ -127,92 +126,6 @@ def test_what_is_no_image_is_told(data, said):
 def test_frames_that_cannot_be(frame, said):
     with pytest.raises(DamagedImage, match=said):
         cut(png(tiny.galaxy(1)), frame)
-
-
-def tar(path, members: dict[str, bytes], mode: str = "w"):
-    with tarfile.open(path, mode) as archive:
-        for name, data in members.items():
-            info = tarfile.TarInfo(name)
-            info.size = len(data)
-            archive.addfile(info, io.BytesIO(data))
-    return path
-
-
-def test_sources_find_images_by_name_id_and_folder(tmp_path):
-    members = {"a/1.jpg": b"one", "a/b/2.png": b"two", "3.fits": b"three", "._4.jpg": b"litter", "readme.txt": b"no"}
-    for where in (
-        tiny.folder_of(tmp_path / "folder", members),
-        tiny.zip_of(tmp_path / "all.zip", members),
-        tar(tmp_path / "all.tar", members),
-    ):
-        source = images.open_source(str(where))
-        assert sorted(source.names()) == ["3.fits", "a/1.jpg", "a/b/2.png"]
-        assert source.read("a/b/2.png") == b"two"
-        assert source.read("3") == b"three"
-        with pytest.raises(DamagedImage):
-            source.read("9")
-
-
-def test_a_name_does_not_lead_out_of_the_folder(tmp_path):
-    (tmp_path / "secret.jpg").write_bytes(b"secret")
-    source = images.open_source(str(tiny.folder_of(tmp_path / "folder", {"1.jpg": b"one"})))
-    for name in ("../secret.jpg", "../secret", str(tmp_path / "secret.jpg")):
-        with pytest.raises(DamagedImage, match="points outside"):
-            source.read(name)
-
-
-@pytest.mark.parametrize(
-    ("make", "said"),
-    [
-        (lambda folder: folder / "none", "there are no images at"),
-        (lambda folder: tar(folder / "a.tar", {"1.jpg": b"1"}, "w:gz"), "expected an uncompressed one"),
-        (lambda folder: tiny.folder_of(folder, {"a.zip": b"no zip"}) / "a.zip", "is not a whole zip"),
-    ],
-)
-def test_what_is_no_source_is_told(tmp_path, make, said):
-    with pytest.raises(UserError, match=said):
-        images.open_source(str(make(tmp_path)))
-
-
-def test_a_tar_cut_short(tmp_path):
-    path = tar(tmp_path / "a.tar", {"1.jpg": b"1" * 5000})
-    source = images.open_source(str(path))
-    with open(path, "r+b") as file:
-        file.truncate(2000)
-    with pytest.raises(DamagedImage, match="cut short"):
-        source.read("1.jpg")
-
-
-def test_addresses_fail_with_a_reason():
-    source = images.open_source("http://127.0.0.1:9")
-    with pytest.raises(DamagedImage, match="cannot be fetched"):
-        source.read("1.jpg")
-    with pytest.raises(UserError, match="cannot be listed"):
-        source.names()
-
-
-def test_columns_are_found_by_usual_names_or_by_choice():
-    frame = pd.DataFrame({"DR7OBJID": [7], "RA": [1.0], "petroR90": [3.0], "PIXSCALE": [0.2], "other": ["x"]})
-    meant = tables.meant(frame, {"image": "other"}, "a.csv")
-    assert meant.iloc[0].to_dict() == {"id": 7, "ra": 1.0, "image": "x", "pixel_scale": 0.2, "radius": 3}
-    with pytest.raises(UserError, match="has no column 'nothing'"):
-        tables.meant(frame, {"image": "nothing"}, "a.csv")
-
-
-def test_batches_are_the_whole_catalogue_in_order(tmp_path):
-    frame = pd.DataFrame({"id": range(10), "ra": np.arange(10.0)})
-    for path in (tmp_path / "a.csv", tmp_path / "a.parquet", tmp_path / "a.fits", tmp_path / "a.vot"):
-        whole = pa.Table.from_pandas(frame)
-        writers.write(iter([whole[:6], whole[6:]]), whole.schema, path)
-        read = list(tables.batches(path, 4, {}))
-        assert [len(batch) for batch in read] == [4, 4, 2]
-        pd.testing.assert_frame_equal(pd.concat(read, ignore_index=True), frame, check_dtype=False)
-
-
-def test_a_parquet_file_that_is_none(tmp_path):
-    (tmp_path / "a.parquet").write_bytes(b"no table")
-    with pytest.raises(UserError, match=r"a\.parquet"):
-        list(tables.batches(tmp_path / "a.parquet", 4, {}))
 
 
 def test_conditional_fractions_are_joint_ones_over_those_of_the_question():

@@ -182,7 +182,7 @@ def test_floats_are_ids_where_they_are_exact(tmp_path, write):
     for value, said in ((float(LONG), "is rounded"), (2.5, "is no integer"), (np.inf, "is rounded")):
         with pytest.raises(UserError, match=f"galaxy 2: .*floating-point number .* {said}"):
             read(write(tmp_path / "a", [1.0, value]))
-    with pytest.raises(UserError, match="galaxy 1: .*is rounded"):
+    with pytest.raises(UserError, match=r"galaxy 1: .*is rounded"):
         read(write(tmp_path / "a", np.array([2.0**24], np.float32)))
     with pytest.raises(UserError, match="no id in column 'objid' for galaxy 2"):
         read(write(tmp_path / "a", np.array([1.0, np.nan])))
@@ -389,7 +389,7 @@ def test_a_spreadsheet_is_told(tmp_path):
 
     with zipfile.ZipFile(tmp_path / "a.xlsx", "w") as archive:
         archive.writestr("[Content_Types].xml", "<Types/>")
-    with pytest.raises(UserError, match="no table but spreadsheet: .*CSV"):
+    with pytest.raises(UserError, match=r"no table but spreadsheet: .*CSV"):
         read(tmp_path / "a.xlsx")
 
 
@@ -449,7 +449,7 @@ def test_a_unit_that_is_no_angle_is_refused(tmp_path):
     table = Table({"objid": [1], "radius": [6.0], "pixel_scale": [0.4]})
     table["radius"].unit = "kpc"
     table.write(tmp_path / "a.fits")
-    with pytest.raises(UserError, match="unit of the column taken as radius is 'kpc'.*--radius-column"):
+    with pytest.raises(UserError, match=r"unit of the column taken as radius is 'kpc'.*--radius-column"):
         read(tmp_path / "a.fits")
 
 

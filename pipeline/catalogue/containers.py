@@ -34,7 +34,7 @@ class Folder:
         self.listed = []
         for name in sorted(_walk(path)):
             tidy = naming.tidy(name)
-            if tidy.lower().endswith((".tar", ".zip")) and not competition.is_litter(tidy):
+            if tidy.lower().endswith(naming.ARCHIVES) and not competition.is_litter(tidy):
                 self.archives.append((tidy, path / name))
             elif wanted(tidy, self.passed):
                 self.listed.append((tidy, name))
@@ -66,8 +66,8 @@ class Zip:
     def __init__(self, path: Path):
         self._file, self.passed = open(path, "rb"), Counter()  # noqa: SIM115 (held as long as its images are asked for)
         self._stat = os.fstat(self._file.fileno())  # of what is read here, whatever takes its place
-        members = competition.list_zip(self._file, path, ("",))
-        self.listed = [(m.name, m) for m in members if wanted(m.name, self.passed)]
+        members = competition.list_zip(self._file, path)
+        self.listed = [(naming.tidy(m.name), m) for m in members if wanted(m.name, self.passed)]
 
     def read(self, member: competition.Member) -> bytes:
         """See Container; checked."""

@@ -108,7 +108,7 @@ def ids_of(names: list[str], path: Path) -> list[str]:
     UserError for names that are no text.
     """
     if strange := [name for name in names if not _is_text(name)]:
-        raise UserError(f"{path}: file names that are not UTF-8: {len(strange):,} such as {strange[0]!r}: rename them")
+        raise UserError(f"{path}: file names that are not UTF-8: {len(strange):,}, such as {strange[0]!r}: rename them")
     stems = [naming.stem_of(name) for name in names]
     short = [stem.rpartition("/")[2] for stem in stems]
     if len(set(short)) == len(names):

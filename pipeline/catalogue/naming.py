@@ -8,6 +8,7 @@ from pipeline.competition import plain_name
 from pipeline.errors import DamagedImage
 
 SUFFIXES = (".fits.gz", ".fit.gz", ".fits.fz", ".jpeg", ".jpg", ".png", ".fits", ".fit", ".fts")
+ARCHIVES = (".tar", ".zip")
 NEAR = 3  # names that an ambiguity is told by
 
 
@@ -78,7 +79,13 @@ class Index:
         return []
 
 
-def _agree(some: list[str], others: list[str]) -> bool:
-    """Whether one path of folders is the end of the other."""
-    both = min(len(some), len(others))
-    return not both or some[-both:] == others[-both:]
+def _agree(wanted: list[str], there: list[str]) -> bool:
+    """Whether one path of folders is the end of the other; archives count as folders for who names one."""
+    if not any(map(_is_archive, wanted)):
+        there = there[max((i + 1 for i, folder in enumerate(there) if _is_archive(folder)), default=0) :]
+    both = min(len(wanted), len(there))
+    return not both or wanted[-both:] == there[-both:]
+
+
+def _is_archive(folder: str) -> bool:
+    return folder.lower().endswith(ARCHIVES)
