@@ -279,7 +279,7 @@ def test_a_finished_folder_is_finished_wherever_it_is_carried(tmp_path, plan, st
 
 
 def test_other_code_of_a_stage_is_another_specification(plan, store, monkeypatch):
-    monkeypatch.setitem(units.VERSIONS, "baselines", 2)
+    monkeypatch.setitem(unit_module.VERSIONS, "baselines", 2)
     assert set(not_complete(plan, store)) == {"baselines/mean", "baselines/ridge"}
     unit = fabricated.only(plan, store, "baselines/mean")
     assert unit.state() == ("changed", ["version of the code: None -> 2"])

@@ -70,7 +70,7 @@ def join(target: Target, count: int, record: dict) -> None:
     parts = [target.shard(i) for i in range(count)]
     target.table.begin()
     with atomic(target.path) as path:
-        tables.write((pd.read_parquet(part.files[0]) for part in parts), path)
+        tables.write((pd.read_parquet(part.verified()) for part in parts), path)
     facts = {key: sum(part.record()[key] for part in parts) for key in ("galaxies", "unread", "seconds")}
     target.table.finish(**record, **facts)
     shutil.rmtree(target.folder)
