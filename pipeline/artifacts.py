@@ -63,8 +63,8 @@ class Store:
 
     def inputs(self) -> Artifact:
         """labels.parquet, sample.csv (ids and header of a submission), images.json (fingerprints of the images)."""
-        folder, names = self.root / "inputs", ("labels.parquet", "sample.csv", "images.json")
-        return self._made_by(folder / "inputs.json", names, "inputs")
+        names = ("labels.parquet", "sample.csv", "images.json")
+        return self._made_by(self.root / "inputs" / "inputs.json", names, "inputs")
 
     def weights_list(self) -> Path:
         """weights.json: backbone -> the weights file that the user gave (path, bytes, sha256)."""

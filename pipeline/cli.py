@@ -68,8 +68,8 @@ class Request:
                     raise Damaged(f"{unit.label} cannot be made from {name}: {error}") from None
                 if not there:
                     raise UserError(
-                        f"{unit.label} waits for {name}, which is missing: `./run.sh {self.options.plan}` makes what "
-                        f"is missing, `./run.sh status {self.options.plan}` lists it"
+                        f"{unit.label} waits for {name}, which is missing ({source.record_path}): `./run.sh "
+                        f"{self.options.plan}` makes what is missing, `./run.sh status {self.options.plan}` lists it"
                     )
 
     def _selected(self, made: Iterator[units.Unit]) -> Iterator[units.Unit]:

@@ -57,11 +57,11 @@ def entries(folder: Path) -> dict[str, pd.DataFrame]:
     for kind in ("baselines", "runs", "ensembles"):
         for place in sorted((folder / kind).glob("*")):
             if kind == "runs":
-                folds = sorted(int(path.name.removeprefix("fold")) for path in place.glob("fold*"))
+                folds = sorted(int(path.name.removeprefix("fold")) for path in place.glob("fold[0-9]*"))
                 made = {store.predicted(place.name, fold): "valid.parquet" for fold in folds}
             else:
                 made = {of_kind[kind](place.name): "oof.parquet"}
-            if made and all(one.exists() for one in made):
+            if any(one.exists() for one in made):
                 parts = [load_fractions(one.verified(name)) for one, name in made.items()]
                 found[f"{kind}/{place.name}"] = pd.concat(parts)
     if not found:

@@ -11,6 +11,7 @@ trained; what becomes of its run, the plan's on_failed_run says.
     python -m pipeline.train --plan demo [--run NAME] [--fold K] [--workers N] [--engine local|ray] [--force]
 """
 
+import csv
 import logging
 from argparse import Namespace
 from functools import lru_cache, partial
@@ -25,7 +26,7 @@ from pipeline import cli, deadline, engines, features, sealed, units
 from pipeline.artifacts import Store
 from pipeline.config import Plan, Run, plan_path
 from pipeline.errors import Damaged, TrainingFailed, UserError
-from pipeline.records import atomic, save_json
+from pipeline.records import atomic, file_digest, save_json
 
 if TYPE_CHECKING:
     from pipeline.nn.fit import Trainer
@@ -118,8 +119,8 @@ def train_fold(
     half_trained = folder / "half-trained.json"  # what the checkpoint is of: one of another plan is thrown away
     key = {"spec": unit.spec, "made_from": unit.made_from(), "weights": trainer.network.facts["weights"]}
     key["batch_size"] = batch_size
-    if fresh or _half_trained(half_trained) != key:
-        for name in ("checkpoint.weights.h5", "best.weights.h5"):
+    if fresh or _half_trained(half_trained) != key or not _goes_on(unit, folder):
+        for name in ("checkpoint.weights.h5", "checkpoint.sha256", "best.weights.h5"):
             (folder / name).unlink(missing_ok=True)
         save_json(half_trained, key)
     valid = np.flatnonzero(fold_of == unit.fold)
@@ -139,6 +140,23 @@ def _half_trained(path: Path) -> dict | None:
         return sealed.load(path, "")
     except Damaged:
         return None
+
+
+def _goes_on(unit: units.Unit, folder: Path) -> bool:
+    """Whether the checkpoint, if there is one, is as it was written, and the history of its epochs can be read."""
+    checkpoint, listed = folder / "checkpoint.weights.h5", folder / "checkpoint.sha256"
+    if not checkpoint.is_file():
+        return True
+    from pipeline.nn.history import History
+
+    try:
+        History(folder / "history.csv", resume=True)
+        sound = not listed.is_file() or file_digest(checkpoint) in listed.read_text(encoding="utf-8").split()
+    except (ValueError, KeyError, TypeError, csv.Error):
+        sound = False
+    if not sound:
+        log.warning("train      %s: its checkpoint is not what was written, the fold begins anew", unit.label)
+    return sound
 
 
 def _same_start(todo: list[units.Unit], plan: Plan, store: Store, weights: dict) -> None:

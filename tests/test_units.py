@@ -7,6 +7,7 @@ import fabricated
 import pytest
 
 from pipeline import cli, records, status, units
+from pipeline import unit as unit_module
 from pipeline.artifacts import Store
 from pipeline.errors import UserError
 from pipeline.records import save_json
