@@ -122,7 +122,7 @@ def train_fold(
     if fresh or _half_trained(half_trained) != key or not _goes_on(unit, folder):
         for name in ("checkpoint.weights.h5", "checkpoint.sha256", "best.weights.h5"):
             (folder / name).unlink(missing_ok=True)
-        save_json(half_trained, key)
+        save_json(half_trained, sealed.sealed(key))
     valid = np.flatnonzero(fold_of == unit.fold)
     train = np.flatnonzero((fold_of >= 0) & (fold_of != unit.fold))
     facts = trainer.fit(train, valid, unit.fold, folder, start)

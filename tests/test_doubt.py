@@ -12,6 +12,7 @@ import pytest
 
 from pipeline import cli, digests, ensemble, folds, inputs, sealed, status, units
 from pipeline.artifacts import Store
+from pipeline.classifier import Classifier
 from pipeline.errors import Damaged, UserError
 from pipeline.records import Artifact, save_json
 
@@ -259,3 +260,39 @@ def test_what_is_made_by_the_way_is_checked_too(made):
     store.features("a").record_path.write_text("null")
     (line,) = [line for line in status.table(request(flags)) if "damaged" in line]
     assert line.startswith("    damaged   features of a: ")
+
+
+LOST = {
+    "a fold": lambda store: store.trained("fine", 1).record_path,
+    "the views": lambda store: store.predicted("fine", 0).record_path,
+    "the crop": lambda store: store.crops("half", "train").record_path,
+    "weights": lambda store: store.trained("head", 1).files[0],
+}
+
+
+@pytest.mark.parametrize("damage", ["gone", "flip"])
+@pytest.mark.parametrize("lost", LOST.values(), ids=LOST)
+def test_an_ensemble_that_lacks_something_answers_nothing(survey, tmp_path, lost, damage):
+    """Not by the folds that are left, nor by other views."""
+    shutil.copytree(survey.store.root, tmp_path / "survey")
+    store = Store(tmp_path / "survey")
+    path = lost(store)
+    if damage == "gone":
+        path.unlink()
+    else:
+        data = bytearray(path.read_bytes())
+        data[len(data) // 2] ^= 1
+        path.write_bytes(data)
+    with pytest.raises(UserError, match=re.escape(str(path))):
+        Classifier(tmp_path / "survey" / "ensembles" / "final")
+
+
+RAW = re.compile(r"(load|read_csv|read_parquet|load_fractions|load_weights|read_text|read_bytes|open)\([^)]*\.files\b")
+
+
+@pytest.mark.parametrize("path", sorted(Path(cli.__file__).parent.rglob("*.py")), ids=lambda path: path.name)
+def test_no_module_reads_the_files_of_an_artifact_but_by_verified(path):
+    text = path.read_text(encoding="utf-8")
+    assert not RAW.search(text)
+    assert "json.loads" not in text or path.name in ("sealed.py", "digests.py", "locks.py")
+    assert "record_path.read" not in text
