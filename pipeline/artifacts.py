@@ -3,7 +3,7 @@
 The path is the key and rows carry their GalaxyID.
 """
 
-import json
+import shlex
 import shutil
 from pathlib import Path
 from typing import Any
@@ -11,9 +11,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from pipeline import sealed
+from pipeline.backbones import BACKBONES
+from pipeline.config import PLANS
 from pipeline.core.tree import COLUMNS
-from pipeline.errors import UserError
-from pipeline.records import Artifact, atomic
+from pipeline.errors import Damaged, UserError
+from pipeline.records import Artifact, atomic, save_json
 
 ID = "GalaxyID"
 SPARE = 1 << 26  # bytes to leave free on the disk
@@ -21,10 +24,26 @@ ROW = 4 * len(COLUMNS) + 8  # bytes of a galaxy's vote fractions in a file
 
 
 class Store:
-    """One plan's output folder."""
+    """One plan's output folder.
 
-    def __init__(self, root: Path):
+    `flags` are those of the command line that name plan and folder; by default they are guessed from the folder.
+    """
+
+    def __init__(self, root: Path, flags: tuple[str, ...] | None = None):
         self.root = Path(root)
+        shipped = (PLANS / f"{self.root.name}.toml").is_file()
+        plan = self.root.name if shipped else f"{self.root.name}.toml"
+        self.flags = flags or ("--plan", plan, "--output", str(self.root.parent))
+
+    def command(self, stage: str, *flags: str) -> str:
+        """A command on this plan and folder, as a user may type it."""
+        return f"`{shlex.join(['./run.sh', stage, *self.flags, *flags])}`"
+
+    def _made_by(self, record: Path, names: tuple[str, ...], stage: str, *select: str) -> Artifact:
+        """An artifact, its files beside its record, that knows the least that makes it anew."""
+        make, force = self.command(stage, *select), self.command(stage, *select, "--force")
+        mend = f"put a copy back, or make it anew by {force}"
+        return Artifact(record, tuple(record.with_name(n) for n in names), f"run {make} first, or the whole plan", mend)
 
     def require_space(self, need: float, what: str) -> None:
         """UserError where `need` bytes for `what` do not fit on the disk."""
@@ -39,16 +58,13 @@ class Store:
     def sky(self) -> Artifact:
         """The synthetic galaxies, in the competition's own layout."""
         names = ("images_training_rev1", "training_solutions_rev1", "images_test_rev1", "all_zeros_benchmark")
-        folder = self.root / "sky"
-        files = (*(folder / f"{name}.zip" for name in names), folder / "sky_test_solutions.csv")
-        return Artifact(folder / "sky.json", files)
+        files = (*(f"{name}.zip" for name in names), "sky_test_solutions.csv")
+        return self._made_by(self.root / "sky" / "sky.json", files, "inputs")
 
     def inputs(self) -> Artifact:
         """labels.parquet, sample.csv (ids and header of a submission), images.json (fingerprints of the images)."""
-        folder = self.root / "inputs"
-        return Artifact(
-            folder / "inputs.json", tuple(folder / n for n in ("labels.parquet", "sample.csv", "images.json"))
-        )
+        names = ("labels.parquet", "sample.csv", "images.json")
+        return self._made_by(self.root / "inputs" / "inputs.json", names, "inputs")
 
     def weights_list(self) -> Path:
         """weights.json: backbone -> the weights file that the user gave (path, bytes, sha256)."""
@@ -56,84 +72,93 @@ class Store:
 
     def folds(self) -> Artifact:
         """folds.csv: GalaxyID,fold."""
-        return Artifact(self.root / "folds.json", (self.root / "folds.csv",))
+        return self._made_by(self.root / "folds.json", ("folds.csv",), "folds")
 
     def crops(self, crop: str, split: str) -> Artifact:
         """<split>.npy uint8 (n, size, size, 3) and <split>.ids.npy int64 (n,) of one crop spec."""
         folder = self.root / "crops" / crop
-        return Artifact(folder / f"{split}.json", (folder / f"{split}.npy", folder / f"{split}.ids.npy"))
+        return self._made_by(folder / f"{split}.json", (f"{split}.npy", f"{split}.ids.npy"), "crops")
 
     def features(self, run: str) -> Artifact:
         """features.npy float32 (n, d): the run's frozen backbone on the training galaxies, the mean over its views."""
-        folder = self.root / "runs" / run
-        return Artifact(folder / "features.json", (folder / "features.npy",))
+        return self._made_by(self.root / "runs" / run / "features.json", ("features.npy",), "train", "--run", run)
 
     def trained(self, run: str, fold: int) -> Artifact:
         """model.weights.h5 and history.csv of one fold."""
-        folder = self.root / "runs" / run / f"fold{fold}"
-        return Artifact(folder / "run.json", (folder / "model.weights.h5", folder / "history.csv"))
+        names = ("model.weights.h5", "history.csv")
+        return self._made_by(self._fold(run, fold) / "run.json", names, "train", "--run", run, "--fold", str(fold))
 
     def failure(self, run: str, fold: int) -> Path:
         """failed.json: why a fold could not be trained, and by which specification."""
-        return self.root / "runs" / run / f"fold{fold}" / "failed.json"
+        return self._fold(run, fold) / "failed.json"
 
     def predicted(self, run: str, fold: int) -> Artifact:
         """valid.parquet (the fold's held-out galaxies) and test.parquet of one fold."""
-        folder = self.root / "runs" / run / f"fold{fold}"
-        return Artifact(folder / "predictions.json", (folder / "valid.parquet", folder / "test.parquet"))
+        names, select = ("valid.parquet", "test.parquet"), ("--run", run, "--fold", str(fold))
+        return self._made_by(self._fold(run, fold) / "predictions.json", names, "predict", *select)
+
+    def _fold(self, run: str, fold: int) -> Path:
+        return self.root / "runs" / run / f"fold{fold}"
 
     def insight(self, run: str) -> Artifact:
         """insight.npz: activations, Grad-CAM and features of the run's network of fold 0; see the stage `insight`."""
-        folder = self.root / "runs" / run
-        return Artifact(folder / "insight.json", (folder / "insight.npz",))
+        return self._made_by(self.root / "runs" / run / "insight.json", ("insight.npz",), "insight", "--run", run)
 
     def search(self, run: str) -> Artifact:
         """trials.csv, best.toml and compared.csv: what the search for better settings of a run has found."""
         folder = self.root / "search" / run
-        names = ("trials.csv", "best.toml", "compared.csv")
-        return Artifact(folder / "search.json", tuple(folder / name for name in names))
+        files = tuple(folder / name for name in ("trials.csv", "best.toml", "compared.csv"))
+        command = self.command("search", "--run", run, "--trials", "1")
+        mend = f"{command} makes it anew from its journal"  # without --force, which forgets all trials
+        return Artifact(folder / "search.json", files, f"run {command}", mend)
 
     def baseline(self, name: str) -> Artifact:
         """oof.parquet of one baseline."""
-        folder = self.root / "baselines" / name
-        return Artifact(folder / "baseline.json", (folder / "oof.parquet",))
+        record = self.root / "baselines" / name / "baseline.json"
+        return self._made_by(record, ("oof.parquet",), "baselines", "--run", name)
 
     def ensemble(self, name: str) -> Artifact:
         """oof.parquet (cross-fitted) and test.parquet of one blend."""
-        folder = self.root / "ensembles" / name
-        return Artifact(folder / "ensemble.json", (folder / "oof.parquet", folder / "test.parquet"))
+        record = self.root / "ensembles" / name / "ensemble.json"
+        return self._made_by(record, ("oof.parquet", "test.parquet"), "ensemble", "--run", name)
 
     def submission(self, name: str) -> Artifact:
         """<name>.csv for the competition."""
-        folder = self.root / "submissions"
-        return Artifact(folder / f"{name}.json", (folder / f"{name}.csv",))
+        return self._made_by(self.root / "submissions" / f"{name}.json", (f"{name}.csv",), "submit", "--run", name)
 
     def uploads(self) -> Artifact:
         """uploads.csv: what was sent to Kaggle, and the scores that came back."""
-        folder = self.root / "submissions"
-        return Artifact(folder / "uploads.json", (folder / "uploads.csv",))
+        record = self.root / "submissions" / "uploads.json"
+        asks = f"{self.command('submit', '--upload')} asks Kaggle"
+        return Artifact(
+            record, (record.with_name("uploads.csv"),), asks, f"delete {record}: {asks} for the scores again"
+        )
 
     def report(self) -> Artifact:
         """leaderboard.csv, leaderboard.md and report.html."""
-        names = ("leaderboard.csv", "leaderboard.md", "report.html")
-        return Artifact(self.root / "report.json", tuple(self.root / name for name in names))
+        return self._made_by(self.root / "report.json", ("leaderboard.csv", "leaderboard.md", "report.html"), "report")
 
     def load_labels(self) -> pd.DataFrame:
         """Vote fractions of the training galaxies: float32 (n, 37), indexed by GalaxyID, ascending."""
-        return load_fractions(self._must(self.inputs(), "inputs").files[0])
+        return load_fractions(self.inputs().verified("labels.parquet"))
+
+    def copies(self) -> list[list[int]]:
+        """Training images that stand under several names, a group an image."""
+        return self.inputs().required().get("copies", {}).get("train", [])
 
     def load_sample(self) -> tuple[list[str], np.ndarray]:
         """Header of a submission and its ids in order."""
-        frame = pd.read_csv(self._must(self.inputs(), "inputs").files[1])
+        frame = pd.read_csv(self.inputs().verified("sample.csv"))
         return list(frame.columns), frame.iloc[:, 0].to_numpy()
 
     def load_folds(self) -> pd.Series:
         """Fold of every training galaxy, indexed by GalaxyID, ascending."""
-        return pd.read_csv(self._must(self.folds(), "folds").files[0], index_col=ID)["fold"]
+        return pd.read_csv(self.folds().verified(), index_col=ID)["fold"]
 
     def load_crops(self, crop: str, split: str) -> tuple[np.ndarray, np.ndarray]:
         """Memory-mapped uint8 (n, size, size, 3) and the GalaxyIDs (n,) of its rows, ascending."""
-        images, ids = self._must(self.crops(crop, split), "crops").files
+        made = self.crops(crop, split)
+        images, ids = made.verified(f"{split}.npy"), made.verified(f"{split}.ids.npy")
         return np.load(images, mmap_mode="r"), np.load(ids)
 
     def load_training(self, crop: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -141,21 +166,44 @@ class Store:
         images, ids = self.load_crops(crop, "train")
         labels = same_galaxies(self.load_labels(), ids, f"crops/{crop}/train").to_numpy()
         fold = self.load_folds().loc[ids].to_numpy()
-        aside = (self.crops(crop, "train").record() or {}).get("set_aside", [])
-        return images, labels, np.where(np.isin(ids, aside), -1, fold)
+        return images, labels, np.where(np.isin(ids, self.set_aside(crop, "train")), -1, fold)
+
+    def set_aside(self, crop: str, split: str) -> list[int]:
+        """GalaxyIDs of the images of a crop that could not be used."""
+        return self.crops(crop, split).fact("set_aside", list)
+
+    def load_features(self, run: str) -> np.ndarray:
+        """Features float32 (n, d) of a run's frozen backbone."""
+        return np.load(self.features(run).verified())
 
     def load_weights_list(self) -> dict[str, dict[str, Any]]:
         """backbone -> {path, bytes, sha256} of the weights files that the user gave; empty if none."""
         path = self.weights_list()
-        return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+        again = self.command("inputs", "--weights", "BACKBONE=FILE", "--force")
+        mend = f"give all weights files again by {again}, or delete it where none were given"
+        found = sealed.load(path, mend) or {}
+        kinds = {"path": str, "bytes": int, "sha256": str}
+        for name, entry in found.items():
+            known = isinstance(entry, dict) and all(isinstance(entry.get(key), kind) for key, kind in kinds.items())
+            if name not in BACKBONES or not known:
+                raise Damaged(f"{path} is damaged ({name!r} is no backbone with path, bytes and sha256); {mend}")
+        return found
 
-    def _must(self, artifact: Artifact, stage: str) -> Artifact:
-        if artifact.record() is None:
-            raise UserError(
-                f"{artifact.record_path} is missing: run `./run.sh {stage} "
-                f"--plan {self.root.name}` first, or the whole plan by ./run.sh"
-            )
-        return artifact
+    def save_weights_list(self, given: dict[str, dict[str, Any]]) -> None:
+        """See `load_weights_list`."""
+        save_json(self.weights_list(), sealed.sealed(given))
+
+    def load_failure(self, run: str, fold: int) -> dict[str, Any] | None:
+        """{spec, why} of a fold that could not be trained; None where that is not known: it is tried again."""
+        try:
+            told = sealed.load(self.failure(run, fold), "")
+        except Damaged:
+            return None
+        return told if told and isinstance(told.get("why"), str) and "spec" in told else None
+
+    def save_failure(self, run: str, fold: int, spec: dict[str, Any], why: str) -> None:
+        """See `load_failure`."""
+        save_json(self.failure(run, fold), sealed.sealed({"spec": spec, "why": why}))
 
 
 def save_fractions(path: Path, frame: pd.DataFrame) -> None:
@@ -166,7 +214,7 @@ def save_fractions(path: Path, frame: pd.DataFrame) -> None:
 
 
 def load_fractions(path: Path) -> pd.DataFrame:
-    """Vote fractions float32 (n, 37), indexed by GalaxyID, ascending; UserError where they are not that."""
+    """Vote fractions float32 (n, 37) of a `verified` path, indexed by GalaxyID; UserError where they are not that."""
     frame = pd.read_parquet(path)
     _check_fractions(frame, path)
     return frame

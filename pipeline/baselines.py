@@ -146,7 +146,7 @@ def load(plan: Plan, store: Store) -> Galaxies:
     images, ids = store.load_crops(name, "train")
     answers = same_galaxies(store.load_labels(), ids, f"crops/{name}/train").to_numpy(np.float64)
     fold = store.load_folds().loc[ids].to_numpy()
-    aside = (store.crops(name, "train").record() or {}).get("set_aside", [])
+    aside = store.set_aside(name, "train")
     centre = max(1, round(CENTRE * crop.size / crop.region))
     centre += (crop.size - centre) % 2  # the patch lies in the middle
     return Galaxies(images, ids, answers, fold, ~np.isin(ids, aside), centre)

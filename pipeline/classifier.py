@@ -1,6 +1,5 @@
 """A finished ensemble as a function of images: its networks, crops and weights, found from its folder alone."""
 
-import json
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -10,7 +9,7 @@ from pipeline import units
 from pipeline.artifacts import Store
 from pipeline.config import Crop, Run
 from pipeline.core import blend, tree, views
-from pipeline.errors import UserError
+from pipeline.errors import Damaged, UserError
 from pipeline.predictor import Predictor
 from pipeline.records import Artifact
 
@@ -54,12 +53,14 @@ class Classifier:
     def __init__(self, folder: Path, view_set: str | None = None, only: str | None = None):
         folder = folder.expanduser().resolve()
         self.store = Store(folder.parent.parent)
-        ensemble = checked(self.store.ensemble(folder.name), f"an ensemble such as {folder}")
-        self.digest = ensemble["digest"]
-        weights = ensemble["weights"] if only is None else {only: 1.0}
-        if unknown := set(weights) - set(ensemble["weights"]):
-            raise UserError(f"--run {unknown.pop()}: {folder} is made of {', '.join(ensemble['weights'])}")
-        self.members = [_member(self.store, name, view_set) for name in weights]
+        ensemble = self.store.ensemble(folder.name)
+        made_from = checked(ensemble, f"an ensemble such as {folder}")["made_from"]
+        self.digest, blended = ensemble.digest(), ensemble.fact("weights", dict)
+        weights = blended if only is None else {only: 1.0}
+        if unknown := set(weights) - set(blended):
+            raise UserError(f"--run {unknown.pop()}: {folder} is made of {', '.join(blended)}")
+        folds = {name: sum(source.startswith(f"{name}/fold") for source in made_from) for name in weights}
+        self.members = [_member(self.store, name, folds[name], view_set) for name in weights]
         self.weights = np.array(list(weights.values()))
         self.crops = list(dict.fromkeys(member.crop for member in self.members))
         self._predictors: dict[str, Predictor] = {}
@@ -102,30 +103,31 @@ def _per_run(weights: np.ndarray) -> np.ndarray:
     return weights if weights.ndim == 1 else weights.mean(axis=1)
 
 
-def _member(store: Store, name: str, view_set: str | None) -> Member:
+def _member(store: Store, name: str, folds: int, view_set: str | None) -> Member:
     """A run of an ensemble, as the records of its folds tell."""
-    records, fold = [], 0
-    while (artifact := store.trained(name, fold)).record() is not None:
-        records.append((checked(artifact, f"fold {fold} of {name}"), artifact.files[0]))
-        fold += 1
-    if not records:
-        raise UserError(f"{store.root / 'runs' / name} holds no trained network, which the ensemble is made of")
-    first = records[0][0]
-    spec = {key: value for key, value in first["spec"].items() if key in Run.model_fields}
-    predicted = store.predicted(name, 0).record() or {"spec": {}}  # training does not depend on the views
-    run = Run.model_validate(spec | {"views": view_set or predicted["spec"].get("views", "dihedral8")})
-    for fold, (record, _) in enumerate(records):
-        units.require_graph(run, record, f"fold {fold} of {name}")
-    crop = json.loads(store.crops(run.crop, "train").record_path.read_text(encoding="utf-8"))["spec"]
+    trained = [store.trained(name, fold) for fold in range(folds)]
+    for fold, artifact in enumerate(trained):
+        checked(artifact, f"fold {fold} of {name}")
+    if not trained:
+        raise UserError(f"{store.root / 'runs' / name} holds no trained network that the ensemble was made of")
+    spec = {key: value for key, value in trained[0].fact("spec", dict).items() if key in Run.model_fields}
+    if view_set is None:  # which training does not depend on
+        view_set = store.predicted(name, 0).fact("spec", dict).get("views", "dihedral8")
+    run = Run.model_validate(spec | {"views": view_set})
+    for fold, artifact in enumerate(trained):
+        units.require_graph(run, artifact.required(), f"fold {fold} of {name}")
+    crop = store.crops(run.crop, "train").fact("spec", dict)
     size = Crop(region=crop["region"], size=crop["size"])
-    return Member(run, size, tuple(path for _, path in records), first["precision"])
+    paths = tuple(artifact.verified("model.weights.h5") for artifact in trained)
+    return Member(run, size, paths, trained[0].fact("precision", str))
 
 
 def checked(artifact: Artifact, what: str) -> dict[str, Any]:
     """The record of an artifact whose files are what was written; UserError else."""
-    record = artifact.record()
-    if record is None:
+    if artifact.record() is None:
         raise UserError(f"expected {what}, and {artifact.record_path} is missing")
-    if wrong := artifact.damage() or artifact.rot():
-        raise UserError(f"{what} cannot be used: {wrong[0]}")
-    return record
+    try:
+        artifact.verify()
+    except Damaged as error:
+        raise Damaged(f"{what} cannot be used: {error}") from None
+    return artifact.required()

@@ -20,8 +20,7 @@ from typing import Any, NoReturn
 from pipeline import deadline, locks, units
 from pipeline.artifacts import Store
 from pipeline.config import Plan, load_plan
-from pipeline.errors import Defect, UserError
-from pipeline.records import Artifact
+from pipeline.errors import Damaged, Defect, UserError
 
 log = logging.getLogger(__name__)
 # how HDF5 and numpy tell of a full disk, without its number
@@ -41,7 +40,7 @@ class Request:
     def to_do(self, made: Iterator[units.Unit]) -> list[units.Unit]:
         """The units of `made` that the flags select and that still must be made."""
         todo = units.to_do(self._selected(made), self.options.plan, force=self.options.force)
-        self._require(todo)
+        self.require(todo)
         if todo:
             self.store.require_space(0, f"the files of stage {todo[0].stage}")
         return todo
@@ -57,26 +56,24 @@ class Request:
         units.require_graphs(plan, self.store)
         return Request(plan, self.store, self.options)
 
-    def _require(self, todo: list[units.Unit]) -> None:
-        """UserError where something that these units are made from is missing."""
+    def require(self, todo: list[units.Unit]) -> None:
+        """UserError where something that these units are made from is missing or is not what was written."""
         making = [unit.artifact for unit in todo]
         for unit in todo:
-            for name, source in unit.sources.items():
-                if source.record() is None and source not in making:
+            for name, source in (unit.sources | unit.reads).items():
+                if source in making:
+                    continue
+                try:
+                    there = source.record() is not None
+                    if there:
+                        source.verify()
+                except Damaged as error:
+                    raise Damaged(f"{unit.label} cannot be made from {name}: {error}") from None
+                if not there:
                     raise UserError(
-                        f"{unit.label} waits for {name}, which is missing: `./run.sh {self.options.plan}` makes what "
-                        f"is missing, `./run.sh status {self.options.plan}` lists it"
+                        f"{unit.label} waits for {name}, which is missing ({source.record_path}): `./run.sh "
+                        f"{self.options.plan}` makes what is missing, `./run.sh status {self.options.plan}` lists it"
                     )
-                if source not in making and (rot := source.rot()):
-                    raise UserError(
-                        f"{unit.label} cannot be made from {name}: {rot[0]}. Make it anew by "
-                        f"`./run.sh {self.options.plan} --force {self._stage_of(source)}`"
-                    )
-
-    def _stage_of(self, artifact: Artifact) -> str:
-        """The stage that makes an artifact."""
-        made = {unit.artifact: unit.stage for unit in units.every(self.plan, self.store)}
-        return made.get(artifact, "train")  # which makes the features of backbones by the way
 
     def _selected(self, made: Iterator[units.Unit]) -> Iterator[units.Unit]:
         wanted = [(n, getattr(self.options, n, None)) for n in ("run", "fold")]
@@ -128,7 +125,8 @@ def parse(made: argparse.ArgumentParser, argv: list[str] | None, select: tuple[s
     _check_folder(_output)
     if options.until is not None:
         deadline.begin(options.until)
-    return Request(plan, Store(_output / plan.name), options)
+    where = () if _output == OUTPUT.resolve() else ("--output", str(options.output))
+    return Request(plan, Store(_output / plan.name, ("--plan", options.plan, *where)), options)
 
 
 def _check_folder(output: Path) -> None:

@@ -52,11 +52,18 @@ def tell(first: Path, second: Path) -> Iterator[str]:
 def entries(folder: Path) -> dict[str, pd.DataFrame]:
     """Out-of-fold predictions of all baselines, runs and ensembles under a plan's output: 'kind/name' -> (n, 37)."""
     found = {}
+    store = Store(folder)
+    of_kind = {"baselines": store.baseline, "ensembles": store.ensemble}
     for kind in ("baselines", "runs", "ensembles"):
         for place in sorted((folder / kind).glob("*")):
-            parts = sorted(place.glob("fold*/valid.parquet")) if kind == "runs" else [place / "oof.parquet"]
-            if parts and all(part.is_file() for part in parts):
-                found[f"{kind}/{place.name}"] = pd.concat([load_fractions(part) for part in parts])
+            if kind == "runs":
+                folds = sorted(int(path.name.removeprefix("fold")) for path in place.glob("fold[0-9]*"))
+                made = {store.predicted(place.name, fold): "valid.parquet" for fold in folds}
+            else:
+                made = {of_kind[kind](place.name): "oof.parquet"}
+            if any(one.exists() for one in made):
+                parts = [load_fractions(one.verified(name)) for one, name in made.items()]
+                found[f"{kind}/{place.name}"] = pd.concat(parts)
     if not found:
         raise UserError(f"{folder}: holds no predictions; expected the output folder of a plan, such as output/demo")
     return found

@@ -50,7 +50,7 @@ class Partial:
 
     def open(self) -> None:
         """Go on where an earlier call was interrupted, else begin; withdraws a record."""
-        complete = self.unit.artifact.record() is not None  # and made anew, by --force or since it is outdated
+        complete = self.unit.artifact.exists()  # and made anew, by --force or since it is outdated
         self.unit.artifact.begin()
         self.file.open(anew=complete)
 

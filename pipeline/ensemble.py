@@ -26,7 +26,8 @@ log = logging.getLogger(__name__)
 
 def gather(store: Store, run: str, n_folds: int) -> tuple[pd.DataFrame, pd.DataFrame]:
     """One run's (out-of-fold, fold-averaged test) predictions, rows keyed by GalaxyID."""
-    parts = [store.predicted(run, fold).files for fold in range(n_folds)]
+    made = [store.predicted(run, fold) for fold in range(n_folds)]
+    parts = [(one.verified("valid.parquet"), one.verified("test.parquet")) for one in made]
     oof = pd.concat([load_fractions(valid) for valid, _ in parts]).sort_index()
     first = load_fractions(parts[0][1])
     total = first.to_numpy(np.float64, copy=True)

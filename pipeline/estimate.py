@@ -28,7 +28,7 @@ from pipeline import cli, cutout
 from pipeline.artifacts import Store
 from pipeline.config import Plan, Run
 from pipeline.core import machine, views
-from pipeline.records import peak_memory
+from pipeline.environment import peak_memory
 
 if TYPE_CHECKING:
     from pipeline.nn.probe import Speeds
@@ -48,7 +48,7 @@ class Cost(NamedTuple):
 
 def galaxies(plan: Plan, store: Store) -> tuple[int, int]:
     """How many training and test galaxies there are, or will be."""
-    if store.inputs().record():
+    if store.inputs().exists():
         return len(store.load_labels()), len(store.load_sample()[1])
     return (plan.sky.train, plan.sky.test) if plan.sky else COMPETITION
 

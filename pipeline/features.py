@@ -34,19 +34,21 @@ def frozen(built: "Network", unit: units.Unit, images: np.ndarray, *, fresh: boo
                 np.save(temporary, made)
             seconds = time.monotonic() - started
             unit.finish(weights=start, seconds=seconds, images_per_second=len(images) / seconds)
-    return require_sound(np.load(path), unit.run)
+    return require_sound(np.load(unit.artifact.verified()), unit.run)
 
 
 def kept(unit: units.Unit) -> np.ndarray | None:
     """Features that were made before, float32 (n, d); None where there are none of this specification."""
-    usable = unit.state()[0] == "complete" and not unit.artifact.rot()
-    return np.load(unit.artifact.files[0]) if usable else None
+    return np.load(unit.artifact.verified()) if _whole(unit) else None
 
 
 def _usable(unit: units.Unit, start: dict) -> bool:
     """Whether they are there, whole and of these first weights ("imagenet" in the plan may have become "random")."""
-    whole = unit.state()[0] == "complete" and not unit.artifact.rot()
-    return whole and unit.artifact.record().get("weights") == start
+    return _whole(unit) and unit.artifact.facts().get("weights") == start
+
+
+def _whole(unit: units.Unit) -> bool:
+    return unit.state()[0] == "complete" and not unit.artifact.rot()
 
 
 def _require_difference(made: np.ndarray, run: str) -> None:

@@ -22,7 +22,7 @@ from pipeline import cli, competition, copies, pretrained, resume, tables, units
 from pipeline.artifacts import Store, save_fractions
 from pipeline.competition import Files, Images
 from pipeline.core import tree
-from pipeline.errors import UserError
+from pipeline.errors import Damaged, UserError
 from pipeline.records import atomic, save_json
 from pipeline.tables import ID
 
@@ -147,13 +147,20 @@ def fingerprints(files: Files) -> dict[str, Any]:
         raise
 
 
-def choose_folder(given: Path | None, store: Store, has_sky: bool) -> Path:
+def choose_folder(given: Path | None, store: Store, has_sky: bool, *, force: bool = False) -> Path:
     """The folder of the raw files: the given one, else the recorded one, else the drawn one, else input/."""
-    sky = store.sky().record_path.parent
+    sky, inputs = store.sky().record_path.parent, store.inputs()
     if given is not None:
         return given.expanduser().resolve()
-    if record := store.inputs().record():
-        return store.root / record["folder"]
+    try:
+        if inputs.record():
+            return store.root / inputs.fact("folder", str)
+    except Damaged as error:
+        if not (has_sky and store.sky().exists()):  # other files than before would cost all that was made from them
+            again = store.command("inputs", "--input", "DIR", "--force")
+            raise Damaged(f"{error}. Say where the competition's files are: {again}") from None
+        if not force:
+            raise
     return sky if has_sky else competition.INPUT
 
 
@@ -177,8 +184,8 @@ def make(request: cli.Request, folder: Path, drawn: bool) -> dict[str, Any]:
     # relative where it is the plan's own, so that an output folder may be moved
     place = str(folder.relative_to(store.root)) if folder.is_relative_to(store.root) else str(folder)
     found = {"folder": place, "signature": files.signature()}
-    record = store.inputs().record()
-    if record and found["signature"] and all(record[key] == value for key, value in found.items()):
+    record = store.inputs().facts()
+    if record and found["signature"] and all(record.get(key) == value for key, value in found.items()):
         prints = record["spec"]
     else:
         prints = fingerprints(files)
@@ -189,9 +196,9 @@ def make(request: cli.Request, folder: Path, drawn: bool) -> dict[str, Any]:
         record = unit.finish(**found, n_train=len(labels), n_test=len(ids), copies=copies.find(files))
         for worry in copies.worries(record):
             log.warning("%-10s %s", "inputs", worry)
-    if any(record[key] != value for key, value in found.items()):  # the same files, elsewhere
+    if any(record.get(key) != value for key, value in found.items()):  # the same files, elsewhere
         record |= found
-        save_json(store.inputs().record_path, record)
+        store.inputs().write(record)
     return record
 
 
@@ -203,6 +210,16 @@ def write(store: Store, labels: pd.DataFrame, header: list[str], ids: np.ndarray
     with atomic(sample_path) as temporary:
         zeros.to_csv(temporary, lineterminator="\n")
     save_json(images_path, {split: prints[split] for split in units.SPLITS})
+
+
+def known_weights(store: Store, given: dict[str, Any], *, force: bool) -> dict[str, Any]:
+    """The weights files of earlier calls; none where their list is damaged and the files are `given` by `force`."""
+    try:
+        return store.load_weights_list()
+    except Damaged:
+        if not (given and force):
+            raise
+        return {}
 
 
 def arguments() -> argparse.ArgumentParser:
@@ -227,16 +244,17 @@ def main(argv: list[str] | None = None) -> None:
     weights = pretrained.given(request.options.weights, plan)
     if request.options.resume_from:
         resume.resume(request.options.resume_from, plan.name, store)
-    folder = choose_folder(request.options.input, store, plan.sky is not None)
+    folder = choose_folder(request.options.input, store, plan.sky is not None, force=request.options.force)
     drawn = plan.sky is not None and folder == store.sky().record_path.parent
     if not drawn:
         competition.find(folder)  # the files come first: without them weights are of no use
-    pretrained.require(plan, store, store.load_weights_list() | weights)
+    weights = known_weights(store, weights, force=request.options.force) | weights
+    pretrained.require(plan, store, weights)
     if drawn:
         draw_sky(request)
     record = make(request, folder, drawn)
-    if weights:
-        save_json(store.weights_list(), store.load_weights_list() | weights)
+    if request.options.weights:
+        store.save_weights_list(weights)
         log.info("%-10s weights given for %s", "inputs", ", ".join(weights))
     log.info(
         "%-10s %s training galaxies, %s test galaxies from %s",

@@ -37,7 +37,7 @@ FLOOR = 1e-6  # of the largest feature: a smaller deviation is a rounding error
 def held_out(store: Store, crop: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """(rows of the crops (n,), ids (n,), votes (n, 37)) of the galaxies of fold 0 whose image could be used."""
     _, ids = store.load_crops(crop, "train")
-    aside = store.crops(crop, "train").record()["set_aside"]
+    aside = store.set_aside(crop, "train")
     rows = np.flatnonzero((store.load_folds().loc[ids].to_numpy() == 0) & ~np.isin(ids, aside))
     return rows, ids[rows], store.load_labels().loc[ids[rows]].to_numpy()
 
@@ -100,7 +100,7 @@ def look(unit: units.Unit, plan: Plan, store: Store) -> dict[str, np.ndarray]:
     run, trained = plan.run(unit.run), store.trained(unit.run, 0)
     stored, size = plan.crops[run.crop].size, plan.input_size(run)
     built = network.build(run, stored=stored, size=size, seed=0, trained_as="float32")
-    built.model.load_weights(trained.files[0])
+    built.model.load_weights(trained.verified("model.weights.h5"))
     images, _ = store.load_crops(run.crop, "train")
     rows, ids, votes = held_out(store, run.crop)
     if not len(rows):

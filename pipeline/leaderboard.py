@@ -15,8 +15,6 @@ from pipeline import uploads
 from pipeline.artifacts import Store, load_fractions, same_galaxies
 from pipeline.config import Plan
 from pipeline.core import metrics, stats
-from pipeline.errors import UserError
-from pipeline.records import Artifact
 
 COLUMNS = (
     "name",
@@ -126,39 +124,26 @@ def score_all(plan: Plan, store: Store) -> Board:
         entries.append(_score(name, kind, predicted, truth, fold_of, cost, single, kaggle, plan.seed))
 
     for name in plan.baselines:
-        artifact = whole(store.baseline(name), f"./run.sh baselines --plan {plan.name} --run {name}")
-        add(name, "baseline", load_fractions(artifact.files[0]), (np.nan, artifact.record()["seconds"], np.nan))
+        made = store.baseline(name)
+        add(name, "baseline", load_fractions(made.verified()), (np.nan, _number(made.required(), "seconds"), np.nan))
     for run in plan.runs:
         costs[run.name] = cost_of_run(store, plan, run.name)
-        parts = [store.predicted(run.name, fold).files[0] for fold in range(plan.folds)]
+        parts = [store.predicted(run.name, fold).verified("valid.parquet") for fold in range(plan.folds)]
         frame = pd.concat([load_fractions(part) for part in parts])
         add(run.name, "run", frame, _cost_of([run.name], plan, costs), one_view(store, plan, run.name))
     for spec in plan.ensembles:
-        artifact = whole(store.ensemble(spec.name), f"./run.sh ensemble --plan {plan.name} --run {spec.name}")
-        cost = _cost_of(spec.runs, plan, costs)
-        add(spec.name, "ensemble", load_fractions(artifact.files[0]), cost, kaggle=uploads.current(store, spec.name))
+        cost, blended = _cost_of(spec.runs, plan, costs), store.ensemble(spec.name).verified("oof.parquet")
+        add(spec.name, "ensemble", load_fractions(blended), cost, kaggle=uploads.current(store, spec.name))
     return Board(tuple(sorted(entries, key=lambda entry: entry.rmse)), truth, fold_of, labels.index.to_numpy())
-
-
-def whole(artifact: Artifact, command: str) -> Artifact:
-    """The artifact itself; UserError with the command that makes it where it is missing or damaged."""
-    if artifact.record() is None:
-        raise UserError(f"{artifact.record_path} is missing: `{command}` makes it")
-    if damage := artifact.damage():
-        raise UserError(f"{artifact.record_path.parent}: {damage[0]}: `{command} --force` makes it anew")
-    return artifact
 
 
 def cost_of_run(store: Store, plan: Plan, run: str) -> tuple[float, float, float]:
     """(parameters, seconds of training, galaxies per second in prediction) of a run; NaN where not recorded.
 
-    UserError where a fold is missing or damaged.
+    UserError where a fold is missing, or its record damaged.
     """
-    trained, predicted = [], []
-    for fold in range(plan.folds):
-        which = f"--plan {plan.name} --run {run} --fold {fold}"
-        trained.append(whole(store.trained(run, fold), f"./run.sh train {which}").record())
-        predicted.append(whole(store.predicted(run, fold), f"./run.sh predict {which}").record())
+    trained = [store.trained(run, fold).required() for fold in range(plan.folds)]
+    predicted = [store.predicted(run, fold).required() for fold in range(plan.folds)]
     features = store.features(run).record() or {}  # of the frozen backbone, for all folds
     seconds = sum(_number(record, "train_seconds") for record in trained) + features.get("seconds", 0)
     if plan.run(run).fine_tune.epochs:
@@ -176,7 +161,7 @@ def one_view(store: Store, plan: Plan, run: str) -> float:
     """
     if not plan.run(run).fine_tune.epochs:
         return float("nan")
-    records = [store.trained(run, fold).record() for fold in range(plan.folds)]
+    records = [store.trained(run, fold).required() for fold in range(plan.folds)]
     squared, sizes = zip(*((_number(r, "val_rmse") ** 2, _number(r, "n_valid")) for r in records), strict=True)
     return float(np.sqrt(np.average(squared, weights=sizes)))
 

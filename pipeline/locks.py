@@ -78,9 +78,9 @@ def _holder(file: TextIO, path: Path) -> str:
     file.seek(0)
     try:
         held = json.loads(file.read())
-    except ValueError:  # it has it and has not said so yet
+        return f"{path.parent} is being worked on by process {held['pid']} ({held['command']}) since {held['since']}"
+    except (ValueError, TypeError, KeyError, RecursionError):  # it has it and has not said so yet
         return f"{path.parent} is being worked on by another process"
-    return f"{path.parent} is being worked on by process {held['pid']} ({held['command']}) since {held['since']}"
 
 
 def _command() -> str:

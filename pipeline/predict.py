@@ -38,7 +38,7 @@ class Source:
         run = self.predictor.run
         if self.kept:
             bar.update(len(rows))
-            return self.predictor.of_features(np.load(self.store.features(run.name).files[0])[rows])
+            return self.predictor.of_features(self.store.load_features(run.name)[rows])
         images, _ = self.store.load_crops(run.crop, "train")
         if self.predictor.only_head:
             return self.predictor.of_features(self.predictor.features(images[rows], bar.update))
@@ -67,7 +67,7 @@ def predict_fold(source: Source, unit: units.Unit, store: Store) -> None:
         made = {"train": source.held_out(rows, bar), "test": source.test(bar)}
     seconds = time.monotonic() - started
     for split, path in zip(units.SPLITS, unit.artifact.files, strict=True):
-        aside = store.crops(source.predictor.run.crop, split).record()["set_aside"]
+        aside = store.set_aside(source.predictor.run.crop, split)
         made[split][np.isin(ids[split], aside)] = mean
         save_fractions(path, fractions(ids[split], made[split]))
     score = rmse(labels.loc[ids["train"]].to_numpy(), made["train"])
@@ -86,12 +86,12 @@ def main(argv: list[str] | None = None) -> None:
         store.require_space(len(todo) * galaxies * ROW, "the predictions")
     for _, of_run in groupby(todo, key=lambda unit: unit.run):
         first, *_ = made = list(of_run)
-        precision = store.trained(first.run, first.fold).record()["precision"]
+        precision = store.trained(first.run, first.fold).fact("precision", str)
         run = plan.run(first.run)
         predictor = Predictor(run, stored=plan.crops[run.crop].size, size=plan.input_size(run), precision=precision)
         source = Source(predictor, store, precision)
         for unit in made:
-            predictor.load(store.trained(unit.run, unit.fold).files[0])
+            predictor.load(store.trained(unit.run, unit.fold).verified("model.weights.h5"))
             predict_fold(source, unit, store)
 
 

@@ -18,7 +18,7 @@ SOURCE = "https://storage.googleapis.com/tensorflow/keras-applications/"  # wher
 
 def require(plan: Plan, store: Store, given: dict[str, Any]) -> None:
     """UserError where a run that is still to be trained needs weights that can be had from nowhere."""
-    waiting = [run for run in plan.runs if any(not store.trained(run.name, k).record() for k in range(plan.folds))]
+    waiting = [run for run in plan.runs if any(not store.trained(run.name, k).facts() for k in range(plan.folds))]
     wanted = {run.backbone for run in waiting if run.on_missing_weights == "error"} - set(given)
     missing = sorted(name for name in wanted if not kept_by_keras(name))
     if missing and not _reachable():

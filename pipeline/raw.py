@@ -8,18 +8,17 @@ from pipeline.errors import UserError
 
 def open_images(store: Store, split: str) -> Images:
     """The raw images of a split; UserError where they are gone or are not those that stage 0 checked."""
-    record = store.inputs().record()
-    folder = store.root / record["folder"]
+    inputs = store.inputs()
+    folder = store.root / inputs.fact("folder", str)
+    if folder == store.sky().record_path.parent and store.sky().exists():
+        store.sky().verify()
     if not folder.is_dir():
         raise UserError(
             f"the competition's files are no longer in {folder}: say where they are by "
-            f"`./run.sh inputs --plan {store.root.name} --input DIR`"
+            f"{store.command('inputs', '--input', 'DIR')}"
         )
     images = Images(getattr(competition.find(folder), split))
-    if images.fingerprint() != record["spec"][split]:
+    if images.fingerprint() != inputs.fact("spec", dict).get(split):
         images.close()
-        raise UserError(
-            f"{images.path} has changed since it was checked: check it anew by "
-            f"`./run.sh inputs --plan {store.root.name}`"
-        )
+        raise UserError(f"{images.path} has changed since it was checked: check it anew by {store.command('inputs')}")
     return images

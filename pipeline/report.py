@@ -59,7 +59,7 @@ def save_figures(folder: Path, figures: "Iterable[Figure]") -> None:
 
 def show(plan: Plan, store: Store) -> str:
     """The leaderboard, and where submissions and report lie: what a person wants to see at the end."""
-    table = leaderboard.to_text(leaderboard.read(store.report().files[0]))
+    table = leaderboard.to_text(leaderboard.read(store.report().verified("leaderboard.csv")))
     made = [store.submission(ensemble.name) for ensemble in plan.ensembles]
     paths = [("submission", artifact.files[0]) for artifact in made if artifact.record()]
     paths.append(("report", store.report().files[2]))

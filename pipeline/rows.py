@@ -1,15 +1,18 @@
 """A .npy file that grows by whole rows: memory stays flat, the digest is made on the way, a killed run goes on."""
 
 import hashlib
-import json
+import logging
 import os
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
 
+from pipeline import sealed
+from pipeline.errors import Damaged
 from pipeline.records import save_json
 
+log = logging.getLogger(__name__)
 BLOCK = 1 << 22  # bytes read at once
 
 
@@ -50,18 +53,27 @@ class RowFile:
 
     def _resume(self) -> bool:
         try:
-            progress = json.loads(self.progress_path.read_text(encoding="utf-8"))
+            progress = sealed.load(self.progress_path, "")
+            kinds = {"key": dict, "done": int, "notes": dict}
+            if not progress or not all(isinstance(progress.get(key), kind) for key, kind in kinds.items()):
+                return False
             if progress["key"] != self.key:
                 return False
             if not self.path.exists():  # killed between the renaming and the record
                 os.replace(self.final, self.path)
             file = open(self.path, "rb+")  # noqa: SIM115 (held until finish)
-        except (OSError, ValueError, KeyError):
+        except (OSError, Damaged):
             return False
         if file.read(len(self._header())) != self._header() or file.seek(0, os.SEEK_END) < self._at(progress["done"]):
             file.close()
             return False
         self._file, self.done = file, progress["done"]
+        self._sha = self._digest_so_far()
+        if progress.get("sha256") not in (None, self._sha.hexdigest()):
+            log.warning("%-10s %s is not what was written: it is begun anew", "crops", self.path)
+            file.close()
+            self.done, self._sha = 0, None
+            return False
         self.notes = {int(row): note for row, note in progress["notes"].items()}
         return True
 
@@ -81,17 +93,20 @@ class RowFile:
 
     def replace(self, rows: dict[int, np.ndarray], notes: dict[int, str]) -> None:
         """Write some finished rows anew; `notes` take the place of all earlier ones."""
+        self._sha = None
+        self._commit(self.done, self.notes)  # no digest vouches while they are written
         for row, content in rows.items():
             self._file.seek(self._at(row))
             self._file.write(np.ascontiguousarray(content).data)
-        self._sha = None
+        self._sha = self._digest_so_far()
         self._commit(self.done, notes)
 
     def _commit(self, done: int, notes: dict[int, str]) -> None:
         self._file.flush()
         os.fsync(self._file.fileno())
         self.done, self.notes = done, notes
-        save_json(self.progress_path, {"key": self.key, "done": done, "notes": notes})
+        progress = {"key": self.key, "done": done, "notes": notes, "sha256": self._sha and self._sha.hexdigest()}
+        save_json(self.progress_path, sealed.sealed(progress))
 
     def _digest_so_far(self) -> Any:
         sha, left = hashlib.sha256(), self._at(self.done)

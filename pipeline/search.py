@@ -146,9 +146,7 @@ def main(argv: list[str] | None = None) -> None:
     if options.force:
         shutil.rmtree(unit.artifact.record_path.parent, ignore_errors=True)
     if not is_done(unit, options.trials):
-        for name, source in unit.sources.items():
-            if source.record() is None:
-                raise UserError(f"the search waits for {name}: `./run.sh {options.plan}` makes what is missing")
+        request.require([unit])
         trials = Trials(request)
         trials.begin()
         flags = ["--plan", str(plan_path(options.plan).resolve()), "--output", str(options.output.resolve())]
@@ -173,7 +171,8 @@ def _tell_done(trials: Trials) -> None:
 
 def is_done(unit: Unit, trials: int) -> bool:
     """Whether so many trials were made (the time may have been up before), and compared."""
-    return unit.state()[0] == "complete" and unit.artifact.record()["trials"] >= trials
+    whole = unit.state()[0] == "complete" and not unit.artifact.rot()
+    return whole and unit.artifact.fact("trials", int) >= trials
 
 
 def _tell_found(found: dict, run: str) -> None:
@@ -189,7 +188,7 @@ def _tell_found(found: dict, run: str) -> None:
 def run_it(plan: Path, store: Store) -> str:
     """The command that makes all of a plan from the same files and weights."""
     words = ["./run.sh", str(plan)]
-    folder = store.inputs().record()["folder"]
+    folder = store.inputs().fact("folder", str)
     words += [] if folder == "sky" else ["--input", folder]
     for backbone, weights in store.load_weights_list().items():
         words += ["--weights", f"{backbone}={weights['path']}"]

@@ -61,7 +61,7 @@ def arguments() -> argparse.ArgumentParser:
 def upload(request: cli.Request) -> None:
     """Send the chosen ensemble's submission to Kaggle and say what it scores."""
     options, store = request.options, request.store
-    if store.inputs().record()["folder"] == "sky":
+    if store.inputs().fact("folder", str) == "sky":
         raise UserError(f"the galaxies of {request.plan.name} are drawn, Kaggle does not know them: give --input DIR")
     records = {e.name: store.ensemble(e.name).record() or {} for e in request.plan.ensembles}
     name = options.run or min(records, key=lambda name: records[name].get("rmse", 1))
@@ -83,7 +83,7 @@ def main(argv: list[str] | None = None) -> None:
     todo = request.to_do(units.submit(request.plan, request.store))
     for unit in todo:
         header, ids = request.store.load_sample()
-        frame = rows(load_fractions(request.store.ensemble(unit.run).files[1]), header, ids)
+        frame = rows(load_fractions(request.store.ensemble(unit.run).verified("test.parquet")), header, ids)
         unit.artifact.begin()
         with atomic(unit.artifact.files[0]) as path:
             frame.to_csv(path, index=False, float_format="%.6f")

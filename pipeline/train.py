@@ -11,7 +11,7 @@ trained; what becomes of its run, the plan's on_failed_run says.
     python -m pipeline.train --plan demo [--run NAME] [--fold K] [--workers N] [--engine local|ray] [--force]
 """
 
-import json
+import csv
 import logging
 from argparse import Namespace
 from functools import lru_cache, partial
@@ -22,11 +22,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 from tqdm import tqdm
 
-from pipeline import agreement, cli, deadline, engines, features, units
+from pipeline import agreement, cli, deadline, engines, features, sealed, units
 from pipeline.artifacts import Store
 from pipeline.config import Plan, Run, plan_path
-from pipeline.errors import TrainingFailed, UserError
-from pipeline.records import atomic, save_json
+from pipeline.errors import Damaged, TrainingFailed, UserError
+from pipeline.records import atomic, file_digest, save_json
 
 if TYPE_CHECKING:
     from pipeline.nn.fit import Trainer
@@ -58,8 +58,9 @@ def make_trainer(
         trained_as=run.precision if run.start_from else None,
     )
     if run.start_from:
-        records = (store.trained(run.start_from, fold).record() for fold in range(plan.folds))
-        built.facts["weights"] = next(filter(None, records))["weights"] | {"start_from": run.start_from}
+        started = (store.trained(run.start_from, fold) for fold in range(plan.folds))
+        weights = next(first.fact("weights", dict) for first in started if first.facts())
+        built.facts["weights"] = weights | {"start_from": run.start_from}
     weights = 4 * built.facts["params"]
     store.require_space((len(todo) + 4) * weights, f"the networks of run {run.name} and their checkpoint")
     _same_start(todo, plan, store, built.facts["weights"])
@@ -96,7 +97,7 @@ def train_run(todo: list[units.Unit], plan: Plan, store: Store, *, fresh: bool) 
             store.failure(unit.run, unit.fold).unlink(missing_ok=True)
         except TrainingFailed as error:
             failed[unit.label] = str(error)
-            save_json(store.failure(unit.run, unit.fold), {"spec": unit.spec, "why": str(error)})
+            store.save_failure(unit.run, unit.fold, unit.spec, str(error))
             log.warning("train      %s failed: %s", unit.label, error)
     return failed
 
@@ -109,7 +110,7 @@ def _start(unit: units.Unit, run: Run, store: Store) -> Path | None:
     if (record := first.record()) is None:
         raise TrainingFailed(f"it starts from {label}, which failed")
     units.require_graph(run.model_copy(update={"name": run.start_from}), record, label)
-    return first.files[0]
+    return first.verified("model.weights.h5")
 
 
 def train_fold(
@@ -128,10 +129,10 @@ def train_fold(
     half_trained = folder / "half-trained.json"  # what the checkpoint is of: one of another plan is thrown away
     key = {"spec": unit.spec, "made_from": unit.made_from(), "weights": trainer.network.facts["weights"]}
     key["batch_size"] = batch_size
-    if fresh or not half_trained.is_file() or json.loads(half_trained.read_text(encoding="utf-8")) != key:
-        for name in ("checkpoint.weights.h5", "best.weights.h5"):
+    if fresh or _half_trained(half_trained) != key or not _goes_on(unit, folder):
+        for name in ("checkpoint.weights.h5", "checkpoint.sha256", "best.weights.h5"):
             (folder / name).unlink(missing_ok=True)
-        save_json(half_trained, key)
+        save_json(half_trained, sealed.sealed(key))
     valid = np.flatnonzero(fold_of == unit.fold)
     train = np.flatnonzero((fold_of >= 0) & (fold_of != unit.fold))
     facts = trainer.fit(train, valid, unit.fold, folder, start)
@@ -144,12 +145,37 @@ def train_fold(
     log.info("train      %-24s RMSE %.4f  %.0f s", unit.label, facts["val_rmse"], facts["train_seconds"])
 
 
+def _half_trained(path: Path) -> dict | None:
+    """What the checkpoint is of; None where that is not known."""
+    try:
+        return sealed.load(path, "")
+    except Damaged:
+        return None
+
+
+def _goes_on(unit: units.Unit, folder: Path) -> bool:
+    """Whether the checkpoint, if there is one, is as it was written, and the history of its epochs can be read."""
+    checkpoint, listed = folder / "checkpoint.weights.h5", folder / "checkpoint.sha256"
+    if not checkpoint.is_file():
+        return True
+    from pipeline.nn.history import History
+
+    try:
+        History(folder / "history.csv", resume=True)
+        sound = not listed.is_file() or file_digest(checkpoint) in listed.read_text(encoding="utf-8").split()
+    except (ValueError, KeyError, TypeError, csv.Error):
+        sound = False
+    if not sound:
+        log.warning("train      %s: its checkpoint is not what was written, the fold begins anew", unit.label)
+    return sound
+
+
 def _same_start(todo: list[units.Unit], plan: Plan, store: Store, weights: dict) -> None:
     """UserError where folds already trained started from other weights: their scores would not be comparable."""
     making = {unit.fold for unit in todo}
     for fold in set(range(plan.folds)) - making:
-        record = store.trained(todo[0].run, fold).record()
-        if record and record["weights"].get("sha256") != weights.get("sha256"):
+        record = store.trained(todo[0].run, fold).facts()
+        if "weights" in record and record["weights"].get("sha256") != weights.get("sha256"):
             raise UserError(
                 f"fold {fold} of run {todo[0].run} started from {record['weights']}, this one would start from "
                 f"{weights}: train all its folds anew by `./run.sh train --run {todo[0].run} --force …`"
@@ -190,7 +216,7 @@ def train_by_workers(todo: list[units.Unit], plan: Plan, options: Namespace) -> 
             ):
                 bar.update()
                 failed |= {f"runs/{run}/fold{fold}": why} if why else {}
-            if any(unit.artifact.record() is None and unit.label not in failed for unit in group):
+            if any(not unit.artifact.exists() and unit.label not in failed for unit in group):
                 raise deadline.TimeIsUp
     return failed
 

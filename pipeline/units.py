@@ -5,71 +5,30 @@ A unit is missing, complete, changed (its own specification differs: refused, si
 outdated (something it is made from was made anew, by the user's choice: made anew too).
 """
 
-import json
 import logging
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from pipeline.artifacts import Store
 from pipeline.backbones import BACKBONES
 from pipeline.config import Plan, Run
-from pipeline.errors import UserError
+from pipeline.errors import Damaged, UserError
 from pipeline.records import Artifact, Code
+from pipeline.unit import Unit
 
 log = logging.getLogger(__name__)
 SPLITS = ("train", "test")
-VERSIONS: dict[str, int] = {}  # stage -> a number, raised when its code makes something else of the same plan
-
-
-@dataclass(frozen=True)
-class Unit:
-    """One artifact that the plan wants."""
-
-    stage: str
-    label: str
-    artifact: Artifact
-    spec: dict[str, Any]
-    sources: dict[str, Artifact | Code] = field(default_factory=dict)
-    run: str | None = None
-    fold: int | None = None
-
-    def __post_init__(self):
-        if self.stage in VERSIONS:
-            object.__setattr__(self, "spec", self.spec | {"version of the code": VERSIONS[self.stage]})
-
-    def made_from(self) -> dict[str, str | None]:
-        """Digests of the artifacts it is made from; None where one is missing."""
-        return {name: source.digest() for name, source in self.sources.items()}
-
-    def state(self) -> tuple[str, list[str]]:
-        """('missing' | 'complete' | 'changed' | 'damaged' | 'outdated', the differences)."""
-        record = self.artifact.record()
-        if record is None:
-            waits = [f"waits for {name}" for name, digest in self.made_from().items() if digest is None]
-            return "missing", waits
-        if changed := _differences(record["spec"], self.spec):
-            return "changed", changed
-        if damage := self.artifact.damage():
-            return "damaged", damage
-        if outdated := _sources_changed(record["made_from"], self.made_from()):
-            return "outdated", outdated
-        return "complete", []
-
-    def finish(self, **facts: Any) -> dict[str, Any]:
-        """Write the record of a unit whose files are there."""
-        return self.artifact.finish(self.spec, self.made_from(), **facts)
 
 
 def to_do(units: Iterator[Unit], plan: str, *, force: bool) -> list[Unit]:
     """The units that must be made; UserError for those that would lose work unless `force`."""
     wanted: list[Unit] = []
-    refused: list[tuple[Unit, list[str]]] = []
+    refused: list[tuple[Unit, str, list[str]]] = []
     for unit in units:
         state, why = unit.state()
         if state in ("changed", "damaged") and not force:
-            refused.append((unit, why))
+            refused.append((unit, state, why))
         elif state != "complete" or force or _made_from_any(unit, wanted):
             if state == "outdated":
                 log.info("%s is made anew: %s", unit.label, "; ".join(why))
@@ -84,9 +43,12 @@ def _made_from_any(unit: Unit, others: list[Unit]) -> bool:
     return any(other.artifact in unit.sources.values() for other in others)
 
 
-def _refuse(refused: list[tuple[Unit, list[str]]], plan: str) -> None:
-    unit, why = refused[0]
+def _refuse(refused: list[tuple[Unit, str, list[str]]], plan: str) -> None:
+    unit, state, why = refused[0]
     more = f" (and {len(refused) - 1} more of this stage)" if len(refused) > 1 else ""
+    if state == "damaged":
+        raise Damaged(f"{unit.label} is damaged: {why[0].removesuffix(f'; {unit.artifact.mend}')}{more}; "
+                      f"{unit.artifact.mend}")  # fmt: skip
     select = f" --run {unit.run}" if unit.run else ""
     raise UserError(
         f"{unit.label} was not made by this plan: {'; '.join(why[:4])}{more}. Put the plan back, choose another "
@@ -97,31 +59,15 @@ def _refuse(refused: list[tuple[Unit, list[str]]], plan: str) -> None:
 
 def seconds(unit: Unit) -> float:
     """Seconds that a unit took, as its stage recorded them; 0 where it did not."""
-    record = unit.artifact.record() or {}
+    record = unit.artifact.facts()
     return float(record.get("train_seconds") or record.get("seconds") or 0)
-
-
-def _differences(old: Any, new: Any, where: str = "") -> list[str]:
-    """Leaves in which two specifications differ, as 'epochs: 3 -> 5'."""
-    if isinstance(old, dict) and isinstance(new, dict):
-        keys = [*old, *(k for k in new if k not in old)]
-        return [d for k in keys for d in _differences(old.get(k), new.get(k), f"{where}.{k}".lstrip("."))]
-    return [] if old == new else [f"{where}: {old} -> {new}"]
-
-
-def _sources_changed(then: dict[str, str | None], now: dict[str, str | None]) -> list[str]:
-    """What has happened to the sources of a unit since it was made, as sentences."""
-    told = {name: "is no longer asked for" for name in then if name not in now}
-    told |= {name: "is missing" for name, digest in now.items() if digest is None}
-    told |= {name: "is new" for name in now if name not in then and name not in told}
-    told |= {name: "was made anew" for name, digest in now.items() if name not in told and digest != then[name]}
-    return [f"{name} {what}" for name, what in told.items()]
 
 
 def draws(plan: Plan, store: Store) -> bool:
     """Whether the data are the plan's own sky: it has one, and stage 0 was not given another folder."""
-    record = store.inputs().record()
-    return plan.sky is not None and (record is None or record["folder"] == "sky")
+    if store.inputs().exists() and not (record := store.inputs().facts()):  # damaged: what it said is not known
+        return plan.sky is not None and store.sky().exists()
+    return plan.sky is not None and (not store.inputs().exists() or record.get("folder") == "sky")
 
 
 def sky(plan: Plan, store: Store) -> Iterator[Unit]:
@@ -134,8 +80,7 @@ def inputs(
     plan: Plan, store: Store, fingerprints: dict[str, Any] | None = None, drawn: bool | None = None
 ) -> Iterator[Unit]:
     """Labels and sample, by the fingerprints of the raw files and whether those are drawn; None: as recorded."""
-    record = store.inputs().record()
-    spec = fingerprints if fingerprints is not None else (record or {"spec": {}})["spec"]
+    spec = fingerprints if fingerprints is not None else store.inputs().facts().get("spec", {})
     drawn = draws(plan, store) if drawn is None else drawn
     yield Unit("inputs", "inputs", store.inputs(), spec, {"sky": store.sky()} if drawn else {})
 
@@ -152,7 +97,8 @@ def crops(plan: Plan, store: Store) -> Iterator[Unit]:
         for split in SPLITS:
             spec = {**crop.model_dump(), "split": split}
             label = f"crops/{name}/{split}"
-            yield Unit("crops", label, store.crops(name, split), spec, {"inputs": store.inputs()})
+            reads = {"sky": store.sky()} if draws(plan, store) else {}
+            yield Unit("crops", label, store.crops(name, split), spec, {"inputs": store.inputs()}, reads=reads)
 
 
 def train(plan: Plan, store: Store) -> Iterator[Unit]:
@@ -173,11 +119,8 @@ def train(plan: Plan, store: Store) -> Iterator[Unit]:
 
 def failure(unit: Unit, store: Store) -> str | None:
     """Why a fold could not be trained by the specification that it has now; None where that is not known."""
-    try:
-        told = json.loads(store.failure(unit.run, unit.fold).read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return None
-    return told["why"] if told["spec"] == unit.spec else None
+    told = store.load_failure(unit.run, unit.fold)
+    return told["why"] if told and told["spec"] == unit.spec else None
 
 
 def failed_runs(plan: Plan, store: Store) -> dict[str, str]:
@@ -230,9 +173,17 @@ def predict(plan: Plan, store: Store) -> Iterator[Unit]:
         for fold in range(plan.folds):
             sources = {f"runs/{run.name}/fold{fold}": store.trained(run.name, fold)}
             sources["crops"] = store.crops(run.crop, "test")
+            reads = _truth(store) | {f"crops/{run.crop}/train": store.crops(run.crop, "train")}
+            if not run.fine_tune.epochs:
+                reads[f"features of {run.name}"] = store.features(run.name)
             label = f"predictions of {run.name}/fold{fold}"
             artifact = store.predicted(run.name, fold)
-            yield Unit("predict", label, artifact, {"views": run.views}, sources, run.name, fold)
+            yield Unit("predict", label, artifact, {"views": run.views}, sources, run.name, fold, reads)
+
+
+def _truth(store: Store) -> dict[str, Artifact]:
+    """What scores are made from."""
+    return {"inputs": store.inputs(), "folds": store.folds()}
 
 
 def insight(plan: Plan, store: Store) -> Iterator[Unit]:
@@ -258,7 +209,8 @@ def ensemble(plan: Plan, store: Store) -> Iterator[Unit]:
     for item in plan.ensembles:
         sources = {f"{run}/fold{fold}": store.predicted(run, fold) for run in item.runs for fold in range(plan.folds)}
         spec = item.model_dump(mode="json")
-        yield Unit("ensemble", f"ensembles/{item.name}", store.ensemble(item.name), spec, sources, item.name)
+        yield Unit("ensemble", f"ensembles/{item.name}", store.ensemble(item.name), spec, sources, item.name,
+                   reads=_truth(store))  # fmt: skip
 
 
 def submit(plan: Plan, store: Store) -> Iterator[Unit]:
@@ -273,13 +225,13 @@ def report(plan: Plan, store: Store) -> Iterator[Unit]:
     """The leaderboard and the report."""
     sources = {f"baselines/{name}": store.baseline(name) for name in plan.baselines}
     sources |= {f"{u.run}/fold{u.fold}": u.artifact for u in predict(plan, store)}
-    sources |= {u.label: u.artifact for u in insight(plan, store) if u.artifact.record()}  # it can do without
+    sources |= {u.label: u.artifact for u in insight(plan, store) if u.artifact.exists()}  # it can do without
     sources |= {f"ensembles/{e.name}": store.ensemble(e.name) for e in plan.ensembles}
-    sources |= {f"search/{r.name}": store.search(r.name) for r in plan.runs if store.search(r.name).record()}
-    sources |= {"Kaggle's scores": store.uploads()} if store.uploads().record() else {}
+    sources |= {f"search/{r.name}": store.search(r.name) for r in plan.runs if store.search(r.name).exists()}
+    sources |= {"Kaggle's scores": store.uploads()} if store.uploads().exists() else {}
     here = Path(__file__).parent
     sources["the page's own code"] = Code((here / "page", here / "templates"))
-    yield Unit("report", "report.html", store.report(), {}, sources)
+    yield Unit("report", "report.html", store.report(), {}, sources, reads=_truth(store))
 
 
 STAGES = {
@@ -294,6 +246,13 @@ STAGES = {
     "submit": (submit,),
     "report": (report,),
 }
+
+
+def besides(plan: Plan, store: Store) -> Iterator[tuple[str, Artifact]]:
+    """(name, artifact) of what is there and is made by the way, or on request."""
+    found = [(f"features of {run.name}", store.features(run.name)) for run in plan.runs]
+    found += [(f"search/{run.name}", store.search(run.name)) for run in plan.runs]
+    yield from ((name, one) for name, one in [*found, ("Kaggle's scores", store.uploads())] if one.exists())
 
 
 def every(plan: Plan, store: Store) -> Iterator[Unit]:

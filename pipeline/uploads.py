@@ -47,7 +47,7 @@ def mark(digest: str) -> str:
 
 def describe(plan: Plan, store: Store, name: str) -> str:
     """The default description: ensemble, members, method, out-of-fold RMSE and the version of the code."""
-    record = store.ensemble(name).record()
+    record = store.ensemble(name).required()
     members = " + ".join(next(e for e in plan.ensembles if e.name == name).runs)
     code = record["made"]["code"]
     return f"{plan.name}/{name}: {members} ({record['method']}), out-of-fold RMSE {record['rmse']:.5f}, code {code}"
@@ -58,7 +58,7 @@ def load(store: Store) -> pd.DataFrame:
     artifact = store.uploads()
     if artifact.record() is None:
         return pd.DataFrame(columns=list(Upload.__annotations__))
-    return pd.read_csv(artifact.files[0], keep_default_na=False, na_values={"public": [""], "private": [""]})
+    return pd.read_csv(artifact.verified(), keep_default_na=False, na_values={"public": [""], "private": [""]})
 
 
 def remember(store: Store, upload: Upload) -> None:
@@ -100,7 +100,7 @@ class Sender:
 
     def _send(self, name: str, message: str | None, agreed: Callable[[str], bool], wait: float) -> Upload:
         artifact = self.store.submission(name)
-        digest = file_digest(_whole(artifact, name, self.plan.name))
+        digest = file_digest(artifact.verified())
         upload = self._scored_before(digest) or self._look(name, digest)
         if upload:
             log.info("%-10s %s is on Kaggle already, sent %s", "upload", artifact.files[0].name, upload.at)
@@ -128,7 +128,7 @@ class Sender:
         return Upload(
             name,
             digest,
-            self.store.ensemble(name).record()["rmse"],
+            self.store.ensemble(name).fact("rmse", float),
             found.description,
             found.ref,
             f"{found.date:%Y-%m-%d %H:%M}" if found.date else "",
@@ -173,15 +173,6 @@ class Sender:
             limits = self.api.competition_get_submission_limits(SLUG)
         known = limits.num_today or limits.num_allowed_now
         return f"It is one of {limits.num_allowed_now} that are left today." if known else ""
-
-
-def _whole(artifact: Artifact, name: str, plan: str):
-    """Path of a submission that is there and as it was written."""
-    if artifact.record() is None:
-        raise UserError(f"{artifact.files[0]} is missing: `./run.sh {plan}` makes it")
-    if rot := artifact.rot():
-        raise UserError(f"{rot[0]}: `./run.sh submit --plan {plan} --run {name} --force` writes it anew")
-    return artifact.files[0]
 
 
 def _number(text: str | None) -> float:

@@ -20,7 +20,7 @@ def all_of(plan: Plan, store: Store, board: Board) -> list[str]:
         *random_weights(plan, store),
         *too_good(board),
         *left_out(plan),
-        *copies.worries(store.inputs().record() or {}),
+        *copies.worries(store.inputs().required()),
         *drawn_galaxies(plan, store),
         *set_aside(plan, store),
         *strange_folds(board),
@@ -59,7 +59,7 @@ def weights(plan: Plan, store: Store) -> dict[str, str]:
     """Run -> where its first weights came from: imagenet, file or random; more than one where folds differ."""
     found = {}
     for run in plan.runs:
-        records = [store.trained(run.name, fold).record() or {} for fold in range(plan.folds)]
+        records = [store.trained(run.name, fold).required() for fold in range(plan.folds)]
         found[run.name] = ", ".join(sorted({r.get("weights", {}).get("source", "not recorded") for r in records}))
     return found
 
@@ -76,8 +76,7 @@ def drawn_galaxies(plan: Plan, store: Store) -> Iterator[str]:
 def set_aside(plan: Plan, store: Store) -> Iterator[str]:
     """Images that could not be used."""
     for split in units.SPLITS:
-        records = [store.crops(crop, split).record() or {} for crop in plan.crops]
-        ids = sorted({galaxy for record in records for galaxy in record.get("set_aside") or []})
+        ids = sorted({galaxy for crop in plan.crops for galaxy in store.set_aside(crop, split)})
         if ids:
             such = ", ".join(map(str, ids[:3])) + (", …" if len(ids) > 3 else "")
             images = f"{len(ids):,} {split} image" + ("s" if len(ids) > 1 else "")
@@ -113,7 +112,7 @@ def idle_ensemble(board: Board) -> Iterator[str]:
 
 def changed_code(plan: Plan, store: Store) -> Iterator[str]:
     """Networks whose code cannot be looked up."""
-    records = [unit.artifact.record() or {} for unit in units.train(plan, store)]
+    records = [unit.artifact.required() for unit in units.train(plan, store)]
     if any(record.get("made", {}).get("code", "").endswith("+") for record in records):
         yield "Some networks were trained by code with changes that no commit holds (a + after the commit below)."
 

@@ -70,8 +70,12 @@ def test_galaxies_that_are_missing_or_too_many_are_named():
     ],
 )
 def test_what_is_missing_is_said_with_the_command_that_makes_it(tmp_path, load, stage):
-    with pytest.raises(UserError, match=rf"is missing: run `\./run\.sh {stage} --plan mine` first"):
+    with pytest.raises(
+        UserError, match=rf"is missing: run `\./run\.sh {stage} --plan mine.toml --output {tmp_path}` f"
+    ):
         load(Store(tmp_path / "mine"))
+    with pytest.raises(UserError, match=rf"is missing: run `\./run\.sh {stage} --plan x/mine.toml` first"):
+        load(Store(tmp_path / "mine", ("--plan", "x/mine.toml")))
 
 
 def test_no_two_artifacts_share_a_file(tmp_path):

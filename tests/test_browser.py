@@ -6,7 +6,6 @@ import finished_plan
 import pytest
 
 from pipeline import report
-from pipeline.records import save_json
 
 
 @pytest.fixture(scope="module")
@@ -114,7 +113,7 @@ def test_names_that_hold_tags_do_nothing(browser, tmp_path):
         (store.trained("vgg16", 0), {"weights": {"source": "file", "path": TAG, "sha256": TAG}}),
         (store.inputs(), {"folder": TAG}),
     ):
-        save_json(artifact.record_path, artifact.record() | facts)
+        artifact.write(artifact.record() | facts)
     report.main(["--plan", str(plan), "--output", str(folder / "output")])
     opened = browser.new_page()
     opened.goto(store.report().files[2].as_uri())

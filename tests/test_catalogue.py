@@ -7,7 +7,6 @@ import competition_files as tiny
 import cv2
 import numpy as np
 import pandas as pd
-import pyarrow as pa
 import pytest
 from astropy.io import fits
 

@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 
 from pipeline import compare, report
+from pipeline.artifacts import Store
 from pipeline.errors import UserError
 
 
@@ -22,6 +23,7 @@ def pair(tmp_path_factory):
     truth, oof = pd.read_parquet(other / "inputs/labels.parquet"), pd.read_parquet(path)
     oof.iloc[:, :3] = (oof.iloc[:, :3] + truth.iloc[:, :3]) / 2
     oof.to_parquet(path)
+    Store(other).ensemble("final").finish({}, {})
     return store.root, other
 
 
@@ -53,5 +55,8 @@ def test_what_is_no_plan_or_other_data_is_refused(pair, tmp_path):
     shutil.copytree(pair[0], other)
     path = other / "inputs/labels.parquet"
     pd.read_parquet(path).iloc[::-1].reset_index(drop=True).set_axis(pd.read_parquet(path).index).to_parquet(path)
+    with pytest.raises(UserError, match=r"labels.parquet is not what was written"):
+        list(compare.tell(pair[0], other))
+    Store(other).inputs().finish({}, {}, folder="sky")
     with pytest.raises(UserError, match="different votes"):
         list(compare.tell(pair[0], other))

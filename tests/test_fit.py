@@ -1,5 +1,7 @@
 """Two-phase training: it learns, folds do not touch each other, an interruption costs nothing but time."""
 
+import hashlib
+
 import numpy as np
 import pytest
 
@@ -149,6 +151,8 @@ def test_between_epochs_it_asks_whether_to_go_on(whole, trainer, tmp_path, monke
     with pytest.raises(Enough):
         run_fold(trainer, tmp_path)
     assert (tmp_path / "checkpoint.weights.h5").is_file()
+    digest = hashlib.sha256((tmp_path / "checkpoint.weights.h5").read_bytes()).hexdigest()
+    assert (tmp_path / "checkpoint.sha256").read_text() == f"{digest}\n"
     facts = run_fold(trainer, tmp_path)  # the last of the two epochs: it is not asked again
     assert len(asked) == 1
     assert asked[0] > 0

@@ -196,8 +196,7 @@ def test_without_the_client_the_packages_are_named(tmp_path, monkeypatch):
 def finished(tmp_path):
     """A finished plan and its submissions, and the command that uploads the better one."""
     path, plan, store = finished_plan.make(tmp_path)
-    record = store.inputs().record_path
-    record.write_text(record.read_text().replace('"folder": "sky"', '"folder": "/competition"'))
+    store.inputs().write(store.inputs().record() | {"folder": "/competition"})
     flags = ["--plan", str(path), "--output", str(tmp_path / "output")]
     submit.main(flags)
     return SimpleNamespace(
@@ -307,8 +306,7 @@ def test_refused_uploads(kaggle, finished, status):
 
 
 def test_drawn_galaxies_are_not_sent(kaggle, finished):
-    record = finished.store.inputs().record_path
-    record.write_text(record.read_text().replace('"/competition"', '"sky"'))
+    finished.store.inputs().write(finished.store.inputs().record() | {"folder": "sky"})
     with pytest.raises(UserError, match="are drawn, Kaggle does not know them"):
         finished.upload("--yes")
     assert not kaggle.asked

@@ -102,11 +102,11 @@ def test_text_is_aligned_and_markdown_is_a_table(made):
 @pytest.mark.parametrize(
     ("lost", "told"),
     [
-        ("runs/vgg16/fold1/predictions.json", r"predict --plan made-up --run vgg16 --fold 1`"),
-        ("runs/vgg16/fold2/run.json", r"train --plan made-up --run vgg16 --fold 2`"),
+        ("runs/vgg16/fold1/predictions.json", r"predict --plan made-up.toml --output \S+ --run vgg16 --fold 1`"),
+        ("runs/vgg16/fold2/run.json", r"train --plan made-up.toml --output \S+ --run vgg16 --fold 2`"),
         ("runs/vgg16/fold1/valid.parquet", r"valid.parquet is missing.*--fold 1 --force`"),
-        ("baselines/ridge/baseline.json", r"baselines --plan made-up --run ridge`"),
-        ("ensembles/final/ensemble.json", r"ensemble --plan made-up --run final`"),
+        ("baselines/ridge/baseline.json", r"baselines --plan made-up.toml --output \S+ --run ridge`"),
+        ("ensembles/final/ensemble.json", r"ensemble --plan made-up.toml --output \S+ --run final`"),
     ],
 )
 def test_what_is_missing_is_named_with_the_command_that_makes_it(tmp_path, lost, told):

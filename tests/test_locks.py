@@ -46,6 +46,18 @@ def test_the_second_is_refused_with_pid_and_command_of_the_first(path):
         other.wait()
 
 
+@pytest.mark.parametrize("content", ["null", "[]", '{"pid": 1}', "{", "\0" * 9, "[" * 200_000])
+def test_whatever_a_lock_says_the_second_is_refused(path, content):
+    other = holder(path)
+    try:
+        path.write_text(content)
+        with pytest.raises(UserError, match="is being worked on by another process"):
+            locks.acquire(path)
+    finally:
+        other.kill()
+        other.wait()
+
+
 def test_a_lock_of_a_process_that_was_killed_is_taken_over(path):
     other = holder(path)
     other.send_signal(signal.SIGKILL)

@@ -47,7 +47,10 @@ def test_goes_on_after_what_was_said_to_be_done(tmp_path):
     np.testing.assert_array_equal(finished(tmp_path, again), [*ROWS[:2], ROWS[7], *ROWS[3:]])
 
 
-@pytest.mark.parametrize("what", ["another key", "anew", "cut short", "another header", "no json"])
+NO_PROGRESS = {"no json": "{", "null": "null", "no rows": '{"key": {}, "done": null, "notes": {}}', "none": None}
+
+
+@pytest.mark.parametrize("what", ["another key", "anew", "cut short", "another header", "another row", *NO_PROGRESS])
 def test_what_does_not_fit_is_thrown_away(tmp_path, what):
     made = opened(tmp_path)
     made.append(ROWS[:4], {})
@@ -56,8 +59,10 @@ def test_what_does_not_fit_is_thrown_away(tmp_path, what):
         made.path.write_bytes(made.path.read_bytes()[:-1])
     if what == "another header":
         made.path.write_bytes(b"x" * 1000)
-    if what == "no json":
-        made.progress_path.write_text("{")
+    if what == "another row":
+        made.path.write_bytes(made.path.read_bytes()[:-1] + b"x")
+    if what in NO_PROGRESS:
+        made.progress_path.unlink() if NO_PROGRESS[what] is None else made.progress_path.write_text(NO_PROGRESS[what])
     again = opened(tmp_path, key="other" if what == "another key" else "k", anew=what == "anew")
     again._file.close()
     assert again.done == 0

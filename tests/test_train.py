@@ -10,6 +10,7 @@ from pipeline import cli, status, train, units
 from pipeline.artifacts import Store
 from pipeline.config import load_plan
 from pipeline.errors import TrainingFailed, UserError
+from pipeline.records import file_digest
 
 N = 12
 FOLD = np.arange(N) % 2
@@ -87,6 +88,29 @@ def test_an_interrupted_fold_goes_on(tmp_path, store):
     again = Trainer()
     trained(plan, store, again)
     assert again.resumed
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("checkpoint.weights.h5", b"hblf"),
+        ("checkpoint.sha256", b"ab\n"),
+        ("history.csv", b"phase,loss\nhead,0.1O\n"),
+        ("history.csv", b"phase,loss\nhead\n"),
+        ("half-trained.json", b"null"),
+        ("half-trained.json", b"{"),
+    ],
+)
+def test_a_checkpoint_that_is_not_what_was_written_is_thrown_away(tmp_path, store, name, content):
+    plan = fabricated.plan(tmp_path)
+    interrupted(plan, store)
+    folder = store.trained("b", 0).record_path.parent
+    digest = file_digest(folder / "checkpoint.weights.h5")
+    (folder / "checkpoint.sha256").write_text(f"{'ab' * 32}\n{digest}\n")
+    (folder / name).write_bytes(content)
+    again = Trainer()
+    trained(plan, store, again)
+    assert not again.resumed
 
 
 def test_force_begins_anew(tmp_path, store):

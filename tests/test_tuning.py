@@ -1,6 +1,5 @@
 """The report's page on a search: there when there was one, with the numbers of its record."""
 
-import json
 from types import SimpleNamespace
 
 import finished_plan
@@ -79,10 +78,8 @@ def test_the_figures_hold_all_trials_and_say_what_they_show(material):
 
 
 def test_with_too_few_trials_importance_is_left_out(material):
-    path = material.store.search("vgg16").record_path
-    path.write_text(
-        json.dumps(json.loads(path.read_text()) | {"importance": {}, "before": None, "optimism": None, "luck": None})
-    )
+    found = material.store.search("vgg16")
+    found.write(found.record() | {"importance": {}, "before": None, "optimism": None, "luck": None})
     made = tuning.section(material)
     assert [figure.name for figure in made.figures] == ["search-vgg16-history", "search-vgg16-parallel"]
 

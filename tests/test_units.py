@@ -7,6 +7,7 @@ import fabricated
 import pytest
 
 from pipeline import cli, records, status, units
+from pipeline import unit as unit_module
 from pipeline.artifacts import Store
 from pipeline.errors import UserError
 from pipeline.records import save_json
@@ -279,7 +280,7 @@ def test_a_finished_folder_is_finished_wherever_it_is_carried(tmp_path, plan, st
 
 
 def test_other_code_of_a_stage_is_another_specification(plan, store, monkeypatch):
-    monkeypatch.setitem(units.VERSIONS, "baselines", 2)
+    monkeypatch.setitem(unit_module.VERSIONS, "baselines", 2)
     assert set(not_complete(plan, store)) == {"baselines/mean", "baselines/ridge"}
     unit = fabricated.only(plan, store, "baselines/mean")
     assert unit.state() == ("changed", ["version of the code: None -> 2"])

@@ -105,8 +105,8 @@ class Plan:
         self._clear_beyond(force)
         for i, batch in enumerate(self._batches()):
             shard = Shard(batch, self.target.shard(i), **self.wanted[i], schema=self.schema)
-            found = shard.artifact.record()
-            if force or found is None:
+            found = shard.artifact.facts()
+            if force or not found:
                 yield shard
             elif differs := _differs(found, self.wanted[i]):
                 raise self._strange(differs)
@@ -119,7 +119,7 @@ class Plan:
 
     def is_current(self) -> bool:
         """Whether all images of the joined table are those that were read. Else it is in shards again."""
-        images, start = np.load(self.target.table.files[1]), 0
+        images, start = np.load(self.target.table.verified(self.target.table.files[1].name)), 0
         now = images.copy()
         for i, batch in enumerate(self._batches()):
             rows = slice(start, start := start + len(batch))
@@ -151,7 +151,7 @@ class Plan:
 
     def _look(self, i: int, batch, artifact: Artifact) -> np.ndarray:
         """Rows of a shard whose images are others by now."""
-        known = np.load(artifact.files[1])
+        known = np.load(artifact.verified(artifact.files[1].name))
         look = self._looks.get(i) or self.looker.look(batch["image"].tolist(), known)
         if not len(look.changed):
             _refresh(artifact, look.seen, known)

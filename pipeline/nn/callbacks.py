@@ -1,5 +1,6 @@
 """What happens between the epochs of a fit: moving averages, scores, the history, checkpoints, early stopping."""
 
+import hashlib
 import math
 import os
 import time
@@ -115,9 +116,15 @@ class Best(keras.callbacks.Callback):
         self.model.stop_training = is_over(self.history, self.patience)
 
 
+def digests_of(checkpoint: Path) -> Path:
+    """Where the sha256 of a checkpoint stands."""
+    return checkpoint.with_name("checkpoint.sha256")
+
+
 class Checkpoint(keras.callbacks.Callback):
     """After each epoch: weights, averages and optimiser state, so that an interrupted fold goes on.
 
+    Beside them checkpoint.sha256, a line an epoch: which of them the file is of, a kill between the two decides.
     Then, unless it was the last, `between` is called with the seconds that the epoch took.
     """
 
@@ -131,6 +138,10 @@ class Checkpoint(keras.callbacks.Callback):
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
         temporary = self.path.with_name("." + self.path.name)
         self.model.save_weights(temporary)
+        with open(temporary, "rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        with open(digests_of(self.path), "a", encoding="utf-8") as listed:
+            listed.write(digest + "\n")
         os.replace(temporary, self.path)
         if epoch + 1 < self.params["epochs"]:
             self.between(time.monotonic() - self.started)

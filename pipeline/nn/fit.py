@@ -19,7 +19,7 @@ from pipeline.config import Run
 from pipeline.core import views
 from pipeline.core.metrics import rmse
 from pipeline.nn import data, loss, runtime
-from pipeline.nn.callbacks import Best, Checkpoint, Epoch, averaged, averages, is_over, plain, score_of
+from pipeline.nn.callbacks import Best, Checkpoint, Epoch, averaged, averages, digests_of, is_over, plain, score_of
 from pipeline.nn.head import Ridge, start_at_mean, start_at_ridge
 from pipeline.nn.history import History
 from pipeline.nn.network import Network
@@ -77,6 +77,7 @@ class Trainer:
         if self.run.fine_tune.epochs:
             self._fine_tune(train, valid, fold, checkpoint, history)
         checkpoint.unlink(missing_ok=True)
+        digests_of(checkpoint).unlink(missing_ok=True)
         seconds = sum(row["seconds"] for row in history.rows)
         facts = {"train_seconds": seconds, "wall_seconds": time.monotonic() - started, "epochs": len(history.rows)}
         kept = min(history.of("fine-tune"), key=score_of) if self.run.fine_tune.patience else history.rows[-1]

@@ -87,7 +87,7 @@ def set_aside(material: Material) -> list[dict[str, Any]]:
     found = {}
     for crop in material.plan.crops:
         for split in units.SPLITS:
-            record = material.store.crops(crop, split).record() or {}
+            record = material.store.crops(crop, split).required()
             reasons = record.get("reasons") or {}
             for galaxy in record.get("set_aside") or []:
                 found[galaxy] = {"id": galaxy, "split": split, "why": reasons.get(str(galaxy), "")}

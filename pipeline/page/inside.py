@@ -48,9 +48,9 @@ def section(material: Material) -> Section:
 def load(material: Material, run: str) -> dict[str, np.ndarray] | None:
     """The arrays of a run's insight.npz; None where it is missing."""
     artifact = material.store.insight(run)
-    if artifact.record() is None or artifact.damage():
+    if artifact.record() is None:
         return None
-    with np.load(artifact.files[0], allow_pickle=False) as file:
+    with np.load(artifact.verified(), allow_pickle=False) as file:
         return dict(file)
 
 

@@ -10,7 +10,7 @@ from markupsafe import Markup
 from pipeline import cutout
 from pipeline.artifacts import Store
 from pipeline.config import Crop, Plan
-from pipeline.errors import DamagedImage, UserError
+from pipeline.errors import Damaged, DamagedImage, UserError
 from pipeline.raw import open_images
 
 THUMBNAIL = Crop(region=256, size=128)
@@ -29,7 +29,9 @@ class Thumbnails:
     def __init__(self, store: Store, plan: Plan):
         try:
             self._raw = open_images(store, "train")
-        except (UserError, OSError, KeyError, TypeError):
+        except Damaged:
+            raise
+        except (UserError, OSError, KeyError):  # gone, or others since
             self._raw = None
         name, _ = max(plan.crops.items(), key=lambda item: item[1].size)
         self._store, self._crop = store, name
@@ -48,6 +50,8 @@ class Thumbnails:
                 images, ids = self._store.load_crops(self._crop, "train")
                 row = np.flatnonzero(ids == galaxy)[0]
                 made = cv2.resize(images[row], made.shape[:2], interpolation=cv2.INTER_LINEAR)
+        except Damaged:
+            raise
         except (DamagedImage, UserError, OSError, KeyError, ValueError):
             pass  # set aside, and told where the report lists such images
         return made

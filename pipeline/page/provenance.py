@@ -37,7 +37,7 @@ def runs(material: Material) -> list[dict[str, Any]]:
     sources = worries.weights(material.plan, material.store)
     found = []
     for run in material.plan.runs:
-        record = material.store.trained(run.name, 0).record() or {}
+        record = material.store.trained(run.name, 0).required()
         origin = record.get("weights", {})
         found.append({
             "run": run,

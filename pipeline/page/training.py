@@ -136,4 +136,4 @@ def correlation(errors: np.ndarray) -> np.ndarray:
 
 
 def _history(store: Store, run: str, fold: int) -> pd.DataFrame:
-    return pd.read_csv(store.trained(run, fold).files[1])
+    return pd.read_csv(store.trained(run, fold).verified("history.csv"))

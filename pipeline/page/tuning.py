@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 EDGE = 0.03  # share of a range
+TABLES = ("trials.csv", "compared.csv")
 TOP = 0.1  # share of the trials that count as the best
 
 
@@ -23,7 +24,9 @@ def section(material: Material) -> Section | None:
     found = [(run.name, store.search(run.name)) for run in material.plan.runs if store.search(run.name).record()]
     if not found:
         return None
-    runs = [searched(name, artifact.record(), *map(pd.read_csv, _tables(artifact.files))) for name, artifact in found]
+    runs = [
+        searched(name, made.record(), *(pd.read_csv(made.verified(table)) for table in TABLES)) for name, made in found
+    ]
     best = min(runs, key=lambda run: run["difference"])
     finding = (
         f"{best['trials']} trials changed the RMSE of {best['name']} by {exact(best['difference'])} "
@@ -31,10 +34,6 @@ def section(material: Material) -> Section | None:
     )
     figures = tuple(figure for run in runs for figure in run["figures"])
     return Section("search", "Search for better settings", finding, {"runs": runs}, figures)
-
-
-def _tables(files: tuple) -> list:
-    return [path for path in files if path.suffix == ".csv"]
 
 
 def searched(name: str, record: dict[str, Any], trials: pd.DataFrame, compared: pd.DataFrame) -> dict[str, Any]:

@@ -123,8 +123,7 @@ class Judge:
         """Fold of each galaxy, stratified as those of the plan, copies of one image together."""
         labels = self.store.load_labels().loc[ids]
         fold = pd.Series(stratified_folds(ids, labels.to_numpy(), self.plan.folds, seed), pd.Index(ids, name=ID))
-        groups = self.store.inputs().record().get("copies", {}).get("train", [])
-        return copies.together(fold, groups).to_numpy()
+        return copies.together(fold, self.store.copies()).to_numpy()
 
 
 def _answers(trainer: "Trainer", images: np.ndarray, rows: np.ndarray) -> np.ndarray:

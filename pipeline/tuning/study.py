@@ -39,7 +39,8 @@ def unit(request: cli.Request) -> Unit:
     sources = {"inputs": store.inputs()} | {f"crops/{crop}": store.crops(crop, "train") for crop in crops}
     spec = {"run": run.model_dump(mode="json"), "search": search.model_dump(mode="json")}
     spec |= {"folds": plan.folds, "seed": plan.seed}
-    return Unit("search", f"search/{run.name}", store.search(run.name), spec, sources)
+    return Unit("search", f"search/{run.name}", store.search(run.name), spec, sources,
+                reads={"inputs": store.inputs(), "folds": store.folds()})  # fmt: skip
 
 
 class Trials:
