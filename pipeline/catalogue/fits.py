@@ -120,7 +120,7 @@ def _plane(hdu: Any) -> tuple[np.ndarray, bool]:
 
 
 def _checked(light: np.ndarray, picture: bool, caveat: str = "") -> Bands:
-    if not picture and any(_like_a_picture(light * scale) for scale in (1, 255)):
+    if not picture and (_like_a_picture(light) or _like_a_picture(255 * np.clip(light, -1, 2))):
         raise DamagedImage("holds the grey levels of a picture, not light: give it as a JPEG or PNG, or as 8-bit FITS")
     return Bands(np.ascontiguousarray(light, np.float32), picture, caveat)
 
