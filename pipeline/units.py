@@ -155,7 +155,7 @@ def require_graph(run: Run, record: dict[str, Any], what: str) -> None:
         raise UserError(
             f"{what} was trained by another version of this program, whose {run.backbone} was built {then} and not "
             f"{now}: in the network as it is now its weights answer wrongly. Make run {run.name} anew by `./run.sh "
-            f"train --run {run.name} --force …`"
+            f"train --plan PLAN --run {run.name} --force`"
         )
 
 

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 
 from pipeline.artifacts import ID, Store, fractions, save_fractions
+from pipeline.backbones import BACKBONES
 from pipeline.config import Plan, load_plan
 from pipeline.core import blend, metrics, tree
 from pipeline.records import Artifact
@@ -102,16 +103,19 @@ def _fold(store: Store, run: str, fold: int, valid: pd.DataFrame) -> None:
         "val_rmse": 0.1,
         "n_valid": len(valid),
     }
-    _finish(store.trained(run, fold), {"model.weights.h5": "", "history.csv": history.to_csv(index=False)}, **facts)
+    files = {"model.weights.h5": "", "history.csv": history.to_csv(index=False)}
+    _finish(store.trained(run, fold), files, {"graph": BACKBONES[run].graph}, **facts)
     rate = 1000.0 if run == "vgg16" else 300.0  # of the former only the head
     frames = {"valid.parquet": valid, "test.parquet": valid}
     _finish(store.predicted(run, fold), frames, seconds=1.0, images_per_second=rate, rmse=0.1)
 
 
-def _finish(artifact: Artifact, files: dict[str, pd.DataFrame | np.ndarray | str], **facts) -> None:
+def _finish(
+    artifact: Artifact, files: dict[str, pd.DataFrame | np.ndarray | str], spec: dict | None = None, **facts
+) -> None:
     artifact.begin()
     save = {str: Path.write_text, np.ndarray: np.save, pd.DataFrame: save_fractions}
     for path in artifact.files:
         content = files[path.name]
         save[type(content)](path, content)
-    artifact.finish({}, {}, **facts)
+    artifact.finish(spec or {}, {}, **facts)

@@ -77,12 +77,12 @@ def test_keras_asks_for_the_file_of_the_table(name, monkeypatch):
 
     monkeypatch.setattr("keras.src.utils.file_utils.get_file", get_file)
     with pytest.raises(Asked):
-        weights.construct(name, 32, "imagenet")
+        weights.pretrained(name, 32)
     row = BACKBONES[name]
     assert asked == {"fname": row.weights_file.format(size=224), "file_hash": row.checksum}
 
 
 @pytest.mark.parametrize("name", ["vgg16", "mobilenetv2", "mobilenetv3small"])
 def test_the_smallest_side_is_accepted(name):
-    built = weights.construct(name, BACKBONES[name].min_size, None)
+    built = weights.construct(name, BACKBONES[name].min_size)
     assert built.output_shape[1] >= 1

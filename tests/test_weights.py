@@ -31,7 +31,7 @@ def told(path) -> dict:
 def file(tmp_path_factory):
     """Weights of a MobileNetV2 and their first kernel."""
     keras.utils.set_random_seed(5)
-    made = weights.construct("mobilenetv2", 64, None)
+    made = weights.construct("mobilenetv2", 64)
     path = tmp_path_factory.mktemp("weights") / "mine.weights.h5"
     made.save_weights(path)
     return path, made.get_weights()
