@@ -13,6 +13,7 @@ and kept only where it answers as the pipeline does.
 
 import argparse
 import logging
+import os
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -86,6 +87,7 @@ def check(path: Path, run: Callable[[Path, np.ndarray], np.ndarray], classifier:
 def main(argv: list[str] | None = None) -> None:
     """Command line."""
     options = parse(argv)
+    os.environ["CUDA_VISIBLE_DEVICES"] = ""  # other programs compute in float32, a GPU in less: nothing to compare with
     classifier = Classifier(options.ensemble, view_set_of(options.views), options.run)
     folder = options.to.expanduser().absolute()
     path = folder / FORMATS[options.format]
