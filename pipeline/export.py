@@ -105,6 +105,7 @@ def workspace(folder: Path) -> Iterator[Path]:
 def main(argv: list[str] | None = None) -> None:
     """Command line."""
     options = parse(argv)
+    os.environ["CUDA_VISIBLE_DEVICES"] = ""  # other programs compute in float32, a GPU in less: nothing to compare with
     classifier = Classifier(options.ensemble, view_set_of(options.views), options.run)
     folder = options.to.expanduser().absolute()
     path = folder / FORMATS[options.format]

@@ -4,11 +4,12 @@ import fabricated
 import numpy as np
 import pytest
 
-from pipeline import folds, insight, predict, train
+from pipeline import folds, insight, predict, train, units
 from pipeline.artifacts import Store, load_fractions
 from pipeline.config import load_plan
 from pipeline.core import metrics, tree
 from pipeline.errors import UserError
+from pipeline.nn import predict as nn_predict
 
 N = 40
 
@@ -101,3 +102,38 @@ def test_of_each_kind_takes_the_clearest_of_each_class():
         own = metrics.own_columns()[classes[row]]
         assert votes[row, own] == votes[classes == classes[row], own].max()
     assert votes[chosen[-1], tree.INDEX["Class6.1"]] >= np.sort(votes[:, tree.INDEX["Class6.1"]])[-len(chosen)]
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 4, 5, 7])
+def test_few_galaxies_have_a_map(n):
+    components, flat = insight.embed(np.random.default_rng(n).random((n, 12), np.float32))
+    assert len(components) == n
+    assert flat.shape == (n, 2)
+    assert np.isfinite(components).all()
+    assert np.isfinite(flat).all()
+
+
+@pytest.mark.parametrize(
+    "features",
+    [np.zeros((40, 6)), np.full((40, 6), 0.1), np.arange(40)[:, None] * np.eye(1, 6), np.arange(40.0)[:, None]],
+    ids=["dead", "constant", "one alive", "one"],
+)
+def test_features_that_hardly_differ_have_a_map(features):
+    components, flat = insight.embed(features.astype(np.float32))
+    assert flat.shape == (40, 2)
+    assert np.isfinite(components).all()
+    assert np.isfinite(flat).all()
+
+
+@pytest.mark.parametrize("factor", [np.nan, np.inf, 1e30])
+def test_a_network_whose_features_overflow_is_told(made, monkeypatch, factor):
+    flags, store = made
+    plan, seen = load_plan(flags[1]), nn_predict.predict_views
+
+    def overflowing(*arguments, **more):
+        return factor * (1 + seen(*arguments, **more))
+
+    monkeypatch.setattr(nn_predict, "predict_views", overflowing)
+    unit = next(unit for unit in units.insight(plan, store) if unit.run == "a")
+    with pytest.raises(UserError, match=r"run a: what its network makes of (\d+) of \1 galaxies is .*--weights"):
+        insight.look(unit, plan, store)

@@ -107,7 +107,7 @@ def test_a_processor_that_tensorflow_is_not_built_for_is_told(monkeypatch):
 
 def test_what_keras_says_of_its_settings_is_one_sentence(tmp_path, monkeypatch):
     monkeypatch.setenv("KERAS_HOME", str(tmp_path))
-    with pytest.raises(UserError, match="Invalid `floatx`.*mend or delete .*keras.json"), settings.importing():
+    with pytest.raises(UserError, match=r"Invalid `floatx`.*mend or delete .*keras\.json"), settings.importing():
         raise ValueError("Invalid `floatx` configuration")
 
 

@@ -117,10 +117,10 @@ def _gpu_precision() -> tuple[str, str]:
 
 
 def determinism() -> str:
-    """What the same seed gives on the same machine: for the records."""
+    """What the same seed gives: for the records."""
     if gpus():
         return "GPU kernels add in any order: the same seed gives weights that differ in their last digits"
-    return "on a CPU the same seed gives the same weights to the last bit"
+    return "on a CPU of this kind the same seed and libraries give the same weights to the last bit"
 
 
 def seed_of(seed: int, name: str) -> int:
