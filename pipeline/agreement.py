@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pipeline.artifacts import Store, load_fractions
-from pipeline.backbones import BACKBONES
 from pipeline.config import Run
 from pipeline.errors import Defect
 from pipeline.predictor import Predictor
@@ -34,7 +33,7 @@ class Check:
         """For crops of `stored` pixels of which the network sees the central `size`."""
         from pipeline.nn import runtime
 
-        precision, _ = runtime.choose_precision(run.precision, BACKBONES[run.backbone].constructor)
+        precision, _ = runtime.choose_precision(run.precision)
         self.predictor = Predictor(run, stored=stored, size=size, precision=precision)
         self.predictor.batch_size = ASKED * len(self.predictor.views)
         network = self.predictor.network
@@ -64,11 +63,11 @@ def with_predictions(predictor: Predictor, store: Store, fold: int, precision: s
     """
     run, saved = predictor.run, store.predicted(predictor.run.name, fold)
     crops = store.crops(run.crop, "train")
-    if crops.record() is None or (saved.record() or {"spec": {}})["spec"].get("views") != run.views:
+    if not crops.facts() or saved.facts().get("spec", {}).get("views") != run.views:
         return None
-    if not all(path.is_file() for path in (*crops.files, *saved.files)):
+    if crops.damage() or saved.damage():
         return None
-    told, (images, ids) = load_fractions(saved.files[0]), store.load_crops(run.crop, "train")
+    told, (images, ids) = load_fractions(saved.verified("valid.parquet")), store.load_crops(run.crop, "train")
     told = told.drop(index=crops.record()["set_aside"], errors="ignore")
     told = told.iloc[some(np.arange(len(told)))]
     made = answers(predictor, images[np.searchsorted(ids, told.index)])

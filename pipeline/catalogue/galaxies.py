@@ -57,7 +57,7 @@ class Galaxies:
             some = slice(i, i + ROWS)
             yield pd.DataFrame({"id": pd.Series(self._ids[some], dtype=object), "image": self._names[some]})
 
-    def survey(self, kind: str) -> "tuple[list[str], int, pa.Schema]":
+    def survey(self, kind: str = "parquet") -> "tuple[list[str], int, pa.Schema]":
         """(digest of every batch, number of galaxies, schema of a table of that kind): a first pass over all of them,
         so that mistakes, ids that the table cannot hold among them, are told before work begins.
         """
