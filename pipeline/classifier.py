@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from pipeline import units
+from pipeline import graphs
 from pipeline.artifacts import Store
 from pipeline.config import Crop, Run
 from pipeline.core import blend, tree, views
@@ -115,7 +115,7 @@ def _member(store: Store, name: str, view_set: str | None) -> Member:
     predicted = store.predicted(name, 0).record() or {"spec": {}}  # training does not depend on the views
     run = Run.model_validate(spec | {"views": view_set or predicted["spec"].get("views", "dihedral8")})
     for fold, (record, _) in enumerate(records):
-        units.require_graph(run, record, f"fold {fold} of {name}")
+        graphs.require_graph(run, record, f"fold {fold} of {name}")
     crop = json.loads(store.crops(run.crop, "train").record_path.read_text(encoding="utf-8"))["spec"]
     size = Crop(region=crop["region"], size=crop["size"])
     return Member(run, size, tuple(path for _, path in records), first["precision"])

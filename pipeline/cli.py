@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
-from pipeline import deadline, locks, units
+from pipeline import deadline, graphs, locks, units
 from pipeline.artifacts import Store
 from pipeline.config import Plan, load_plan
 from pipeline.errors import Defect, UserError
@@ -52,7 +52,7 @@ class Request:
             raise UserError(f"nothing is left of {self.plan.name}: {'; '.join(f'{r}, {w}' for r, w in failed.items())}")
         for run, why in failed.items():
             log.warning("%s is left out: %s", run, why)
-        units.require_graphs(plan, self.store)
+        graphs.require_graphs(plan, self.store)
         return Request(plan, self.store, self.options)
 
     def _require(self, todo: list[units.Unit]) -> None:
