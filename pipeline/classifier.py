@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from pipeline import units
+from pipeline import graphs
 from pipeline.artifacts import Store
 from pipeline.config import Crop, Run
 from pipeline.core import blend, tree, views
@@ -115,7 +115,7 @@ def _member(store: Store, name: str, folds: int, view_set: str | None) -> Member
         view_set = store.predicted(name, 0).fact("spec", dict).get("views", "dihedral8")
     run = Run.model_validate(spec | {"views": view_set})
     for fold, artifact in enumerate(trained):
-        units.require_graph(run, artifact.required(), f"fold {fold} of {name}")
+        graphs.require_graph(run, artifact.required(), f"fold {fold} of {name}")
     crop = store.crops(run.crop, "train").fact("spec", dict)
     size = Crop(region=crop["region"], size=crop["size"])
     paths = tuple(artifact.verified("model.weights.h5") for artifact in trained)

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
-from pipeline import deadline, locks, units
+from pipeline import deadline, graphs, locks, units
 from pipeline.artifacts import Store
 from pipeline.config import Plan, load_plan
 from pipeline.errors import Damaged, Defect, UserError
@@ -53,7 +53,7 @@ class Request:
             raise UserError(f"nothing is left of {self.plan.name}: {'; '.join(f'{r}, {w}' for r, w in failed.items())}")
         for run, why in failed.items():
             log.warning("%s is left out: %s", run, why)
-        units.require_graphs(plan, self.store)
+        graphs.require_graphs(plan, self.store)
         return Request(plan, self.store, self.options)
 
     def require(self, todo: list[units.Unit]) -> None:

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from tqdm import tqdm
 
-from pipeline import agreement, cli, deadline, engines, features, sealed, units
+from pipeline import agreement, cli, deadline, engines, features, graphs, sealed, units
 from pipeline.artifacts import Store
 from pipeline.config import Plan, Run, plan_path
 from pipeline.errors import Damaged, TrainingFailed, UserError
@@ -109,7 +109,7 @@ def _start(unit: units.Unit, run: Run, store: Store) -> Path | None:
     first, label = store.trained(run.start_from, unit.fold), f"runs/{run.start_from}/fold{unit.fold}"
     if (record := first.record()) is None:
         raise TrainingFailed(f"it starts from {label}, which failed")
-    units.require_graph(run.model_copy(update={"name": run.start_from}), record, label)
+    graphs.require_graph(run.model_copy(update={"name": run.start_from}), record, label)
     return first.verified("model.weights.h5")
 
 

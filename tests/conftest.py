@@ -65,6 +65,7 @@ head_phase = { epochs = 1 }
 name = "fine"
 crop = "wide"
 input_size = 32
+pooling = "multi"
 views = "dihedral8"
 fine_tune = { epochs = 1 }
 [[ensembles]]

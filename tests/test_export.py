@@ -12,7 +12,8 @@ from pipeline.catalogue import pixels
 from pipeline.classifier import Classifier
 from pipeline.config import Crop, Run
 from pipeline.core import tree, views
-from pipeline.errors import UserError
+from pipeline.errors import Defect, UserError
+from pipeline.records import save_json
 
 CROPS = [Crop(region=256, size=128), Crop(region=256, size=160), Crop(region=280, size=224), Crop(region=200, size=200)]
 CROPS += [Crop(region=424, size=106), Crop(region=420, size=140), Crop(region=160, size=200)]
@@ -103,6 +104,30 @@ def test_mistakes(survey, tmp_path):
 @pytest.mark.slow
 def test_what_answers_otherwise_is_not_kept(survey, tmp_path, monkeypatch):
     monkeypatch.setattr(export, "AGREES", -1.0)
-    with pytest.raises(RuntimeError, match="answers otherwise"):
+    with pytest.raises(Defect, match="answers otherwise"):
+        export.main(["--ensemble", str(survey.ensemble), "--to", str(tmp_path / "new"), "--run", "head"])
+    assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("precision", ["mixed_bfloat16", "mixed_float16"])
+def test_what_was_trained_in_half_precision_is_exported_in_float32(survey, tmp_path, precision):
+    artifact = survey.store.trained("head", 0)
+    record = artifact.record()
+    save_json(artifact.record_path, record | {"precision": precision})
+    try:
         export.main(["--ensemble", str(survey.ensemble), "--to", str(tmp_path), "--run", "head"])
-    assert not list(tmp_path.glob("*.onnx"))
+    finally:
+        save_json(artifact.record_path, record)
+    assert json.loads((tmp_path / "model.json").read_text())["largest_difference"] <= 1e-4
+
+
+def test_what_is_not_installed_is_told_before_the_work_and_an_earlier_export_stays(survey, tmp_path, monkeypatch):
+    (tmp_path / "old").mkdir()
+    (tmp_path / "old" / "model.json").write_text("{}")
+    monkeypatch.setattr("pipeline.nn.exporting.find_spec", lambda name: None)
+    for folder in ("new", "old"):
+        with pytest.raises(UserError, match="needs tf2onnx and onnxruntime"):
+            export.main(["--ensemble", str(survey.ensemble), "--to", str(tmp_path / folder)])
+    assert [path.name for path in tmp_path.iterdir()] == ["old"]
+    assert (tmp_path / "old" / "model.json").read_text() == "{}"
