@@ -225,7 +225,7 @@ def test_rot_is_named_before_it_is_used_and_force_mends_it(undisturbed):
             unit.artifact.record_path.unlink(missing_ok=True)
         code, said = undisturbed.run(user)
         assert (code, "is not what was written" in said, str(path) in said) == (2, True, True), said
-        assert f"--force {stage}" in said
+        assert f"./run.sh {stage} --plan" in said
         undisturbed.flags.append("--force")
         undisturbed.finish(stage)
         undisturbed.flags.remove("--force")
