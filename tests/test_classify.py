@@ -247,7 +247,7 @@ def test_mistakes_are_told_before_work_begins(survey, folder, tmp_path, flags, s
 CATALOGUES = {
     "no ids": ("ra,dec\n1,2\n", "no column of ids"),
     "empty": ("id,image\n", "holds no galaxies"),
-    "not a table": ("\0\0", "no column of ids"),
+    "not a table": ("\0\0", "no table but binary"),
     "no images": ("id\n1\n", "names no images"),
     "half an angle": ("id,image,radius\n1,a.jpg,3\n", "takes two columns"),
     "an id twice": ("id,image\n1,a.jpg\n1,b.jpg\n", "twice"),
