@@ -81,7 +81,7 @@ def _read_table(path: Path) -> pd.DataFrame:
         table = pd.read_csv(io.StringIO(text), dtype={header.columns[0]: str}, na_values=empty, **layout)
     except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeError, IndexError) as error:
         raise UserError(f"{path}: not a table of comma-separated values ({error}): download it again") from None
-    if not isinstance(table.index, pd.RangeIndex):
+    if not table.index.equals(pd.RangeIndex(len(table))):  # it took what is too much for an index
         raise UserError(f"{path}: its rows have more fields than its header: download it again")
     table.columns = [str(column).strip() for column in table.columns]
     if table.columns[0].lower() != ID.lower():
