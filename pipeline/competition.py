@@ -196,18 +196,25 @@ def is_litter(name: str) -> bool:
     return any(part.startswith((".", "__MACOSX")) for part in name.split("/"))
 
 
+def galaxy_id(text: str) -> int | None:
+    """The GalaxyID that a text is; None where it is none, or would be written otherwise (0104 for 104)."""
+    plain = text.isascii() and text.isdecimal() and len(text) <= 18
+    return int(text) if plain and text == str(int(text)) else None
+
+
 def _by_id(members: list[Member], where: str) -> tuple[dict[int, Member], list[str]]:
     """(the first image of every GalaxyID, what is wrong with the others)."""
     known: dict[int, Member] = {}
     strange, twice = [], []
     for member in members:
         stem = _file_name(member.name).rpartition(".")[0]
-        if not (stem.isascii() and stem.isdecimal() and len(stem) <= 18):
+        galaxy = galaxy_id(stem)
+        if galaxy is None:
             strange.append(member.name)
-        elif int(stem) in known:
+        elif galaxy in known:
             twice.append(member.name)
         else:
-            known[int(stem)] = member
+            known[galaxy] = member
     problems = [
         (strange, "images whose name is no GalaxyID"),
         (twice, "images of a GalaxyID that stands there already"),

@@ -69,18 +69,24 @@ def id_problems(what: str, ids: pd.Index | np.ndarray) -> list[str]:
     ids = pd.Index(ids)
     if not len(ids):
         return [f"{what}: no galaxies in it"]
-    texts = [i for i in ids if isinstance(i, str) and not (i.isascii() and i.isdecimal())]
+    strange = [i for i in map(str, ids) if competition.galaxy_id(i) is None]
+    texts = [i or "an empty cell" for i in strange if not (i.isascii() and i.isdecimal())]
+    others = [i for i in strange if i.isascii() and i.isdecimal()]
     twice = ids[ids.duplicated()].unique()
-    checks = {f"{ID}s that are no integers": texts, f"{ID}s that stand there more than once": twice}
+    checks = {
+        f"{ID}s that are no integers": texts,
+        f"{ID}s with leading zeros, or of more than 18 digits": others,
+        f"{ID}s that stand there more than once": twice,
+    }
     return [f"{what}: {name}: {examples(found)}" for name, found in checks.items() if len(found)]
 
 
 def matching_problems(what: str, images: np.ndarray, table: str, listed: pd.Index | np.ndarray) -> list[str]:
     """Images that the table does not list, and galaxies of the table without image."""
-    listed = pd.to_numeric(pd.Series(list(listed)), errors="coerce").dropna().to_numpy()
+    listed = np.array([i for i in map(competition.galaxy_id, map(str, listed)) if i is not None], np.int64)
     checks = {
         f"{what} that are not in the {table}": np.setdiff1d(images, listed),
-        f"galaxies of the {table} without one of the {what}": np.setdiff1d(listed, images).astype(np.int64),
+        f"galaxies of the {table} without one of the {what}": np.setdiff1d(listed, images),
     }
     return [f"{name}: {examples(found)}" for name, found in checks.items() if len(found)]
 

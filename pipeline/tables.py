@@ -1,5 +1,6 @@
 """The competition's tables: votes and sample submission, from a csv wherever it lies; what is odd is mended or told."""
 
+import codecs
 import io
 import logging
 import zipfile
@@ -9,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from pipeline.competition import is_litter, members_of_zip
+from pipeline.competition import galaxy_id, is_litter, members_of_zip
 from pipeline.core.tree import COLUMNS
 from pipeline.errors import UserError
 
@@ -70,20 +71,36 @@ def read_sample(path: Path) -> tuple[list[str], np.ndarray]:
 
 
 def _read_table(path: Path) -> pd.DataFrame:
+    """The table with its first column as text, without the rows and columns of spreadsheets that hold nothing."""
     try:
-        table = pd.read_csv(io.BytesIO(read_bytes(path)), converters={0: str.strip}, encoding="utf-8-sig")
-    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
+        text = _text(read_bytes(path))
+        separator = max(",;\t", key=text.partition("\n")[0].count)
+        layout = {"sep": separator, "decimal": "," if separator == ";" else ".", "keep_default_na": False}
+        header = pd.read_csv(io.StringIO(text), nrows=0, **layout)
+        empty = {name: [""] for name in header.columns[1:]}
+        table = pd.read_csv(io.StringIO(text), dtype={header.columns[0]: str}, na_values=empty, **layout)
+    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeError, IndexError) as error:
         raise UserError(f"{path}: not a table of comma-separated values ({error}): download it again") from None
-    if not isinstance(table.index, pd.RangeIndex):
+    if not table.index.equals(pd.RangeIndex(len(table))):  # it took what is too much for an index
         raise UserError(f"{path}: its rows have more fields than its header: download it again")
     table.columns = [str(column).strip() for column in table.columns]
     if table.columns[0].lower() != ID.lower():
         raise UserError(f"{path}: expected {ID} as the first column, received {table.columns[0]!r}")
-    return table
+    table = table.assign(**{table.columns[0]: table.iloc[:, 0].fillna("").str.strip()})
+    holds_nothing = (table.iloc[:, 0] == "") & table.iloc[:, 1:].isna().all(axis=1)
+    unnamed = [name for name in table if name.startswith("Unnamed: ") and table[name].isna().all()]
+    return table[~holds_nothing].drop(columns=unnamed)
+
+
+def _text(data: bytes) -> str:
+    """A table's text, UTF-8 or marked as UTF-16, without what stands above its header."""
+    text = data.decode("utf-16" if data[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE) else "utf-8-sig")
+    while text.startswith(("#", "sep=")):
+        text = text.partition("\n")[2]
+    return text
 
 
 def _as_ids(texts: pd.Index | pd.Series) -> np.ndarray:
-    texts = np.asarray(texts, dtype=object)
-    if all(text.isascii() and text.isdecimal() and len(text) <= 18 for text in texts):
-        return texts.astype(np.int64)
-    return texts
+    """int64 (n,); the texts themselves where one of them is no GalaxyID, so that none is changed."""
+    ids = [galaxy_id(text) for text in texts]
+    return np.array(texts, object) if None in ids else np.array(ids, np.int64)

@@ -58,7 +58,9 @@ def load(store: Store) -> pd.DataFrame:
     artifact = store.uploads()
     if artifact.record() is None:
         return pd.DataFrame(columns=list(Upload.__annotations__))
-    return pd.read_csv(artifact.verified(), keep_default_na=False, na_values={"public": [""], "private": [""]})
+    texts = {name: str for name, kind in Upload.__annotations__.items() if kind is str}  # an ensemble may be named 007
+    scores = {"public": [""], "private": [""]}
+    return pd.read_csv(artifact.verified(), dtype=texts, keep_default_na=False, na_values=scores)
 
 
 def remember(store: Store, upload: Upload) -> None:

@@ -149,6 +149,24 @@ def test_addresses_by_base_and_in_the_catalogue_and_what_is_not_there(survey, an
         np.testing.assert_allclose(made.drop(7)[COLUMNS], answered[COLUMNS], atol=1e-6)
 
 
+def test_ids_keep_their_letters_and_their_own_images(survey, answered, tmp_path):
+    """Names that shorten, round or strip to one another, from a table as spreadsheets save it."""
+    first, second, third = survey.test_ids[:3]
+    names = {"1237.1": first, "1237.2": second, "000104": third, "104": first, "12e5": second, "NA": third}
+    images = {f"in/{name}.JPG": survey.images[i] for name, i in names.items()}
+    (tmp_path / "galaxies.tsv").write_text("#Table1\nobjID\tRA \n" + "".join(f"{name}\t1\n" for name in names))
+    to = tmp_path / "answers.csv"
+    archive = tiny.zip_of(tmp_path / "all.zip", images)
+    flags = ["--ensemble", str(survey.ensemble), "--to", str(to), "--images", str(archive), "--views", "1"]
+    classify.main([str(tmp_path / "galaxies.tsv"), *flags])
+    made = pd.read_csv(to, dtype={"id": str}, keep_default_na=False).set_index("id")
+    assert made.index.tolist() == list(names)
+    assert (made["reason"] == "").all()
+    for name, twin in (("1237.1", "104"), ("1237.2", "12e5"), ("000104", "NA")):
+        assert (made.loc[name, COLUMNS] == made.loc[twin, COLUMNS]).all()
+    assert (made.loc["000104", COLUMNS] != made.loc["104", COLUMNS]).any()
+
+
 def test_images_beside_the_catalogue(survey, folder, answered, tmp_path):
     frame = pd.DataFrame({"name": survey.test_ids, "file_loc": [f"test/{i}.jpg" for i in survey.test_ids]})
     frame.to_csv(folder.parent / "galaxies.csv", index=False)
@@ -255,7 +273,7 @@ def test_mistakes_are_told_before_work_begins(survey, folder, tmp_path, flags, s
 CATALOGUES = {
     "no ids": ("ra,dec\n1,2\n", "no column of ids"),
     "empty": ("id,image\n", "holds no galaxies"),
-    "not a table": ("\0\0", "no column of ids"),
+    "not a table": ("\0\0", "no table but binary"),
     "no images": ("id\n1\n", "names no images"),
     "half an angle": ("id,image,radius\n1,a.jpg,3\n", "takes two columns"),
     "an id twice": ("id,image\n1,a.jpg\n1,b.jpg\n", "twice"),

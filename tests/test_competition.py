@@ -135,8 +135,17 @@ def test_strange_and_double_names_are_told(tmp_path):
     assert images.ids.tolist() == [5]
     assert images.read(5) == b"a"
     strange, twice = images.problems
-    assert "1 images whose name is no GalaxyID (such as galaxy.jpg)" in strange
-    assert "2 images of a GalaxyID that stands there already (such as x/5.jpg, x/05.jpg)" in twice
+    assert "2 images whose name is no GalaxyID (such as x/05.jpg, galaxy.jpg)" in strange
+    assert "1 images of a GalaxyID that stands there already (such as x/5.jpg)" in twice
+
+
+@pytest.mark.parametrize("packed", ["./in/{}", "in\\{}", "./{}"])
+def test_names_are_the_same_whoever_packed_them(tmp_path, packed):
+    with Images(tiny.zip_of(tmp_path / "i.zip", {packed.format(n): d for n, d in BLOBS.items()})) as images:
+        assert images.problems == []
+        assert images.ids.tolist() == [3, 20, 100]
+        assert images.read(3) == BLOBS["3.jpg"]
+        assert images.fingerprint() == Images(tiny.zip_of(tmp_path / "j.zip", BLOBS)).fingerprint()
 
 
 def test_damage_is_noticed(tmp_path):

@@ -6,6 +6,7 @@ FUZZ=20000 tries so many of each kind instead of 150.
 import gzip
 import io
 import os
+import tarfile
 import tempfile
 import zipfile
 from collections.abc import Callable
@@ -15,13 +16,16 @@ import competition_files as tiny
 import cv2
 import fabricated
 import numpy as np
+import pandas as pd
 import pytest
 from astropy.io import fits
+from astropy.table import Table
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline import tables
 from pipeline.catalogue import pixels
+from pipeline.catalogue.galaxies import Galaxies
 from pipeline.competition import Images
 from pipeline.config import Crop, load_plan
 from pipeline.cutout import cut
@@ -116,6 +120,33 @@ def test_archives(path, data):
         with Images(archive) as images:
             for galaxy_id in images.ids:
                 told(DamagedImage, images.read, galaxy_id)
+
+
+def catalogues() -> dict[str, bytes]:
+    """One of every format, small."""
+    frame = pd.DataFrame({"objid": ["a1", "b2", "c3"], "ra": [1.0, 2.0, 3.0], "image": ["a", "b", "c"]})
+    made = {"csv": frame.to_csv(index=False).encode(), "parquet": frame.to_parquet()}
+    for kind in ("fits", "votable"):
+        file = io.BytesIO()
+        Table.from_pandas(frame.astype({"objid": object, "image": object})).write(file, format=kind)
+        made[kind] = file.getvalue()
+    file = io.BytesIO()
+    with tarfile.open(fileobj=file, mode="w") as archive:
+        for name in ("in/a.jpg", "b.jpg"):
+            info = tarfile.TarInfo(name)
+            info.size = len(JPEG)
+            archive.addfile(info, io.BytesIO(JPEG))
+    return made | {"tar": file.getvalue(), "zip": zipped(zipfile.ZIP_DEFLATED)}
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("whole", catalogues().values(), ids=catalogues())
+@TRIES
+@given(draw=st.data())
+def test_catalogues(path, whole, draw):
+    path.write_bytes(draw.draw(damaged(whole)))
+    said = told(UserError, lambda: Galaxies(path, None, {}).survey())
+    assert not said or str(path) in said
 
 
 @TRIES

@@ -15,6 +15,7 @@ import pytest
 pytest.importorskip("kaggle", reason="Kaggle's client is an extra")
 
 from pipeline import download, leaderboard, report, submit, uploads
+from pipeline.artifacts import Store
 from pipeline.errors import UserError
 
 NAMES = ("training_solutions_rev1", "images_training_rev1", "images_test_rev1", "all_zeros_benchmark")
@@ -336,3 +337,10 @@ def test_scores_belong_to_the_file_that_was_sent(kaggle, finished):
     record = artifact.record()
     artifact.finish(record["spec"], record["made_from"])
     assert all(value != value for value in uploads.current(finished.store, name)), "another file has no score"
+
+
+def test_an_ensemble_that_looks_like_a_number_keeps_its_name(tmp_path):
+    upload = uploads.Upload("007", "12e45", 0.1, "NA", 3, "", "pending", float("nan"), 0.5, "")
+    uploads.remember(Store(tmp_path), upload)
+    (row,) = uploads.load(Store(tmp_path)).to_dict("records")
+    assert (row["ensemble"], row["sha256"], row["message"], row["ref"]) == ("007", "12e45", "NA", 3)

@@ -493,6 +493,19 @@ def test_a_missing_image_is_empty(tmp_path):
         assert beside["image"].tolist() == [str(tmp_path / "a.jpg"), ""]
 
 
+def test_images_inside_a_table(tmp_path):
+    def write(data: bytes | None) -> Path:
+        cells = [{"bytes": data, "path": "a.jpg"}, {"bytes": data, "path": "b.jpg"}]
+        pq.write_table(pa.table({"id": ["1", "2"], "image": cells}), tmp_path / "a.parquet")
+        return tmp_path / "a.parquet"
+
+    assert read(write(b"x"))["image"].tolist() == ["a.jpg", "b.jpg"]  # which --images has
+    beside = next(Galaxies(write(None), None, {}).batches())
+    assert beside["image"].tolist() == [str(tmp_path / "a.jpg"), str(tmp_path / "b.jpg")]
+    with pytest.raises(UserError, match=r"column 'image' holds images, not their names: .*--images"):
+        next(Galaxies(write(b"x"), None, {}).batches())
+
+
 def test_rows_are_read_in_batches(tmp_path):
     frame = pd.DataFrame({"objid": np.arange(10), "ra": np.arange(10.0)})
     frame.to_csv(tmp_path / "a.csv", index=False)

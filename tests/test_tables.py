@@ -4,7 +4,7 @@ import competition_files as tiny
 import numpy as np
 import pytest
 
-from pipeline import tables
+from pipeline import inputs, tables
 from pipeline.core.tree import COLUMNS
 from pipeline.errors import UserError
 
@@ -65,3 +65,43 @@ def test_ids_that_are_no_integers_stay_text(tmp_path):
     (tmp_path / "s.csv").write_text("GalaxyID,Class1.1\n9,0\n4.0,0\n")
     assert tables.read_sample(tmp_path / "s.csv")[1].tolist() == ["9", "4.0"]
     assert tables.read_labels(tmp_path / "s.csv").index.tolist() == ["9", "4.0"]
+
+
+TROUBLES = {
+    "the empty rows of a spreadsheet": lambda text: text + "," * 37 + "\n" + "," * 37 + "\n",
+    "empty lines": lambda text: text.replace("\n", "\n\n"),
+    "empty columns": lambda text: text.replace("\n", ",,\n"),
+    "semicolons": lambda text: text.replace(",", ";"),
+    "tabs": lambda text: text.replace(",", "\t"),
+    "blanks in the header": lambda text: text.replace(",Class", " , Class"),
+    "a comment": lambda text: f"# from the archive\n{text}",
+    "what Excel separates by": lambda text: f"sep=,\n{text}",
+    "carriage returns": lambda text: text.replace("\n", "\r\n"),
+}
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+@pytest.mark.parametrize("spoil", TROUBLES.values(), ids=TROUBLES)
+def test_tables_as_spreadsheets_save_them(tmp_path, spoil, encoding):
+    (tmp_path / "t.csv").write_bytes(spoil(tiny.labels().to_csv(lineterminator="\n")).encode(encoding))
+    labels = tables.read_labels(tmp_path / "t.csv")
+    np.testing.assert_allclose(labels, tiny.labels())
+    assert labels.index.tolist() == list(tiny.TRAIN)
+    header, ids = tables.read_sample(tmp_path / "t.csv")
+    assert header == ["GalaxyID", *COLUMNS]
+    assert ids.tolist() == list(tiny.TRAIN)
+
+
+def test_decimal_commas_between_semicolons(tmp_path):
+    header, *rows = tiny.labels().to_csv(lineterminator="\n").splitlines()
+    text = "\n".join([header.replace(",", ";"), *(row.replace(",", ";").replace(".", ",") for row in rows)])
+    (tmp_path / "t.csv").write_text(text)
+    np.testing.assert_allclose(tables.read_labels(tmp_path / "t.csv"), tiny.labels())
+
+
+@pytest.mark.parametrize("name", ["0104", "", "NA", "104.0", "1.04E+02", "5877229817420840971", "+104", "١٠٤"])
+def test_no_id_is_rewritten(tmp_path, name):
+    (tmp_path / "s.csv").write_text(f"GalaxyID,Class1.1\n9,0\n{name},0\n")
+    assert tables.read_sample(tmp_path / "s.csv")[1].tolist() == ["9", name]
+    assert tables.read_labels(tmp_path / "s.csv").index.tolist() == ["9", name]
+    assert len(inputs.id_problems("sample", tables.read_sample(tmp_path / "s.csv")[1])) == 1

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from pipeline.catalogue import ids, meaning, numbers, readers
 from pipeline.errors import UserError
@@ -68,8 +69,21 @@ class Catalogue:
     def _images(self, rows: pa.Table, named: np.ndarray, row: int) -> list[str]:
         if "image" not in self._columns:
             return [str(name) for name in named]
+        rows = rows.set_column(*self._paths(rows)) if pa.types.is_struct(rows[self._columns["image"]].type) else rows
         names = ["" if name is None else str(name) for name in self._names(rows, "image", row)]
         return [_beside(self.path, name) for name in names] if self.beside else names
+
+    def _paths(self, rows: pa.Table) -> tuple[int, str, pa.ChunkedArray]:
+        """The column of images by its paths, where it holds {bytes, path}; UserError where they are not elsewhere."""
+        name = self._columns["image"]
+        fields = {field.name: pc.struct_field(rows[name], field.name) for field in rows[name].type}
+        inside = "bytes" in fields and fields["bytes"].null_count < len(rows)
+        if "path" not in fields or (inside and self.beside):
+            raise UserError(
+                f"{self.path}: column {name!r} holds images, not their names: write them to a folder and name it by "
+                f"--images, or name a column of paths by --image-column"
+            )
+        return rows.column_names.index(name), name, fields["path"]
 
     def _numbers(self, rows: pa.Table, what: str, row: int) -> np.ndarray:
         values, strange = numbers.of(rows[self._columns[what]], self._part.decimal)

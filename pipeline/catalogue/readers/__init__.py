@@ -26,15 +26,13 @@ def parts(path: Path) -> list[Part]:
         raise UserError(f"{path} is no table but {kind}: give Parquet, CSV or other delimited text, FITS or VOTable")
     try:
         found = READERS[kind](path)
-    except UNREADABLE as error:
+    except UserError:
+        raise
+    except Exception as error:  # each library has its own for what is none of its tables, or a broken one
         raise cannot_be_read(path, kind, error) from None
     if not found:
         raise UserError(f"{path} has no table in it")
     return [part._replace(rows=_guarded(part, path, kind)) for part in found]
-
-
-# What the libraries behind the readers raise for what is none of their tables, or a broken one.
-UNREADABLE = (OSError, EOFError, ValueError, TypeError, KeyError, IndexError, NotImplementedError)
 
 
 def cannot_be_read(path: Path, kind: str, error: Exception) -> UserError:
@@ -46,7 +44,9 @@ def _guarded(part: Part, path: Path, kind: str):
     def rows(columns: list[str], size: int):
         try:
             yield from part.rows(columns, size)
-        except UNREADABLE as error:
+        except UserError:
+            raise
+        except Exception as error:
             raise cannot_be_read(path, kind, error) from None
 
     return rows
