@@ -17,10 +17,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
-from pipeline import deadline, graphs, locks, units
-from pipeline.artifacts import Store
-from pipeline.config import Plan, load_plan
 from pipeline.errors import Damaged, Defect, UserError
+from pipeline.execution import deadline, locks
+from pipeline.plans.config import Plan, load_plan
+from pipeline.store import backbone_graphs, dependencies
+from pipeline.store.artifacts import Store
 
 log = logging.getLogger(__name__)
 # how HDF5 and numpy tell of a full disk, without its number
@@ -37,9 +38,9 @@ class Request:
     store: Store
     options: argparse.Namespace
 
-    def to_do(self, made: Iterator[units.Unit]) -> list[units.Unit]:
+    def to_do(self, made: Iterator[dependencies.Unit]) -> list[dependencies.Unit]:
         """The units of `made` that the flags select and that still must be made."""
-        todo = units.to_do(self._selected(made), self.options.plan, force=self.options.force)
+        todo = dependencies.to_do(self._selected(made), self.options.plan, force=self.options.force)
         self.require(todo)
         if todo:
             self.store.require_space(0, f"the files of stage {todo[0].stage}")
@@ -47,16 +48,16 @@ class Request:
 
     def of_trained(self) -> "Request":
         """The same of the runs that could be trained; UserError where none could, or a network has changed since."""
-        failed = units.failed_runs(self.plan, self.store)
+        failed = dependencies.failed_runs(self.plan, self.store)
         plan = self.plan.without(failed)
         if not plan.ensembles:
             raise UserError(f"nothing is left of {self.plan.name}: {'; '.join(f'{r}, {w}' for r, w in failed.items())}")
         for run, why in failed.items():
             log.warning("%s is left out: %s", run, why)
-        graphs.require_graphs(plan, self.store)
+        backbone_graphs.require_graphs(plan, self.store)
         return Request(plan, self.store, self.options)
 
-    def require(self, todo: list[units.Unit]) -> None:
+    def require(self, todo: list[dependencies.Unit]) -> None:
         """UserError where something that these units are made from is missing or is not what was written."""
         making = [unit.artifact for unit in todo]
         for unit in todo:
@@ -75,7 +76,7 @@ class Request:
                         f"{self.options.plan}` makes what is missing, `./run.sh status {self.options.plan}` lists it"
                     )
 
-    def _selected(self, made: Iterator[units.Unit]) -> Iterator[units.Unit]:
+    def _selected(self, made: Iterator[dependencies.Unit]) -> Iterator[dependencies.Unit]:
         wanted = [(n, getattr(self.options, n, None)) for n in ("run", "fold")]
         wanted = [(name, value) for name, value in wanted if value is not None]
         found = [unit for unit in made if all(getattr(unit, name) == value for name, value in wanted)]

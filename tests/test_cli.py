@@ -6,14 +6,16 @@ import signal
 import subprocess
 import sys
 
-import fabricated
 import pytest
 
-from pipeline import cli, deadline, locks, units
-from pipeline.artifacts import Store
+from pipeline import cli
 from pipeline.errors import UserError
+from pipeline.execution import deadline, locks
+from pipeline.store import dependencies
+from pipeline.store.artifacts import Store
+from tests.builders import fabricated
 
-STAGES = (*units.STAGES, "status")
+STAGES = (*dependencies.STAGES, "status")
 SELECT = {"baselines": ["--run"], "train": ["--run", "--fold"], "predict": ["--run", "--fold"], "submit": ["--run"]}
 
 
@@ -29,10 +31,10 @@ def test_help_is_the_contract_of_the_stage(stage, capsys):
         assert flag in shown
 
 
-@pytest.mark.parametrize("stage", units.STAGES)
+@pytest.mark.parametrize("stage", dependencies.STAGES)
 def test_the_contract_says_number_reads_writes_and_command(stage):
     lines = importlib.import_module(f"pipeline.{stage}").__doc__.splitlines()
-    assert lines[0].startswith(f"Stage {list(units.STAGES).index(stage)} of 9: ")
+    assert lines[0].startswith(f"Stage {list(dependencies.STAGES).index(stage)} of 9: ")
     for beginning in ("reads   ", "writes  ", f"    python -m pipeline.{stage} --plan "):
         assert any(line.startswith(beginning) for line in lines), beginning
 
@@ -115,7 +117,7 @@ def test_signals_are_exit_codes_and_a_sentence(tmp_path, sent, code, said):
 
 
 def test_a_misspelt_plan_is_exit_code_2_and_one_sentence():
-    made = program("pipeline.folds", "--plan", "dmeo")
+    made = program("pipeline.stages.folds", "--plan", "dmeo")
     assert (made.returncode, made.stdout) == (2, "")
     assert made.stderr.startswith("error: no plan 'dmeo': give one of competition, demo, ")
     assert made.stderr.count("\n") == 1
@@ -167,14 +169,14 @@ def test_the_store_is_the_output_folder_and_the_name_of_the_plan(tmp_path):
 def test_flags_select_runs_and_folds(tmp_path, flags, labels):
     asked = request(tmp_path, "--force", *flags)
     fabricated.complete(asked.plan, asked.store)
-    assert [unit.label for unit in asked.to_do(units.train(asked.plan, asked.store))] == labels
+    assert [unit.label for unit in asked.to_do(dependencies.train(asked.plan, asked.store))] == labels
 
 
 @pytest.mark.parametrize("flags", [["--run", "c"], ["--fold", "2"], ["--run", "a", "--fold", "9"]])
 def test_flags_that_select_nothing_are_refused(tmp_path, flags):
     asked = request(tmp_path, *flags)
     with pytest.raises(UserError, match=rf"^{' '.join(flags)}: plan mine has none such; see `\./run\.sh status"):
-        asked.to_do(units.train(asked.plan, asked.store))
+        asked.to_do(dependencies.train(asked.plan, asked.store))
 
 
 def test_what_a_unit_waits_for_is_said(tmp_path):
@@ -182,7 +184,7 @@ def test_what_a_unit_waits_for_is_said(tmp_path):
     with pytest.raises(
         UserError, match=r"^runs/a/fold0 waits for inputs, which is missing .*: `\./run\.sh .*mine.toml`"
     ):
-        asked.to_do(units.train(asked.plan, asked.store))
+        asked.to_do(dependencies.train(asked.plan, asked.store))
 
 
 def test_the_output_folder_may_be_relative_or_at_home(tmp_path, monkeypatch):

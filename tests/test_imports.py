@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from pipeline import units
+from pipeline.store import dependencies
 
 ROOT = Path(__file__).parent.parent
 MODULES = {
     ".".join(path.relative_to(ROOT).with_suffix("").parts): path for path in sorted(ROOT.glob("pipeline/**/*.py"))
 }
-STAGES = {f"pipeline.{stage}" for stage in (*units.STAGES, "status")}
+STAGES = {f"pipeline.{stage}" for stage in (*dependencies.STAGES, "status")}
 NETWORKS = {"keras", "keras_cv", "tensorflow", "jax", "torch"}
 USERS_OF_NETWORKS = ("train", "agreement", "features", "predictor", "insight", "estimate", "export", "reading")
 USERS_OF_NETWORKS += ("tuning.judge",)
@@ -74,10 +74,10 @@ def within(package: str) -> list[str]:
 
 
 def test_the_walk_sees_imports():
-    assert "pipeline.core.tree" in every("pipeline.artifacts")
+    assert "pipeline.core.tree" in every("pipeline.store.artifacts")
     assert "keras" in IMPORTS["pipeline.nn.fit"].top
     assert "tensorflow" in IMPORTS["pipeline.nn.augment"].inside
-    assert "pipeline.nn.fit" in IMPORTS["pipeline.train"].inside
+    assert "pipeline.nn.fit" in IMPORTS["pipeline.stages.train"].inside
 
 
 @pytest.mark.parametrize("name", within("core"))
@@ -87,11 +87,13 @@ def test_core_imports_numpy_and_scipy_only(name):
 
 
 def test_config_imports_pydantic_only():
-    assert outside(every("pipeline.config")) == {"pydantic"}
-    assert own(every("pipeline.config")) <= {f"pipeline.{name}" for name in ("backbones", "errors", "space", "strict")}
+    assert outside(every("pipeline.plans.config")) == {"pydantic"}
+    assert own(every("pipeline.plans.config")) <= {
+        f"pipeline.{name}" for name in ("backbones", "errors", "space", "strict")
+    }
 
 
-@pytest.mark.parametrize("name", ["pipeline.backbones", "pipeline.errors"])
+@pytest.mark.parametrize("name", ["pipeline.plans.backbones", "pipeline.errors"])
 def test_tables_and_errors_import_next_to_nothing(name):
     assert every(name) <= {"typing", "os", "pathlib"}
 
@@ -110,9 +112,9 @@ def test_networks_import_keras_and_know_no_file_of_the_store(name):
         "keras_cv",
         *EXPORT,
     }
-    allowed = ("pipeline.core", "pipeline.nn", "pipeline.config", "pipeline.backbones", "pipeline.errors")
-    if name in ("pipeline.nn.whole", "pipeline.nn.exporting"):
-        allowed = (*allowed, "pipeline.cutout")  # an exported network crops its images itself
+    allowed = ("pipeline.core", "pipeline.nn", "pipeline.plans.config", "pipeline.plans.backbones", "pipeline.errors")
+    if name in ("pipeline.nn.ensemble_graph", "pipeline.nn.exporting"):
+        allowed = (*allowed, "pipeline.competition.cutout")  # an exported network crops its images itself
     assert all(imported.startswith(allowed) for imported in own(every(name)))
     backends = outside(imports.top) & {"tensorflow", "jax", "torch", "keras_cv"}
     assert backends <= ({"tensorflow"} if name == "pipeline.nn.runtime" else set())  # where that backend is chosen
@@ -129,7 +131,9 @@ def test_no_stage_imports_a_stage(name):
     assert not every(name) & STAGES
 
 
-@pytest.mark.parametrize("name", sorted(set(MODULES) - STAGES - {"pipeline.estimate"}))  # that one times stages
+@pytest.mark.parametrize(
+    "name", sorted(set(MODULES) - STAGES - {"pipeline.commands.estimate"})
+)  # that one times stages
 def test_no_other_module_imports_a_stage(name):
     assert not every(name) & STAGES
 

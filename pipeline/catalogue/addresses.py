@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
-from pipeline.catalogue import files
+from pipeline.catalogue import image_files
 from pipeline.errors import DamagedImage, UserError
 
 log = logging.getLogger(__name__)
@@ -91,7 +91,7 @@ class Addresses:
             raise DamagedImage("has no image in the catalogue")
         address = self.address(name)
         if "://" not in address:
-            return files.unpacked(files.read(Path(address)))
+            return image_files.unpacked(image_files.read(Path(address)))
         host = self._host(address)
         if host.is_down():
             raise DamagedImage(
@@ -99,7 +99,7 @@ class Addresses:
             )
         try:
             host.wait(self.limits.whole)
-            return files.unpacked(self._tried(address, host))
+            return image_files.unpacked(self._tried(address, host))
         except Passing as error:
             host.failed_by(str(error))
             raise DamagedImage(f"cannot be fetched at present ({error}); {LATER}") from None
@@ -111,7 +111,7 @@ class Addresses:
     def stamp(self, name: str) -> int:
         """See Source. What lies at an address is not asked for again only to see whether it is another one by now."""
         address = self.address(name)
-        return 1 if "://" in address else files.stamp(Path(address))
+        return 1 if "://" in address else image_files.stamp(Path(address))
 
     def names(self) -> Iterator[str]:
         """See Source."""
@@ -187,7 +187,7 @@ async def _get(web, address: str, limits: Limits, seconds: float) -> bytes:
         data = bytearray()
         async for part in answer.content.iter_chunked(PART):
             data += part
-            files.small_enough(len(data))
+            image_files.small_enough(len(data))
         if data.lstrip()[:1] == b"<":
             raise DamagedImage("is a web page or a message of the server, not an image")
         return bytes(data)
@@ -207,12 +207,12 @@ def _of_elsewhere(address: str) -> bytes:
 
     try:
         with fsspec.open(address, "rb") as file:
-            data = file.read(files.LARGEST + 1)
+            data = file.read(image_files.LARGEST + 1)
     except (FileNotFoundError, PermissionError, IsADirectoryError, ValueError, ImportError) as error:
         raise DamagedImage(f"cannot be fetched ({_told(error)})") from None
     except Exception as error:  # every file system has its own
         raise Passing(_told(error)) from None
-    return files.small_enough(len(data)) and data
+    return image_files.small_enough(len(data)) and data
 
 
 def _told(error: BaseException) -> str:

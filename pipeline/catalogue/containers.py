@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol
 
-from pipeline import competition
-from pipeline.catalogue import files, naming
+from pipeline.catalogue import image_files, image_names
+from pipeline.competition import source_files
 from pipeline.errors import DamagedImage, UserError
 
 
@@ -33,19 +33,19 @@ class Folder:
         self.path, self.passed, self.archives = path, Counter(), []
         self.listed = []
         for name in sorted(_walk(path)):
-            tidy = naming.tidy(name)
-            if tidy.lower().endswith(naming.ARCHIVES) and not competition.is_litter(tidy):
+            tidy = image_names.tidy(name)
+            if tidy.lower().endswith(image_names.ARCHIVES) and not source_files.is_litter(tidy):
                 self.archives.append((tidy, path / name))
             elif wanted(tidy, self.passed):
                 self.listed.append((tidy, name))
 
     def read(self, name: str) -> bytes:
         """See Container."""
-        return files.read(self.path / name)
+        return image_files.read(self.path / name)
 
     def stamp(self, name: str) -> int:
         """See Container."""
-        return files.stamp(self.path / name)
+        return image_files.stamp(self.path / name)
 
 
 def _walk(path: Path) -> Iterator[str]:
@@ -66,17 +66,17 @@ class Zip:
     def __init__(self, path: Path):
         self._file, self.passed = open(path, "rb"), Counter()  # noqa: SIM115 (held as long as its images are asked for)
         self._stat = os.fstat(self._file.fileno())  # of what is read here, whatever takes its place
-        members = competition.list_zip(self._file, path)
-        self.listed = [(naming.tidy(m.name), m) for m in members if wanted(m.name, self.passed)]
+        members = source_files.list_zip(self._file, path)
+        self.listed = [(image_names.tidy(m.name), m) for m in members if wanted(m.name, self.passed)]
 
-    def read(self, member: competition.Member) -> bytes:
+    def read(self, member: source_files.Member) -> bytes:
         """See Container; checked."""
-        files.small_enough(member.size)
-        return competition.read_member(self._file.fileno(), member)
+        image_files.small_enough(member.size)
+        return source_files.read_member(self._file.fileno(), member)
 
-    def stamp(self, member: competition.Member) -> int:
+    def stamp(self, member: source_files.Member) -> int:
         """See Container."""
-        return files.stamp_of(self._stat, member.name)
+        return image_files.stamp_of(self._stat, member.name)
 
 
 class Tar:
@@ -96,10 +96,10 @@ class Tar:
         if outside := [m.name for m in members if ".." in m.name.split("/")]:
             raise UserError(f"{path}: {len(outside)} names point outside the archive (such as {outside[0]})")
         plain = [member for member in members if member.isreg() and not member.issparse()]
-        places = {naming.tidy(member.name).lstrip("/"): (member.offset_data, member.size) for member in plain}
+        places = {image_names.tidy(member.name).lstrip("/"): (member.offset_data, member.size) for member in plain}
         self.listed = []
         for member in members:
-            name = naming.tidy(member.name).lstrip("/")
+            name = image_names.tidy(member.name).lstrip("/")
             if wanted(name, self.passed):
                 own = (member.offset_data, member.size) if member.isreg() and not member.issparse() else None
                 self.listed.append((name, own or places.get(_target(member))))
@@ -109,7 +109,7 @@ class Tar:
         if place is None:
             raise DamagedImage("is no plain file of its tar, nor a link to one")
         offset, size = place
-        files.small_enough(size)
+        image_files.small_enough(size)
         data = os.pread(self._file.fileno(), size, offset)
         if len(data) < size:
             raise DamagedImage("is cut short by the end of its tar")
@@ -117,7 +117,7 @@ class Tar:
 
     def stamp(self, place: tuple[int, int] | None) -> int:
         """See Container."""
-        return files.stamp_of(self._stat, place)
+        return image_files.stamp_of(self._stat, place)
 
 
 def _check_end(file: BinaryIO, offset: int) -> None:
@@ -133,14 +133,14 @@ def _check_end(file: BinaryIO, offset: int) -> None:
 def _target(member: tarfile.TarInfo) -> str:
     """What a link points to; hard links tell it from the top, others from their own folder."""
     inside = "" if member.islnk() else posixpath.dirname(member.name)
-    return naming.tidy(posixpath.normpath(posixpath.join(inside, member.linkname)))
+    return image_names.tidy(posixpath.normpath(posixpath.join(inside, member.linkname)))
 
 
 def wanted(name: str, passed: Counter[str]) -> bool:
     """Whether it is the name of an image; what is not is counted by its suffix, in lower case."""
-    if competition.is_litter(name):
+    if source_files.is_litter(name):
         passed["hidden"] += 1
-    elif not naming.suffix_of(name):
+    elif not image_names.suffix_of(name):
         passed[posixpath.splitext(name)[1].lower() or "without suffix"] += 1
     else:
         return True

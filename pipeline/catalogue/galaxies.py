@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from pipeline.catalogue import columns, content, images, naming, shards, writers
-from pipeline.catalogue.frames import Catalogue
+from pipeline.catalogue import columns, file_types, image_names, images, shards, writers
+from pipeline.catalogue.table import Catalogue
 from pipeline.errors import UserError
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ class Galaxies:
         the catalogue has no ids, or half of what cropping takes.
         """
         self.path, self.where, self._table = path.expanduser(), where, None
-        if not self.path.is_dir() and content.of(self.path).kind not in ARCHIVES:
+        if not self.path.is_dir() and file_types.of(self.path).kind not in ARCHIVES:
             self._table = Catalogue(self.path, chosen, whole_images=whole_images, beside=where is None)
             if self.where and "://" not in self.where:
                 tell_passed(images.open_source(self.where).passed, self.where)  # and what is wrong with it
@@ -96,7 +96,7 @@ def _listed(path: Path) -> tuple[list[str], list[str]]:
     names = sorted(source.names())
     tell_passed(source.passed, str(path))
     if not names:
-        raise UserError(f"{path} holds no images ({', '.join(naming.SUFFIXES)})")
+        raise UserError(f"{path} holds no images ({', '.join(image_names.SUFFIXES)})")
     if repeated := source.repeated():
         raise UserError(f"{path}: names that stand there twice: {len(repeated):,} (such as {repeated[0]})")
     return names, ids_of(names, path)
@@ -109,7 +109,7 @@ def ids_of(names: list[str], path: Path) -> list[str]:
     """
     if strange := [name for name in names if not _is_text(name)]:
         raise UserError(f"{path}: file names that are not UTF-8: {len(strange):,}, such as {strange[0]!r}: rename them")
-    stems = [naming.stem_of(name) for name in names]
+    stems = [image_names.stem_of(name) for name in names]
     short = [stem.rpartition("/")[2] for stem in stems]
     if len(set(short)) == len(names):
         return short

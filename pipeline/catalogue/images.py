@@ -5,10 +5,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Protocol
 
-from pipeline.catalogue import content, files
+from pipeline.catalogue import file_types, image_files
 from pipeline.catalogue.addresses import Addresses
 from pipeline.catalogue.containers import Container, Folder, Tar, Zip
-from pipeline.catalogue.naming import SUFFIXES, Index
+from pipeline.catalogue.image_names import SUFFIXES, Index
 from pipeline.errors import DamagedImage, UserError
 
 
@@ -40,7 +40,7 @@ def open_source(where: str | None) -> Source:
 
 def _archive(path: Path) -> Container:
     """The zip or tar at a path, told by its content."""
-    kind, packed = content.of(path)
+    kind, packed = file_types.of(path)
     if kind == "tar" and packed:
         raise UserError(f"{path} is a compressed tar; expected an uncompressed one, read in place: decompress it first")
     if kind in ("zip", "tar"):
@@ -70,7 +70,7 @@ class Collection:
         if found in self._copies:
             raise DamagedImage(f"has {self._copies[found] + 1} images of one name, {found}")
         container, handle = self._places[found]
-        return files.unpacked(container.read(handle))
+        return image_files.unpacked(container.read(handle))
 
     def stamp(self, name: str) -> int:
         """See Source."""

@@ -7,10 +7,10 @@ from gzip import GzipFile
 
 import numpy as np
 
-from pipeline import cutout
-from pipeline.catalogue import fits, light, png
-from pipeline.config import Crop
+from pipeline.catalogue import fits_image, fits_to_rgb, png
+from pipeline.competition import cutout
 from pipeline.errors import DamagedImage
+from pipeline.plans.config import Crop
 
 JPEG, PNG, FITS, GZIP = b"\xff\xd8", b"\x89PNG\r\n\x1a\n", b"SIMPLE  =", b"\x1f\x8b"
 OTHERS = {b"GIF8": "a GIF", b"RIFF": "a WebP", b"II*\0": "a TIFF", b"MM\0*": "a TIFF", b"<": "a web page"}
@@ -62,7 +62,7 @@ def decode(data: bytes, frame: float | None = None) -> tuple[np.ndarray, str]:
     if data[:8] == PNG:
         return png.decode(data)
     if data[:9] == FITS:
-        return light.picture(fits.read(data), frame)
+        return fits_to_rgb.picture(fits_image.read(data), frame)
     other = next((name for magic, name in OTHERS.items() if data.lstrip()[:4].startswith(magic)), None)
     raise DamagedImage(f"is {other}; expected a JPEG, PNG or FITS image" if other else "is no JPEG, PNG or FITS image")
 
@@ -75,7 +75,7 @@ def strangeness(image: np.ndarray) -> str:
     if image.min() == image.max():
         raise DamagedImage("shows one and the same grey everywhere, and no galaxy")
     grey = image.max(axis=2)
-    border, middle = light.ring(grey.shape), cutout.centre(grey, max(1, len(grey) // 4))
+    border, middle = fits_to_rgb.ring(grey.shape), cutout.centre(grey, max(1, len(grey) // 4))
     if np.median(grey[border]) > np.median(middle) + INVERTED:
         return "is darker at its centre than at its border, like a negative"
     if grey.max() < DARK:

@@ -6,7 +6,7 @@ import zlib
 import cv2
 import numpy as np
 
-from pipeline import cutout
+from pipeline.competition import cutout
 from pipeline.errors import DamagedImage
 
 DEPTHS = (8, 10, 12, 14, 16)  # bits of a pixel that cameras and programs write into 16

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from pipeline.catalogue import columns, files, images, pixels, seen, writers
-from pipeline.classifier import Classifier
-from pipeline.config import Crop
+from pipeline.catalogue import columns, image_files, image_stamps, images, pixels, writers
 from pipeline.errors import DamagedImage
-from pipeline.records import Artifact, atomic
+from pipeline.models.classifier import Classifier
+from pipeline.plans.config import Crop
+from pipeline.store.records import Artifact, atomic
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -39,7 +39,7 @@ class Block(NamedTuple):
     crops: dict[Crop, np.ndarray]  # black where `reasons` says why an image cannot be used
     reasons: list[str]
     caveats: list[str]  # why an answer should not be trusted as others are
-    seen: np.ndarray  # uint64 (n, 2)
+    image_stamps: np.ndarray  # uint64 (n, 2)
 
 
 def digest_of(galaxies: pd.DataFrame) -> str:
@@ -55,7 +55,7 @@ class Worker:
     def __init__(self, ensemble: Path, view_set: str | None, where: str | None):
         self.classifier = Classifier(ensemble, view_set)
         self.source = images.open_source(where)
-        self._readers, self._next = ThreadPoolExecutor(seen.threads_for(self.source)), ThreadPoolExecutor(1)
+        self._readers, self._next = ThreadPoolExecutor(image_stamps.threads_for(self.source)), ThreadPoolExecutor(1)
 
     def __call__(self, shard: Shard) -> dict[str, int]:
         """Make one shard; how many galaxies it has and how many of them could not be read."""
@@ -68,7 +68,7 @@ class Worker:
             made, read = _merged(shard, made, read)
         with atomic(part) as path:
             writers.write_parquet(iter([made]), shard.schema, path)
-        seen.save(seen_path, read)
+        image_stamps.save(seen_path, read)
         told = {"galaxies": len(made), "unread": sum(map(bool, made.column("reason").to_pylist()))}
         shard.artifact.finish(shard.spec, shard.made_from, **told, seconds=time.monotonic() - started)
         return told
@@ -106,7 +106,7 @@ class Worker:
             digest, stamp = 0, self.source.stamp(name)  # before it is read: what changes meanwhile is another one
             try:
                 data = self.source.read(name)
-                digest = files.digest_of(data)
+                digest = image_files.digest_of(data)
                 caveat = pixels.cut(data, wanted, [made[crop][i] for crop in wanted], frame)
             except DamagedImage as error:
                 for crop in wanted:

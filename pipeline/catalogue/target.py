@@ -9,18 +9,18 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pipeline import locks
-from pipeline.catalogue import seen, shards, writers
+from pipeline.catalogue import image_stamps, shards, writers
 from pipeline.catalogue.galaxies import Galaxies
-from pipeline.catalogue.seen import Looker
+from pipeline.catalogue.image_stamps import Looker
 from pipeline.catalogue.shards import Shard
 from pipeline.errors import UserError
-from pipeline.records import Artifact, atomic
+from pipeline.execution import locks
+from pipeline.store.records import Artifact, atomic
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from pipeline.catalogue.seen import Look
+    from pipeline.catalogue.image_stamps import Look
 
 KEPT = ("galaxies", "unread", "seconds")  # facts in the record of a shard, summed in that of the table
 
@@ -144,7 +144,7 @@ class Plan:
             artifact.begin()
             with atomic(artifact.files[0]) as path:
                 writers.write_parquet(iter([part]), self.schema, path)
-            seen.save(artifact.files[1], look.seen)
+            image_stamps.save(artifact.files[1], look.seen)
             unread = sum(map(bool, part.column("reason").to_pylist()))
             seconds = known["seconds"] * len(part) / known["galaxies"]
             artifact.finish(**self.wanted[i], galaxies=len(part), unread=unread, seconds=seconds)
@@ -198,7 +198,7 @@ class Plan:
         target.table.begin()
         with atomic(target.path) as path:
             writers.write((pq.read_table(part, schema=self.schema) for part, _ in parts), self.schema, path)
-        seen.save(target.table.files[1], np.concatenate([np.load(images) for _, images in parts]))
+        image_stamps.save(target.table.files[1], np.concatenate([np.load(images) for _, images in parts]))
         target.table.finish(**record, **facts)
         shutil.rmtree(target.folder, ignore_errors=True)
 
@@ -210,6 +210,6 @@ def _refresh(artifact: Artifact, now: np.ndarray, known: np.ndarray) -> None:
     record = artifact.record()
     table, images = artifact.files
     artifact.begin()
-    seen.save(images, now)
+    image_stamps.save(images, now)
     facts = {key: record[key] for key in KEPT}
     artifact.finish(record["spec"], record["made_from"], {table: record["files"][table.name]["sha256"]}, **facts)

@@ -11,7 +11,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from pipeline.backbones import BACKBONES
+from pipeline.plans.backbones import BACKBONES
 
 
 @keras.saving.register_keras_serializable("galaxy")

@@ -4,8 +4,8 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
-from pipeline.config import Augment
 from pipeline.core import views
+from pipeline.plans.config import Augment
 
 Batch = tuple[dict[str, np.ndarray], np.ndarray]
 

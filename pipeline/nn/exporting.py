@@ -8,7 +8,7 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from pipeline import cutout
+from pipeline.competition import cutout
 from pipeline.errors import UserError
 
 INPUT, OUTPUT = "images", "vote_fractions"

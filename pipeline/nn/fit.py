@@ -15,7 +15,6 @@ import numpy as np
 from keras import ops
 from tqdm import tqdm
 
-from pipeline.config import Run
 from pipeline.core import views
 from pipeline.core.metrics import rmse
 from pipeline.nn import data, loss, runtime
@@ -24,6 +23,7 @@ from pipeline.nn.head import Ridge, start_at_mean, start_at_ridge
 from pipeline.nn.history import History
 from pipeline.nn.network import Network
 from pipeline.nn.predict import predict_head, predict_views
+from pipeline.plans.config import Run
 
 log = logging.getLogger(__name__)
 SCORES = 5  # how often a fold is scored while it trains, where early stopping does not need every epoch

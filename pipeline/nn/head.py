@@ -5,8 +5,8 @@ import numpy as np
 from keras import ops
 from sklearn import linear_model
 
-from pipeline.config import Run
 from pipeline.core import tree
+from pipeline.plans.config import Run
 
 
 @keras.saving.register_keras_serializable("galaxy")

@@ -8,8 +8,6 @@ import keras
 import numpy as np
 from keras import ops
 
-from pipeline.backbones import BACKBONES
-from pipeline.config import Run
 from pipeline.core import views
 from pipeline.errors import UserError
 from pipeline.nn import folding, runtime
@@ -17,6 +15,8 @@ from pipeline.nn.augment import Warp
 from pipeline.nn.backbone import construct
 from pipeline.nn.head import build_head
 from pipeline.nn.weights import build_backbone
+from pipeline.plans.backbones import BACKBONES
+from pipeline.plans.config import Run
 
 log = logging.getLogger(__name__)
 LEAST_VARIANCE = 1e-2  # of a map of activations

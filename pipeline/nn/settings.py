@@ -14,9 +14,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from pipeline.backbones import keras_folder
 from pipeline.core import machine
 from pipeline.errors import UserError
+from pipeline.plans.backbones import keras_folder
 
 log = logging.getLogger(__name__)
 BACKENDS = {"tensorflow": "TensorFlow", "jax": "JAX", "torch": "PyTorch"}  # those of Keras's that can train

@@ -9,9 +9,9 @@ from typing import Any, NamedTuple
 
 import keras
 
-from pipeline.backbones import BACKBONES, keras_folder
 from pipeline.errors import UserError
 from pipeline.nn.backbone import construct, pretrained
+from pipeline.plans.backbones import BACKBONES, keras_folder
 
 log = logging.getLogger(__name__)
 

@@ -10,15 +10,16 @@ import numpy as np
 import pandas as pd
 from pydantic import ValidationError
 
-from pipeline import cli, locks
-from pipeline.config import Plan, Run
+from pipeline import cli
 from pipeline.core import stats
 from pipeline.errors import TrainingFailed, UserError
-from pipeline.space import Setting
-from pipeline.strict import sentence
+from pipeline.execution import locks
+from pipeline.plans.config import Plan, Run
+from pipeline.plans.search_space import Setting
+from pipeline.plans.strict import sentence
+from pipeline.store.dependencies import Unit
 from pipeline.tuning import variants
-from pipeline.tuning.judge import Judge
-from pipeline.units import Unit
+from pipeline.tuning.evaluation import Judge
 
 if TYPE_CHECKING:
     from optuna import Trial

@@ -4,10 +4,10 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from pipeline.config import Plan, Run
 from pipeline.errors import UserError
-from pipeline.space import Search
-from pipeline.strict import sentence
+from pipeline.plans.config import Plan, Run
+from pipeline.plans.search_space import Search
+from pipeline.plans.strict import sentence
 
 
 def setting(run: Run, key: str) -> Any:

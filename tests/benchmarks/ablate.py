@@ -11,11 +11,12 @@ from pathlib import Path
 
 import pandas as pd
 
-from pipeline import cli, crops, folds, inputs, predict, train
-from pipeline.artifacts import Store, load_fractions, same_galaxies
-from pipeline.config import load_plan
+from pipeline import cli
 from pipeline.core import stats
 from pipeline.core.metrics import squared_error_per_galaxy
+from pipeline.plans.config import load_plan
+from pipeline.stages import crops, folds, inputs, predict, train
+from pipeline.store.artifacts import Store, load_fractions, same_galaxies
 
 
 def errors(store: Store, run: str, held_out: list[int]) -> tuple[pd.Series, float]:

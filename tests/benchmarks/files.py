@@ -10,11 +10,12 @@ from pathlib import Path
 import numpy as np
 import simplejpeg
 
-from pipeline import competition, crops, inputs
-from pipeline.artifacts import Store
-from pipeline.config import load_plan
+from pipeline.competition import source_files
 from pipeline.core import machine
+from pipeline.plans.config import load_plan
 from pipeline.sky import survey
+from pipeline.stages import crops, inputs
+from pipeline.store.artifacts import Store
 from tests import competition_files as tiny
 from tests import fabricated, finished_plan
 from tests.benchmarks.measure import Row, child, compare, module, once, rate
@@ -48,10 +49,10 @@ def crop_rows(folder: Path, given: Path | None, quick: bool) -> Iterator[Row]:
     plan.write_text(CROPS)
     flags = ["--plan", str(plan), "--output", str(folder)]
     inputs.main([*flags, "--input", str(galaxies)])
-    files = competition.find(galaxies)
+    files = source_files.find(galaxies)
     jpegs = []
     for path in (files.train, files.test):
-        with competition.Images(path) as images:
+        with source_files.Images(path) as images:
             jpegs += [images.read(one) for one in images.ids]
 
     def decode(some: list[bytes]) -> None:
@@ -78,7 +79,7 @@ def crop_rows(folder: Path, given: Path | None, quick: bool) -> Iterator[Row]:
             bare()
             done.result()
 
-    _, peak = child(module("pipeline.crops", *flags, "--force"))
+    _, peak = child(module("pipeline.stages.crops", *flags, "--force"))
     ours = rate(lambda: crops.main([*flags, "--force"]), len(jpegs))
     note = (
         f"{len(jpegs):,} images from {'the given files' if given else 'drawn zips'}; reference decodes, writes nothing"
@@ -102,8 +103,8 @@ def memory_row(folder: Path) -> Iterator[Row]:
         raw = tiny.write(
             place / "raw", table=tiny.labels(ids[0]), sample=tiny.labels(ids[1]) * 0, train=train, test=test
         )
-        child(module("pipeline.inputs", *flags, "--input", raw))
-        peaks[share] = child(module("pipeline.crops", *flags))[1]
+        child(module("pipeline.stages.inputs", *flags, "--input", raw))
+        peaks[share] = child(module("pipeline.stages.crops", *flags))[1]
         shutil.rmtree(place)
     note = f"{sum(COMPETITION):,} images against a tenth: peak of crops, once; what grows is the list of their names"
     yield once("crops, memory", peaks[1], peaks[10], unit="MB", goal="<= 2", note=note, peak_mb=peaks[1])
@@ -139,7 +140,7 @@ def report_rows(folder: Path, quick: bool) -> Iterator[Row]:
     n = COMPETITION[0] // 10 if quick else COMPETITION[0]
     (folder / "report").mkdir()
     path, _, _ = finished_plan.make(folder / "report", n=n, folds=5)
-    took, peak = child(module("pipeline.report", "--plan", path, "--output", folder / "report" / "output"))
+    took, peak = child(module("pipeline.stages.report", "--plan", path, "--output", folder / "report" / "output"))
     note = f"{n:,} galaxies, 2 runs and 2 ensembles, once; reference: the promise of 180 s (and 4,000 MB)"
     yield once("report", took, 180.0, unit="s", goal="<= 1", note=note, peak_mb=peak)
 

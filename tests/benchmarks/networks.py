@@ -9,11 +9,11 @@ from tempfile import mkdtemp
 import keras
 import numpy as np
 
-from pipeline.config import Run
 from pipeline.core import views
 from pipeline.nn import data, fit, network, runtime
 from pipeline.nn.augment import Warp
 from pipeline.nn.predict import predict_views
+from pipeline.plans.config import Run
 from tests.benchmarks.measure import Row, compare, once, rate, seconds
 
 AUGMENT = {"rotation": 180, "zoom": 1.2, "shift": 0.04, "flip": True}

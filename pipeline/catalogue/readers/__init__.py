@@ -5,7 +5,7 @@ A reader takes a path and returns the tables of that file as `Part`s; rows come 
 
 from pathlib import Path
 
-from pipeline.catalogue import content
+from pipeline.catalogue import file_types
 from pipeline.catalogue.readers import fits, parquet, text, votable
 from pipeline.catalogue.readers.part import Part
 from pipeline.errors import UserError
@@ -21,7 +21,7 @@ READERS = {
 
 def parts(path: Path) -> list[Part]:
     """The tables of a file, at least one; UserError where it holds none that can be read."""
-    kind = content.of(path).kind
+    kind = file_types.of(path).kind
     if kind not in READERS:
         raise UserError(f"{path} is no table but {kind}: give Parquet, CSV or other delimited text, FITS or VOTable")
     try:

@@ -10,7 +10,7 @@ from typing import NamedTuple, TextIO
 
 import pyarrow as pa
 
-from pipeline.catalogue import content
+from pipeline.catalogue import file_types
 from pipeline.catalogue.readers.part import Part
 from pipeline.errors import UserError
 
@@ -35,12 +35,12 @@ def parts(path: Path) -> list[Part]:
 
 
 def _open(path: Path, encoding: str) -> TextIO:
-    return io.TextIOWrapper(content.unpacked(path), encoding=encoding, newline="")
+    return io.TextIOWrapper(file_types.unpacked(path), encoding=encoding, newline="")
 
 
 def _layout(path: Path) -> Layout:
-    with content.unpacked(path) as file:
-        encoding = "utf-16" if file.read(2) in content.UTF_16 else "utf-8-sig"
+    with file_types.unpacked(path) as file:
+        encoding = "utf-16" if file.read(2) in file_types.UTF_16 else "utf-8-sig"
     comments, above = [], 0
     with _open(path, encoding) as file:
         read = _decoded(file, path)

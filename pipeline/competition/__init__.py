@@ -1,0 +1,1 @@
+"""The competition's images and tables, and the way to Kaggle and back."""

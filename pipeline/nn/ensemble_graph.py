@@ -1,0 +1,151 @@
+"""An ensemble as one network: images of galaxies -> vote fractions on the tree. For use outside this pipeline."""
+
+from collections.abc import Callable, Iterable
+from typing import NamedTuple
+
+import keras
+import numpy as np
+from keras import ops
+
+from pipeline.competition import cutout
+from pipeline.core import tree
+from pipeline.nn.augment import warp
+from pipeline.nn.backbone import copied, copy_weights
+from pipeline.nn.network import Network, Scale, pool
+from pipeline.plans.backbones import BACKBONES
+from pipeline.plans.config import Crop, Run
+
+STEPS = 500  # of the projection onto the tree, at most; a hundred are many
+SETTLED = -1e-6
+
+
+class Part(NamedTuple):
+    """One trained network of an ensemble and its share of the answer."""
+
+    run: Run
+    crop: Crop
+    network: Network
+    views: np.ndarray  # (v, 2, 3)
+    share: np.ndarray  # (37,) weight in each answer
+
+
+class Whole:
+    """The function from images uint8 (n, 424, 424, 3) RGB to vote fractions float32 (n, 37).
+
+    The same crops, views, networks and weights as the pipeline's; the projection onto the tree stops at 1e-6.
+    """
+
+    def __init__(self, parts: Iterable[Part]):
+        """Of each part only its copy is kept: parts that are made when they are asked for need no more memory."""
+        self.looks = [Look(part) for part in parts]
+        self.crops = {look.crop: cropping(look.crop) for look in self.looks}
+        self.networks = [network for look in self.looks for network in (look.backbone, look.head)]
+
+    def __call__(self, images: keras.KerasTensor) -> keras.KerasTensor:
+        """Vote fractions of images."""
+        seen = {crop: cut(images) for crop, cut in self.crops.items()}
+        total = 0.0
+        for look in self.looks:
+            total = total + look(seen[look.crop]) * look.share
+        return project(total)
+
+
+def cropping(crop: Crop) -> Callable[[keras.KerasTensor], keras.KerasTensor]:
+    """Images (n, 424, 424, 3) -> whole grey levels float32 (n, size, size, 3), as `cutout` makes them of pixels."""
+    margin, along = (cutout.SIDE - crop.region) // 2, cutout.along(crop)
+
+    def cut(images: keras.KerasTensor) -> keras.KerasTensor:
+        end = margin + crop.region
+        centre = ops.cast(images[:, margin:end, margin:end], "float32")
+        if crop.region == crop.size:
+            return centre
+        rows = ops.einsum("ij,njkc->nikc", along, centre)
+        levels = ops.einsum("lk,nikc->nilc", along, rows)
+        return (
+            ops.floor(levels + 0.5) if crop.region == 2 * crop.size else ops.round(levels)
+        )  # halves as OpenCV has them
+
+    return cut
+
+
+class Look:
+    """One network: crops (n, s, s, 3) -> the mean over the views of its answers, or of its features, then answers."""
+
+    def __init__(self, part: Part):
+        self.crop, self.share, self.views = part.crop, part.share.astype(np.float32), part.views
+        self.of_features = not part.run.fine_tune.epochs  # views are averaged before the head, as in training
+        self.size = part.network.features.get_layer("warp").size
+        pixels = keras.Input((self.size, self.size, 3))
+        scaled = Scale(BACKBONES[part.run.backbone].scaling)(pixels)
+        backbone = exportable(part.network.for_prediction().backbone)
+        self.backbone = keras.Model(pixels, pool(backbone, scaled, part.run.pooling))
+        self.head = part.network.head
+
+    def __call__(self, images: keras.KerasTensor) -> keras.KerasTensor:
+        """Answers (n, 37)."""
+        count = len(self.views)
+        matrices = ops.tile(ops.convert_to_tensor(self.views), (ops.shape(images)[0], 1, 1))
+        features = self.backbone(warp(ops.repeat(images, count, axis=0), matrices, self.size), training=False)
+        if self.of_features:
+            return self.head(_mean(features, count), training=False)
+        return _mean(self.head(features, training=False), count)
+
+
+def exportable(backbone: keras.Model) -> keras.Model:
+    """A copy of it, with others in place of three kinds of layers for which tf2onnx 1.17 writes what no runtime reads.
+
+    Convolutions of a group per channel, the exact GELU, and Keras's Normalization, whose tensors would become inputs
+    that nobody feeds.
+    """
+    made = keras.models.clone_model(backbone, clone_function=_exportable)
+    copy_weights(backbone, made, {layer.name: _per_channel(layer) for layer in filter(_is_grouped, backbone.layers)})
+    return made
+
+
+def _is_grouped(layer: keras.layers.Layer) -> bool:
+    return isinstance(layer, keras.layers.Conv2D) and layer.groups > 1
+
+
+def _per_channel(layer: keras.layers.Conv2D) -> list[np.ndarray]:
+    """Weights of the depthwise convolution that does the same."""
+    kernel, *bias = layer.get_weights()
+    return [kernel.transpose(0, 1, 3, 2), *bias]
+
+
+def _exportable(layer: keras.layers.Layer) -> keras.layers.Layer:
+    if _is_grouped(layer):  # of a group per channel
+        keys = ("name", "kernel_size", "strides", "padding", "dilation_rate", "use_bias", "activation", "dtype")
+        config = layer.get_config()
+        return keras.layers.DepthwiseConv2D(**{key: config[key] for key in keys})
+    if isinstance(layer, keras.layers.Activation) and layer.activation is keras.activations.gelu:
+        return keras.layers.Activation(_gelu, name=layer.name, dtype=layer.dtype_policy)
+    return copied(layer)
+
+
+def _gelu(x: keras.KerasTensor) -> keras.KerasTensor:
+    return 0.5 * x * (1 + ops.erf(x * np.float32(np.sqrt(0.5))))
+
+
+def _mean(values: keras.KerasTensor, count: int) -> keras.KerasTensor:
+    """(n * count, d) -> (n, d)."""
+    return ops.mean(ops.reshape(values, (-1, count, values.shape[-1])), axis=1)
+
+
+def project(values: keras.KerasTensor) -> keras.KerasTensor:
+    """`core.tree.project` as a graph."""
+    sums, totals = (part.astype(np.float32) for part in tree.sums_and_totals())
+    back = np.linalg.pinv(sums).astype(np.float32).T  # (11, 37)
+
+    def on_sums(x: keras.KerasTensor) -> keras.KerasTensor:
+        return x - ops.matmul(ops.matmul(x, sums.T) - totals, back)
+
+    def goes_on(step: keras.KerasTensor, x: keras.KerasTensor, correction: keras.KerasTensor) -> keras.KerasTensor:
+        return ops.logical_and(step < STEPS, ops.min(x) < SETTLED)
+
+    def one(step: keras.KerasTensor, x: keras.KerasTensor, correction: keras.KerasTensor) -> tuple:
+        inside = ops.maximum(x + correction, 0.0)
+        return step + 1, on_sums(inside), x + correction - inside
+
+    first = on_sums(values)
+    _, x, _ = ops.while_loop(goes_on, one, (ops.convert_to_tensor(0), first, ops.zeros_like(first)))
+    return ops.maximum(x, 0.0)

@@ -1,0 +1,91 @@
+"""Model confusion: who is taken for whom, in five classes and question by question, with the galaxies in question."""
+
+from typing import Any
+
+import numpy as np
+
+from pipeline.core import metrics
+from pipeline.core.tree import QUESTIONS, SLICES, reached
+from pipeline.report.formatting import percent, share
+from pipeline.report.material import Material, Section
+from pipeline.report.pictures import image
+
+PAIRS, EXAMPLES = 4, 6  # most confused pairs that are shown, galaxies of each
+
+
+def section(material: Material) -> Section:
+    """The matrices and the most confused pairs."""
+    true, predicted = material.classes
+    five = matrix(true, predicted, metrics.FIVE_CLASSES)
+    pairs = most_confused(material)
+    if five is None:
+        finding = "No galaxy of this sample has votes clear enough for the five classes."
+    elif not pairs:
+        finding = f"All {five['n']:,} galaxies with clear votes get the right one of five classes."
+    else:
+        wrong, first = five["n"] - five["right"], pairs[0]
+        finding = (
+            f"Of {five['n']:,} galaxies with clear votes {wrong:,} ({share(wrong / five['n'])}) get another class; "
+            f"{percent(first['n'] / wrong)} of these are {first['true']} galaxies taken for {first['said']}."
+        )
+    facts = {"five": five, "pairs": pairs, "questions": per_question(material), "best": material.best}
+    return Section("confusion", "Model confusion", finding, facts)
+
+
+def matrix(true: np.ndarray, predicted: np.ndarray, names: tuple[str, ...]) -> dict[str, Any] | None:
+    """Counts and shares of each line by true (lines) and predicted class (columns); None where no galaxy counts."""
+    counts = metrics.confusion(true, predicted, len(names))
+    if not counts.sum():
+        return None
+    totals = counts.sum(axis=1)
+    shares = counts / np.maximum(totals, 1)[:, None]
+    rows = [
+        {"name": name, "total": int(total), "cells": list(zip(number.tolist(), part.tolist(), strict=True))}
+        for name, total, number, part in zip(names, totals, counts, shares, strict=True)
+    ]
+    return {"rows": rows, "classes": names, "n": int(counts.sum()), "right": int(np.trace(counts))}
+
+
+def per_question(material: Material) -> list[dict[str, Any]]:
+    """For each question, the volunteers' leading answer against the predicted one, where half of them reached it."""
+    truth, predicted = material.board.truth, material.best.predicted
+    asked = reached(truth) >= 0.5
+    found = []
+    for question, columns, rows in zip(QUESTIONS, SLICES, asked.T, strict=True):
+        true = np.where(rows, truth[:, columns].argmax(axis=1), -1)
+        made = matrix(true, predicted[:, columns].argmax(axis=1), question.answers)
+        found.append({"question": question, "matrix": made})
+    return found
+
+
+def most_confused(material: Material) -> list[dict[str, Any]]:
+    """The cells off the diagonal with most galaxies, and those galaxies in them that the entry is surest of."""
+    true, predicted = material.classes
+    counts = metrics.confusion(true, predicted, len(metrics.FIVE_CLASSES))
+    np.fill_diagonal(counts, 0)
+    own = metrics.own_columns()
+    found = []
+    for cell in np.argsort(-counts, axis=None, kind="stable")[:PAIRS]:
+        voted, said = np.unravel_index(cell, counts.shape)
+        if counts[voted, said]:
+            rows = np.flatnonzero((true == voted) & (predicted == said))
+            surest = rows[np.argsort(-material.best.predicted[rows, own[said]], kind="stable")[:EXAMPLES]]
+            found.append({
+                "true": metrics.FIVE_CLASSES[voted],
+                "said": metrics.FIVE_CLASSES[said],
+                "n": int(counts[voted, said]),
+                "galaxies": [_example(material, row, own[voted], own[said]) for row in surest],
+            })  # fmt: skip
+    return found
+
+
+def _example(material: Material, row: int, voted: int, said: int) -> dict[str, Any]:
+    """A galaxy with what people and the entry gave to the two classes' own answers."""
+    galaxy = int(material.board.ids[row])
+    truth, predicted = material.board.truth[row], material.best.predicted[row]
+    return {
+        "id": galaxy,
+        "picture": image(material.thumbnails.uri(galaxy), f"galaxy {galaxy}"),
+        "people": (float(truth[voted]), float(truth[said])),
+        "model": (float(predicted[voted]), float(predicted[said])),
+    }

@@ -1,0 +1,139 @@
+"""Variants of a run, judged out of fold on folds that the leaderboard does not use."""
+
+import dataclasses
+import hashlib
+import json
+import tempfile
+from collections.abc import Iterator
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from pipeline.competition import duplicates
+from pipeline.core import views
+from pipeline.core.metrics import squared_error_per_galaxy
+from pipeline.core.split import stratified_folds
+from pipeline.models import frozen_features
+from pipeline.plans.backbones import BACKBONES
+from pipeline.plans.config import Plan, Run
+from pipeline.store import dependencies
+from pipeline.store.artifacts import ID, Store
+from pipeline.store.records import Artifact, atomic
+
+if TYPE_CHECKING:
+    from pipeline.nn.fit import Trainer
+    from pipeline.nn.network import Network
+
+
+class Judge:
+    """Trains variants of a plan's run and scores them; what it has found is kept on disk, as are features."""
+
+    def __init__(self, plan: Plan, store: Store, search: dependencies.Unit):
+        self.plan, self.store = plan, store
+        self.folder = search.artifact.record_path.parent
+        self._ridges: dict[tuple, dict] = {}
+        self._data = lru_cache(maxsize=2)(self._loaded)
+        self._of = [plan.folds, plan.search.galaxies, search.made_from()]
+
+    def kept(self, run: Run, seed: int) -> Path:
+        """Where the squared errors of a variant lie, as far as they are known."""
+        graph = [graph] if (graph := BACKBONES[run.backbone].graph) else []
+        text = json.dumps([*self._of, run.model_dump(mode="json"), seed, *graph], sort_keys=True)
+        return self.folder / "errors" / f"{hashlib.sha256(text.encode()).hexdigest()[:16]}.npy"
+
+    def fold_by_fold(self, run: Run, seed: int) -> Iterator[np.ndarray]:
+        """Squared error (n,) of every training galaxy, out of fold, as known after each fold; NaN where it is not.
+
+        `seed` chooses the galaxies, where the search has fewer than there are, deals them to folds, starts the
+        networks and draws their augmentations. A fine-tuned network sees a held-out galaxy once. Folds that were
+        judged before are not trained again. Raises TrainingFailed where a fold diverges.
+        """
+        images, labels, ids, used = self._data(run.crop)
+        fold_of = np.where(self._drawn(used, seed), self._dealt(ids, seed), -1)
+        path, trainer = self.kept(run, seed), None
+        known = np.load(path) if path.is_file() else np.full(len(ids), np.nan, np.float32)
+        for fold in range(self.plan.folds):
+            valid, train = np.flatnonzero(fold_of == fold), np.flatnonzero((fold_of >= 0) & (fold_of != fold))
+            if np.isnan(known[valid]).any():
+                trainer = trainer or self._trainer(run, seed)
+                with tempfile.TemporaryDirectory() as folder:
+                    trainer.fit(train, valid, fold, Path(folder))
+                known[valid] = squared_error_per_galaxy(labels[valid], _answers(trainer, images, valid))
+                with atomic(path) as temporary:
+                    np.save(temporary, known)
+            yield np.where((fold_of >= 0) & (fold_of <= fold), known, np.nan)
+
+    def errors(self, run: Run, seed: int) -> np.ndarray:
+        """The same after the last fold."""
+        *_, last = self.fold_by_fold(run, seed)
+        return last
+
+    def _trainer(self, run: Run, seed: int) -> "Trainer":
+        from pipeline.nn import fit, network, runtime
+
+        images, labels, *_ = self._data(run.crop)
+        frozen = self._features(run) if run.head_phase.epochs else None
+        drawn = runtime.seed_of(seed, run.name)
+        if run.fine_tune.epochs:
+            built = self._network(run, drawn, images)
+        else:
+            built = network.only_head(run, frozen.shape[1], drawn)
+        trainer = fit.Trainer(built, run, seed, images, labels, frozen)
+        if frozen is not None:
+            spec = dependencies.features(self.plan, self.store, run).spec
+            key = (json.dumps(spec, sort_keys=True), run.crop, run.head, seed)
+            trainer.ridges = self._ridges.setdefault(key, trainer.ridges)
+        return trainer
+
+    def _network(self, run: Run, seed: int, images: np.ndarray) -> "Network":
+        from pipeline.nn import network
+
+        stored, size = self.plan.crops[run.crop].size, self.plan.input_size(run)
+        given = self.store.load_weights_list().get(run.backbone)
+        return network.build(run, stored=stored, size=size, seed=seed, given=given, sample=images[:64])
+
+    def _features(self, run: Run) -> np.ndarray:
+        """Features of a variant: those of the run itself where they are the same, else kept beside the search."""
+        from pipeline.nn import runtime
+
+        unit = dependencies.features(self.plan, self.store, run)
+        if (found := frozen_features.kept(unit)) is not None:
+            return found
+        name = hashlib.sha256(json.dumps(unit.spec, sort_keys=True).encode()).hexdigest()[:12]
+        place = self.folder.parent / "features" / name
+        unit = dataclasses.replace(unit, artifact=Artifact(place.with_suffix(".json"), (place.with_suffix(".npy"),)))
+        if (found := frozen_features.kept(unit)) is not None:
+            return found
+        images = self._data(run.crop)[0]
+        built = self._network(run, runtime.seed_of(self.plan.seed, run.name), images)
+        return frozen_features.frozen(built, unit, images, fresh=False)
+
+    def _loaded(self, crop: str) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """(images, labels, ids, which of them are in use) of the training galaxies."""
+        images, labels, fold_of = self.store.load_training(crop)
+        return np.asarray(images), labels, self.store.load_crops(crop, "train")[1], fold_of >= 0
+
+    def _drawn(self, used: np.ndarray, seed: int) -> np.ndarray:
+        """Which galaxies take part, bool (n,): all in use, or as many of them as the search asks for."""
+        order = np.random.default_rng(seed).permutation(np.flatnonzero(used))
+        return np.isin(np.arange(len(used)), order[: self.plan.search.galaxies])
+
+    def _dealt(self, ids: np.ndarray, seed: int) -> np.ndarray:
+        """Fold of each galaxy, stratified as those of the plan, copies of one image together."""
+        labels = self.store.load_labels().loc[ids]
+        fold = pd.Series(stratified_folds(ids, labels.to_numpy(), self.plan.folds, seed), pd.Index(ids, name=ID))
+        return duplicates.together(fold, self.store.copies()).to_numpy()
+
+
+def _answers(trainer: "Trainer", images: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """Vote fractions (m, 37) that the network, trained, predicts for these rows."""
+    from pipeline.nn import predict
+
+    run, network = trainer.run, trainer.network
+    if not run.fine_tune.epochs:
+        return predict.predict_head(network.head, trainer.features[rows])
+    model = network.for_prediction().model
+    return predict.predict_views(model, images[rows], views.named("single"), 2 * run.batch_size)
