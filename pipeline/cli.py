@@ -4,7 +4,6 @@
 """
 
 import argparse
-import ast
 import errno
 import logging
 import os
@@ -15,7 +14,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import NoReturn
 
 from pipeline.errors import Damaged, Defect, UserError
 from pipeline.execution import deadline, locks
@@ -89,18 +88,9 @@ class Request:
 class Parser(argparse.ArgumentParser):
     """Mistakes in flags are told in one sentence, without the usage before it."""
 
-    def __init__(self, *arguments: Any, description: str | None = None, **more: Any):
-        super().__init__(*arguments, description=description or _contract(), **more)
-
     def error(self, message: str) -> NoReturn:
         """See the class."""
         self.exit(2, f"error: {message}; --help lists all flags\n")
-
-
-def _contract() -> str | None:
-    """The docstring of the module that runs as a program, from its source: `python -OO` has forgotten it."""
-    source = getattr(sys.modules["__main__"], "__file__", None)
-    return source and ast.get_docstring(ast.parse(Path(source).read_text(encoding="utf-8")))
 
 
 def parser(contract: str | None) -> argparse.ArgumentParser:

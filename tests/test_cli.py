@@ -21,7 +21,7 @@ SELECT = {"baselines": ["--run"], "train": ["--run", "--fold"], "predict": ["--r
 
 @pytest.mark.parametrize("stage", STAGES)
 def test_help_is_the_contract_of_the_stage(stage, capsys):
-    module = importlib.import_module(f"pipeline.{stage}")
+    module = importlib.import_module("pipeline", stage)
     with pytest.raises(SystemExit) as stop:
         module.main(["--help"])
     assert stop.value.code == 0
@@ -33,7 +33,7 @@ def test_help_is_the_contract_of_the_stage(stage, capsys):
 
 @pytest.mark.parametrize("stage", dependencies.STAGES)
 def test_the_contract_says_number_reads_writes_and_command(stage):
-    lines = importlib.import_module(f"pipeline.{stage}").__doc__.splitlines()
+    lines = importlib.import_module("pipeline", stage).__doc__.splitlines()
     assert lines[0].startswith(f"Stage {list(dependencies.STAGES).index(stage)} of 9: ")
     for beginning in ("reads   ", "writes  ", f"    python -m pipeline.{stage} --plan "):
         assert any(line.startswith(beginning) for line in lines), beginning
@@ -117,7 +117,7 @@ def test_signals_are_exit_codes_and_a_sentence(tmp_path, sent, code, said):
 
 
 def test_a_misspelt_plan_is_exit_code_2_and_one_sentence():
-    made = program("pipeline.stages.folds", "--plan", "dmeo")
+    made = program("pipeline", "folds", "--plan", "dmeo")
     assert (made.returncode, made.stdout) == (2, "")
     assert made.stderr.startswith("error: no plan 'dmeo': give one of competition, demo, ")
     assert made.stderr.count("\n") == 1

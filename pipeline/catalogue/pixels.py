@@ -10,12 +10,12 @@ import numpy as np
 from pipeline.catalogue import fits_image, fits_to_rgb, png
 from pipeline.competition import cutout
 from pipeline.errors import DamagedImage
-from pipeline.plans.config import Crop
+from pipeline.plans.config import IMAGE_SIDE, Crop
 
 JPEG, PNG, FITS, GZIP = b"\xff\xd8", b"\x89PNG\r\n\x1a\n", b"SIMPLE  =", b"\x1f\x8b"
 OTHERS = {b"GIF8": "a GIF", b"RIFF": "a WebP", b"II*\0": "a TIFF", b"MM\0*": "a TIFF", b"<": "a web page"}
 LARGEST = 1 << 28  # bytes of an unpacked image
-FRAME = 0.02 * cutout.SIDE  # side of a training image in Petrosian 90 % radii (Willett et al. 2013, section 2.2)
+FRAME = 0.02 * IMAGE_SIDE  # side of a training image in Petrosian 90 % radii (Willett et al. 2013, section 2.2)
 # Grey levels, and a share of pixels, that none of 9,750 images of the competition comes near: their brightest pixel
 # has 92 or more, their centre is never more than 0 darker than their border, 0.2 % of their pixels are white at most.
 DARK, INVERTED, WHITE = 48, 8, 0.02
@@ -43,7 +43,7 @@ def _write(data: bytes, crops: Sequence[Crop], targets: Sequence[np.ndarray], fr
     side = min(image.shape[:2])
     frame = side if frame is None else frame
     for crop, target in zip(crops, targets, strict=True):
-        region = max(1, round(crop.region * frame / cutout.SIDE))
+        region = max(1, round(crop.region * frame / IMAGE_SIDE))
         if region > side:
             raise DamagedImage(f"shows {side} pixels, and {region} are needed around the galaxy")
         target[...] = cutout.resize(cutout.centre(image, region), crop.size)

@@ -9,7 +9,7 @@ read is a row with its reason. Shards are written whole or not at all: the same 
 tries again what could not be read, and makes anew what has another image by now. Images at addresses that were read
 are taken to be the same still.
 
-    python -m pipeline classify CATALOGUE --ensemble OUTPUT/PLAN/ensembles/final --to TABLE [--images DIR|ZIP|TAR|URL]
+    ./run.sh classify CATALOGUE --ensemble OUTPUT/PLAN/ensembles/final --to TABLE [--images DIR|ZIP|TAR|URL]
         [--id-column NAME] [--image-column NAME] [--whole-images] [--views 8] [--engine local|ray] [--workers N]
         [--force]
 """
@@ -105,7 +105,3 @@ def _told(facts: dict) -> str:
     unread = facts["unread"]
     why = f", of which {unread:,} could not be read (the column reason says why)" if unread else ""
     return f"{facts['galaxies']:,} galaxies{why}"
-
-
-if __name__ == "__main__":
-    cli.start(main)

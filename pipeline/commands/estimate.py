@@ -7,7 +7,7 @@ writes  nothing
 The estimate builds every network and times a few of its steps on pixels of noise, since no speed depends on what is
 in a picture: about ten seconds a run on a GPU or for small images. Hours are of the whole plan from nothing.
 
-    python -m pipeline plan --plan demo [--estimate] [--price PER_HOUR]
+    ./run.sh plan --plan demo [--estimate] [--price PER_HOUR]
 """
 
 import contextlib
@@ -76,7 +76,7 @@ def of_run(run: Run, speeds: "Speeds", n: int, m: int, folds: int) -> Cost:
 def of_rest(plan: Plan, n: int, m: int) -> Cost:
     """Everything but the networks: drawing, crops, baselines, the start of each stage."""
     began = time.monotonic()
-    subprocess.run([sys.executable, "-m", "pipeline.stages.folds", "--help"], check=True, stdout=subprocess.DEVNULL)
+    subprocess.run([sys.executable, "-m", "pipeline", "folds", "--help"], check=True, stdout=subprocess.DEVNULL)
     took = STAGES * (time.monotonic() - began)
     disk = sum((n + m) * crop.size**2 * 3 for crop in plan.crops.values())
     if plan.sky:
@@ -178,7 +178,3 @@ def main(argv: list[str] | None = None) -> None:
     logging.getLogger("pipeline.nn").setLevel(logging.WARNING)  # the probe's own training is nobody's news
     for line in table(request.plan, request.store, estimate=options.estimate, price=options.price):
         print(line, flush=True)
-
-
-if __name__ == "__main__":
-    cli.start(main)

@@ -8,7 +8,7 @@ columns: crops, views, networks, blend and decision tree are inside, all in floa
 some held-out galaxies whose predictions were saved, if those and the crops are there; the whole is asked for galaxies
 drawn for the purpose, and kept only where it answers as the pipeline does in float32.
 
-    python -m pipeline export --ensemble OUTPUT/PLAN/ensembles/final --to DIR [--format onnx|saved-model] [--run NAME]
+    ./run.sh export --ensemble OUTPUT/PLAN/ensembles/final --to DIR [--format onnx|saved-model] [--run NAME]
         [--views 8]
 """
 
@@ -30,6 +30,7 @@ from pipeline.core.tree import COLUMNS
 from pipeline.errors import Defect, UserError
 from pipeline.models import prediction_check
 from pipeline.models.classifier import Classifier, view_set_of
+from pipeline.plans.config import IMAGE_SIDE
 from pipeline.sky import galaxy, render
 from pipeline.store.records import Artifact
 
@@ -79,7 +80,14 @@ def parts_of(classifier: Classifier) -> Iterator["Part"]:
             predictor.load(path)
             if prediction_check.with_predictions(predictor, classifier.store, fold, trained_in) is None:
                 log.info("export     %s: no predictions of fold %d to compare it with", member.run.name, fold)
-            yield Part(member.run, member.crop, predictor.network, predictor.views, share / len(member.folds))
+            yield Part(
+                member.run,
+                member.crop,
+                predictor.network,
+                predictor.views,
+                cutout.along(member.crop),
+                share / len(member.folds),
+            )
 
 
 def check(path: Path, run: Callable[[Path, np.ndarray], np.ndarray], classifier: Classifier) -> float:
@@ -134,7 +142,7 @@ def specification(classifier: Classifier) -> dict[str, Any]:
     """Inputs and outputs of the exported model, and the views in it."""
     from pipeline.nn import exporting
 
-    shape = [None, cutout.SIDE, cutout.SIDE, 3]
+    shape = [None, IMAGE_SIDE, IMAGE_SIDE, 3]
     return {
         "input": {"name": exporting.INPUT, "type": "uint8", "shape": shape, "order": "RGB"},
         "output": {"name": exporting.OUTPUT, "type": "float32", "shape": [None, len(COLUMNS)], "columns": COLUMNS},
@@ -144,7 +152,3 @@ def specification(classifier: Classifier) -> dict[str, Any]:
 
 def _bytes(path: Path) -> int:
     return sum(file.stat().st_size for file in (path, *path.rglob("*")) if file.is_file())
-
-
-if __name__ == "__main__":
-    cli.start(main)

@@ -7,7 +7,7 @@ writes  /kaggle/working/output/<plan>, and beside it submission.csv and report.h
 A notebook session ends after 12 hours: --max-hours stops before, between epochs. Save the version, attach its output
 to the next one, and that goes on. No network is needed. Every GPU trains folds of its own.
 
-    python -m pipeline kaggle-notebook [PLAN] [--max-hours H] [--resume-from DIR] [--root /kaggle]
+    ./run.sh kaggle-notebook [PLAN] [--max-hours H] [--resume-from DIR] [--root /kaggle]
 """
 
 import argparse
@@ -117,7 +117,7 @@ def install_unmet(attached: list[Path]) -> None:
 
 
 def flags(options: argparse.Namespace, plan: Plan, attached: list[Path]) -> list[str]:
-    """What run.sh is given; UserError where the competition's files are needed and not attached."""
+    """What a run is given; UserError where the competition's files are needed and not attached."""
     files = find_competition(attached)
     if files is None and plan.sky is None:
         raise UserError(
@@ -153,17 +153,12 @@ def main(argv: list[str] | None = None) -> None:
         raise UserError(f"there is no folder {options.root / 'input'}: this command is for notebooks on Kaggle")
     plan, attached = load_plan(options.plan), list(folders(options.root / "input"))
     install_unmet(attached)
-    command = ["bash", str(HERE / "run.sh"), "--here", *flags(options, plan, attached)]
+    command = [sys.executable, "-m", "pipeline", *flags(options, plan, attached)]
     log.info("%-10s %s", "kaggle", " ".join(command[1:]))
-    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])  # --here takes this Python
-    code = subprocess.run(command, env=os.environ | {"PATH": path}).returncode
+    code = subprocess.run(command, env=os.environ | {"PYTHONPATH": str(HERE)}).returncode
     if code == TIME_IS_UP:
         log.info("%-10s save this version, attach its output to the next one, and run that", "kaggle")
         return
     if code:
         sys.exit(code)
     collect(options.root / "working", plan)
-
-
-if __name__ == "__main__":
-    cli.start(main)

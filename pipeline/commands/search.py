@@ -10,7 +10,7 @@ stands are trained anew on fresh folds: their difference there is what counts, a
 was being chosen is reported as optimism. Killed, it goes on; several processes share the trials. What it tries, and on
 how many galaxies where all would take too long, stands in the plan's [search].
 
-    python -m pipeline search --plan P --run R --trials N [--hours H] [--workers N] [--engine local|ray] [--force]
+    ./run.sh search --plan P --run R --trials N [--hours H] [--workers N] [--engine local|ray] [--force]
 """
 
 import argparse
@@ -39,11 +39,17 @@ from pipeline.tuning.study import APART, Trials, importance, table
 log = logging.getLogger(__name__)
 
 
+def trials_of(request: cli.Request) -> Trials:
+    """The trials that a command line asks for."""
+    options = request.options
+    return Trials(request.plan, request.store, options.run, wanted=options.trials, hours=options.hours)
+
+
 class OneTrial:
     """A worker that makes one trial at a time."""
 
     def __init__(self, flags: list[str]):
-        self.trials = Trials(cli.parse(arguments(), flags, select=("run",)))
+        self.trials = trials_of(cli.parse(arguments(), flags, select=("run",)))
 
     def __call__(self, number: int) -> bool:
         """Whether there was one to make."""
@@ -143,12 +149,12 @@ def main(argv: list[str] | None = None) -> None:
         raise UserError(f"--trials {options.trials}: expected a number above 0")
     if options.hours is not None and not options.hours > 0:
         raise UserError(f"--hours {options.hours:g}: expected a number above 0")
-    unit = study.unit(request)
+    unit = study.unit(request.plan, request.store, options.run)
     if options.force:
         shutil.rmtree(unit.artifact.record_path.parent, ignore_errors=True)
     if not is_done(unit, options.trials):
         request.require([unit])
-        trials = Trials(request)
+        trials = trials_of(request)
         trials.begin()
         flags = ["--plan", str(plan_path(options.plan).resolve()), "--output", str(options.output.resolve())]
         flags += ["--run", options.run, "--trials", str(options.trials)]
@@ -194,7 +200,3 @@ def run_it(plan: Path, store: Store) -> str:
     for backbone, weights in store.load_weights_list().items():
         words += ["--weights", f"{backbone}={weights['path']}"]
     return shlex.join(words)
-
-
-if __name__ == "__main__":
-    cli.start(main)

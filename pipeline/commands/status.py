@@ -60,7 +60,3 @@ def main(argv: list[str] | None = None) -> None:
     made.add_argument("--check", action="store_true", help="read every file and compare it with its record")
     request = cli.parse(made, argv)
     print("\n".join(table(request, check=request.options.check)))
-
-
-if __name__ == "__main__":
-    cli.start(main)

@@ -15,9 +15,8 @@ import numpy as np
 import simplejpeg
 
 from pipeline.errors import DamagedImage
-from pipeline.plans.config import Crop
+from pipeline.plans.config import IMAGE_SIDE, Crop
 
-SIDE = 424  # pixels of the competition's images; `region` counts these
 SIDES = (64, 4096)  # what is accepted: less holds no galaxy, more is not a cut-out of one
 _space = threading.local()  # a thread's decoded pixels: asking the kernel for them anew costs a quarter of a decode
 FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}  # markers of a header that tells the image's size
@@ -37,7 +36,7 @@ def cut(data: bytes, crops: Sequence[Crop], targets: Sequence[np.ndarray]) -> No
         half = at_half_scale(crop, side)
         if half not in decoded:
             decoded[half] = decode(data, half)
-        region = crop.size if half else max(1, round(crop.region * side / SIDE))
+        region = crop.size if half else max(1, round(crop.region * side / IMAGE_SIDE))
         target[...] = resize(centre(decoded[half], region), crop.size)
 
 
@@ -65,7 +64,7 @@ def check_sides(height: int, width: int) -> tuple[int, int]:
 
 def at_half_scale(crop: Crop, side: int) -> bool:
     """Whether the crop is made of whole 2 x 2 blocks of a 424-pixel image, so that half scale has its pixels."""
-    return side == SIDE and crop.region == 2 * crop.size and (side - crop.region) // 2 % 2 == 0
+    return side == IMAGE_SIDE and crop.region == 2 * crop.size and (side - crop.region) // 2 % 2 == 0
 
 
 def decode(data: bytes, half: bool) -> np.ndarray:

@@ -33,10 +33,11 @@ _worker: Work | None = None  # of this worker process
 def add_flags(parser: ArgumentParser, workers: str) -> None:
     """--engine and --workers."""
     parser.add_argument("--engine", choices=NAMES, default="local", help="this machine, or a Ray cluster (RAY_ADDRESS)")
-    parser.add_argument("--workers", type=_positive, default=1, help=workers)
+    parser.add_argument("--workers", type=positive, default=1, help=workers)
 
 
-def _positive(text: str) -> int:
+def positive(text: str) -> int:
+    """A flag's value as a number above 0."""
     if not (text.isascii() and text.isdecimal() and int(text) > 0):
         raise ArgumentTypeError(f"{text!r}: expected a number above 0")
     return int(text)

@@ -7,13 +7,12 @@ import keras
 import numpy as np
 from keras import ops
 
-from pipeline.competition import cutout
 from pipeline.core import tree
 from pipeline.nn.augment import warp
 from pipeline.nn.backbone import copied, copy_weights
 from pipeline.nn.network import Network, Scale, pool
 from pipeline.plans.backbones import BACKBONES
-from pipeline.plans.config import Crop, Run
+from pipeline.plans.config import IMAGE_SIDE, Crop, Run
 
 STEPS = 500  # of the projection onto the tree, at most; a hundred are many
 SETTLED = -1e-6
@@ -26,6 +25,7 @@ class Part(NamedTuple):
     crop: Crop
     network: Network
     views: np.ndarray  # (v, 2, 3)
+    resize: np.ndarray  # (size, region): what resizes either side of the crop, see competition.cutout.along
     share: np.ndarray  # (37,) weight in each answer
 
 
@@ -38,7 +38,7 @@ class Whole:
     def __init__(self, parts: Iterable[Part]):
         """Of each part only its copy is kept: parts that are made when they are asked for need no more memory."""
         self.looks = [Look(part) for part in parts]
-        self.crops = {look.crop: cropping(look.crop) for look in self.looks}
+        self.crops = {look.crop: cropping(look.crop, look.resize) for look in self.looks}
         self.networks = [network for look in self.looks for network in (look.backbone, look.head)]
 
     def __call__(self, images: keras.KerasTensor) -> keras.KerasTensor:
@@ -50,17 +50,17 @@ class Whole:
         return project(total)
 
 
-def cropping(crop: Crop) -> Callable[[keras.KerasTensor], keras.KerasTensor]:
+def cropping(crop: Crop, resize: np.ndarray) -> Callable[[keras.KerasTensor], keras.KerasTensor]:
     """Images (n, 424, 424, 3) -> whole grey levels float32 (n, size, size, 3), as `cutout` makes them of pixels."""
-    margin, along = (cutout.SIDE - crop.region) // 2, cutout.along(crop)
+    margin = (IMAGE_SIDE - crop.region) // 2
 
     def cut(images: keras.KerasTensor) -> keras.KerasTensor:
         end = margin + crop.region
         centre = ops.cast(images[:, margin:end, margin:end], "float32")
         if crop.region == crop.size:
             return centre
-        rows = ops.einsum("ij,njkc->nikc", along, centre)
-        levels = ops.einsum("lk,nikc->nilc", along, rows)
+        rows = ops.einsum("ij,njkc->nikc", resize, centre)
+        levels = ops.einsum("lk,nikc->nilc", resize, rows)
         return (
             ops.floor(levels + 0.5) if crop.region == 2 * crop.size else ops.round(levels)
         )  # halves as OpenCV has them
@@ -72,7 +72,8 @@ class Look:
     """One network: crops (n, s, s, 3) -> the mean over the views of its answers, or of its features, then answers."""
 
     def __init__(self, part: Part):
-        self.crop, self.share, self.views = part.crop, part.share.astype(np.float32), part.views
+        self.crop, self.resize, self.views = part.crop, part.resize, part.views
+        self.share = part.share.astype(np.float32)
         self.of_features = not part.run.fine_tune.epochs  # views are averaged before the head, as in training
         self.size = part.network.features.get_layer("warp").size
         pixels = keras.Input((self.size, self.size, 3))

@@ -8,8 +8,8 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from pipeline.competition import cutout
 from pipeline.errors import UserError
+from pipeline.plans.config import IMAGE_SIDE
 
 INPUT, OUTPUT = "images", "vote_fractions"
 OPSET = 17
@@ -65,7 +65,7 @@ def _traced(answer: Function):
     """(tf.function, its signature)."""
     import tensorflow as tf
 
-    signature = [tf.TensorSpec((None, cutout.SIDE, cutout.SIDE, 3), tf.uint8, name=INPUT)]
+    signature = [tf.TensorSpec((None, IMAGE_SIDE, IMAGE_SIDE, 3), tf.uint8, name=INPUT)]
     return tf.function(lambda images: {OUTPUT: answer(images)}, input_signature=signature), signature
 
 

@@ -16,7 +16,8 @@ from pipeline.plans.backbones import BACKBONES
 from pipeline.plans.search_space import Search, Setting
 from pipeline.plans.strict import Strict, sentence
 
-PLANS = Path(__file__).parent / "plans"
+PLANS = Path(__file__).parent
+IMAGE_SIDE = 424  # pixels of the competition's images, which a crop's `region` counts
 VIEW_SETS = ("single", "flips4", "dihedral8", "rotations16", "dihedral8-zoom3")
 BASELINES = ("mean", "central-pixel", "ridge", "random-forest", "svm")
 METHODS = ("best", "mean", "convex", "per-question")
@@ -35,10 +36,10 @@ class Sky(Strict):
 
 
 class Crop(Strict):
-    """The central `region` pixels of the 424-pixel image, resized to `size` pixels."""
+    """The central `region` pixels of an image of the competition, resized to `size` pixels."""
 
-    region: int = Field(ge=16, le=424)
-    size: int = Field(ge=16, le=424)
+    region: int = Field(ge=16, le=IMAGE_SIDE)
+    size: int = Field(ge=16, le=IMAGE_SIDE)
 
 
 class Augment(Strict):
@@ -79,7 +80,7 @@ class Run(Strict):
     name: Name
     backbone: Literal[tuple(BACKBONES)]
     crop: Name
-    input_size: int | None = Field(None, ge=32, le=424)  # pixels the network sees; None: the whole crop
+    input_size: int | None = Field(None, ge=32, le=IMAGE_SIDE)  # pixels the network sees; None: the whole crop
     pooling: Literal["avg", "max", "multi"] = "avg"  # "multi": statistics of every resolution, not only the last
     head: Literal["sigmoid", "tree"] = "sigmoid"
     hidden: int = Field(0, ge=0)  # units of a dense layer before the answers; 0: none
@@ -275,7 +276,7 @@ def _with_defaults(run: Any, defaults: dict[str, Any]) -> Any:
 
 
 def _short(path: Path) -> Path:
-    return path.relative_to(PLANS.parent) if path.is_relative_to(PLANS.parent) else path
+    return path.relative_to(PLANS.parent) if path.is_relative_to(PLANS) else path
 
 
 def _keys(location: tuple[int | str, ...]) -> list[str]:

@@ -8,7 +8,7 @@ benchmark: the mean answer of galaxies with a similar colour in the centre. "rid
 hand-made features of core.morphology, as was usual before convolutional networks. Images set aside are fitted to
 by none and get the mean answer. None has seen the fold that it predicts.
 
-    python -m pipeline baselines --plan demo [--run NAME] [--force]
+    ./run.sh baselines --plan demo [--run NAME] [--force]
 """
 
 import logging
@@ -186,7 +186,3 @@ def main(argv: list[str] | None = None) -> None:
         galaxies = load(request.plan, request.store)
         for unit in todo:
             build(unit, galaxies, request.plan.seed)
-
-
-if __name__ == "__main__":
-    cli.start(main)

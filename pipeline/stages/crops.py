@@ -7,7 +7,7 @@ Every image is read and decoded once for all crops that are missing. Interrupted
 the last 256 finished rows. An image that cannot be used stops the stage or, where the plan says
 corrupt_images = "set-aside", leaves its row 0 and its id in the record's `set_aside`.
 
-    python -m pipeline crops --plan demo
+    ./run.sh crops --plan demo
 """
 
 import logging
@@ -216,7 +216,3 @@ def main(argv: list[str] | None = None) -> None:
         )
     if damaged:
         log.warning("%-10s %s; set aside", "crops", told(damaged))
-
-
-if __name__ == "__main__":
-    cli.start(main)

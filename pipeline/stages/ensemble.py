@@ -7,7 +7,7 @@ Weights are fitted on out-of-fold predictions. The score, and oof.parquet, are c
 are blended with weights fitted on the other folds. Method "best" takes the simplest that is not beaten. The blend is
 then projected onto the decision tree: all its sums hold, and no galaxy's error can grow.
 
-    python -m pipeline ensemble --plan demo [--run ENSEMBLE] [--force]
+    ./run.sh ensemble --plan demo [--run ENSEMBLE] [--force]
 """
 
 import logging
@@ -69,7 +69,3 @@ def main(argv: list[str] | None = None) -> None:
     specs = {spec.name: spec for spec in request.plan.ensembles}
     for unit in todo:
         build(unit, specs[unit.run], request.plan, request.store)
-
-
-if __name__ == "__main__":
-    cli.start(main)

@@ -6,7 +6,7 @@ writes  folds.csv (GalaxyID,fold), folds.json
 Deterministic, stratified on the dominant path through the decision tree, independent of the order of rows. Copies of
 one image under several names share a fold.
 
-    python -m pipeline folds --plan demo
+    ./run.sh folds --plan demo
 """
 
 import logging
@@ -45,7 +45,3 @@ def main(argv: list[str] | None = None) -> None:
         sizes = np.bincount(fold, minlength=request.plan.folds).tolist()
         unit.finish(sizes=sizes)
         log.info("folds      %d folds of %s galaxies", len(sizes), sizes)
-
-
-if __name__ == "__main__":
-    cli.start(main)

@@ -3,7 +3,7 @@
 reads   the folder --input DIR (remembered), else the galaxies that the plan's [sky] draws, else input/
 writes  inputs/labels.parquet, inputs/sample.csv, inputs/images.json, inputs/weights.json, sky/ (if drawn)
 
-    python -m pipeline inputs --plan demo [--input DIR] [--weights BACKBONE=FILE ...] [--resume-from DIR]
+    ./run.sh inputs --plan demo [--input DIR] [--weights BACKBONE=FILE ...] [--resume-from DIR]
 """
 
 import argparse
@@ -271,7 +271,3 @@ def main(argv: list[str] | None = None) -> None:
         *(f"{record[key]:,}" for key in ("n_train", "n_test")),
         folder,
     )
-
-
-if __name__ == "__main__":
-    cli.start(main)

@@ -12,7 +12,7 @@ writes  runs/<run>/insight.npz:
 
 All galaxies were held out of the network shown, that of fold 0. The report, which needs no Keras, draws from this.
 
-    python -m pipeline insight --plan demo [--run NAME] [--force]
+    ./run.sh insight --plan demo [--run NAME] [--force]
 """
 
 import logging
@@ -140,7 +140,3 @@ def main(argv: list[str] | None = None) -> None:
             np.savez_compressed(file, **arrays)
         unit.finish(seconds=time.monotonic() - started)
         log.info("insight    %-24s %d galaxies on the map", unit.run, len(arrays["map"]))
-
-
-if __name__ == "__main__":
-    cli.start(main)

@@ -7,7 +7,7 @@ Test-time augmentation: the answers of a galaxy's views (rotations, flips) are a
 trained, the features of the views are, as in training. The held-out galaxies of all folds together are the run's
 out-of-fold predictions. Images set aside get the mean answer.
 
-    python -m pipeline predict --plan demo [--run NAME] [--fold K] [--force]
+    ./run.sh predict --plan demo [--run NAME] [--fold K] [--force]
 """
 
 import logging
@@ -94,7 +94,3 @@ def main(argv: list[str] | None = None) -> None:
         for unit in made:
             predictor.load(store.trained(unit.run, unit.fold).verified("model.weights.h5"))
             predict_fold(source, unit, store)
-
-
-if __name__ == "__main__":
-    cli.start(main)

@@ -6,8 +6,8 @@ writes  leaderboard.csv, leaderboard.md, report.html (one file, no network), rep
 
 All scores are out of fold. Prints the leaderboard and where submissions and report lie, also when nothing was to do.
 
-    python -m pipeline report --plan demo [--force]
-    python -m pipeline report --compare output/FIRST output/SECOND     what got better or worse, and where
+    ./run.sh report --plan demo [--force]
+    ./run.sh report --compare output/FIRST output/SECOND     what got better or worse, and where
 """
 
 import logging
@@ -80,7 +80,3 @@ def main(argv: list[str] | None = None) -> None:
     for unit in request.to_do(dependencies.report(request.plan, request.store)):
         build(unit, request.plan, request.store, request.options.plan)
     print(show(request.plan, request.store))
-
-
-if __name__ == "__main__":
-    cli.start(main)

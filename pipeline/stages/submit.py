@@ -7,8 +7,8 @@ Exactly the ids, order and header of the competition's sample file; values in [0
 checked after writing. A file is sent once, confirmed by Kaggle's list of submissions, and waited for until it is
 scored; the same command goes on waiting.
 
-    python -m pipeline submit --plan demo [--run ENSEMBLE] [--force]
-    python -m pipeline submit --plan competition --upload [-m MESSAGE] [--yes] [--run ENSEMBLE]
+    ./run.sh submit --plan demo [--run ENSEMBLE] [--force]
+    ./run.sh submit --plan competition --upload [-m MESSAGE] [--yes] [--run ENSEMBLE]
 """
 
 import argparse
@@ -96,7 +96,3 @@ def main(argv: list[str] | None = None) -> None:
         )
     if request.options.upload:
         upload(request)
-
-
-if __name__ == "__main__":
-    cli.start(main)

@@ -8,7 +8,7 @@ as the plan says. One process trains all pairs of run and fold that are missing;
 An interrupted fold goes on after its last whole epoch. A fold that fails does not keep the others from being
 trained; what becomes of its run, the plan's on_failed_run says.
 
-    python -m pipeline train --plan demo [--run NAME] [--fold K] [--workers N] [--engine local|ray] [--force]
+    ./run.sh train --plan demo [--run NAME] [--fold K] [--workers N] [--engine local|ray] [--force]
 """
 
 import csv
@@ -245,7 +245,3 @@ def main(argv: list[str] | None = None) -> None:
             f"{len(failed)} of {len(todo)} folds failed: {label}: {why}. The others are done and kept: change that "
             f'run, or put on_failed_run = "leave-out" into the plan to go on without it'
         )
-
-
-if __name__ == "__main__":
-    cli.start(main)

@@ -210,8 +210,7 @@ def report(plan: Plan, store: Store) -> Iterator[Unit]:
     sources |= {f"ensembles/{e.name}": store.ensemble(e.name) for e in plan.ensembles}
     sources |= {f"search/{r.name}": store.search(r.name) for r in plan.runs if store.search(r.name).exists()}
     sources |= {"Kaggle's scores": store.uploads()} if store.uploads().exists() else {}
-    here = Path(__file__).parent
-    sources["the page's own code"] = Code((here / "page", here / "templates"))
+    sources["the page's own code"] = Code((Path(__file__).parents[1] / "report",))
     yield Unit("report", "report.html", store.report(), {}, sources, reads=_truth(store))
 
 

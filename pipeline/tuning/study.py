@@ -10,13 +10,13 @@ import numpy as np
 import pandas as pd
 from pydantic import ValidationError
 
-from pipeline import cli
 from pipeline.core import stats
 from pipeline.errors import TrainingFailed, UserError
 from pipeline.execution import locks
 from pipeline.plans.config import Plan, Run
 from pipeline.plans.search_space import Setting
 from pipeline.plans.strict import sentence
+from pipeline.store.artifacts import Store
 from pipeline.store.dependencies import Unit
 from pipeline.tuning import variants
 from pipeline.tuning.evaluation import Judge
@@ -31,10 +31,9 @@ RANDOM = 8  # trials that are drawn at random before those that learn from them
 LOOK = 1  # seconds between two looks at what other processes are at
 
 
-def unit(request: cli.Request) -> Unit:
+def unit(plan: Plan, store: Store, name: str | None) -> Unit:
     """The search for one run; UserError where the plan has no such run, or asks for what that cannot have."""
-    plan, store = request.plan, request.store
-    run = run_of(plan, request.options.run)
+    run = run_of(plan, name)
     search = variants.check(plan, run)
     crops = search.space["crop"].choices if "crop" in search.space else (run.crop,)
     sources = {"inputs": store.inputs()} | {f"crops/{crop}": store.crops(crop, "train") for crop in crops}
@@ -47,16 +46,16 @@ def unit(request: cli.Request) -> Unit:
 class Trials:
     """One study: the trials of one run, in a journal that several processes write to."""
 
-    def __init__(self, request: cli.Request):
+    def __init__(self, plan: Plan, store: Store, run: str | None, *, wanted: int, hours: float | None = None):
+        """`wanted` trials of the run of that name, those made before included; none begins after `hours`."""
         import optuna
 
         optuna.logging.set_verbosity(optuna.logging.ERROR)
-        self.plan, self.store, options = request.plan, request.store, request.options
-        self.unit = unit(request)
-        self.run, self.search = run_of(self.plan, options.run), self.plan.search
+        self.plan, self.store, self.unit = plan, store, unit(plan, store, run)
+        self.run, self.search = run_of(plan, run), plan.search
         self.judge = Judge(self.plan, self.store, self.unit)
-        self.folder, self.wanted = self.judge.folder, options.trials
-        self.until = time.time() + 3600 * options.hours if options.hours else np.inf
+        self.folder, self.wanted = self.judge.folder, wanted
+        self.until = time.time() + 3600 * hours if hours else np.inf
         self.folder.mkdir(parents=True, exist_ok=True)
         journal = optuna.storages.journal
         storage = optuna.storages.JournalStorage(journal.JournalFileBackend(str(self.folder / "journal.log")))

@@ -105,6 +105,6 @@ def memory(store: Store, archive: Path, folder: Path, n: int) -> Row:
         names = [f"{i % DISTINCT}.jpg" for i in range(count)]
         pd.DataFrame({"id": range(count), "image": names}).to_csv(catalogue, index=False)
         to = ["--to", folder / f"answers{count}", "--ensemble", store.ensemble("final").files[0].parent]
-        peaks.append(child(module("pipeline.commands.classify", catalogue, "--images", archive, *to))[1])
+        peaks.append(child(module("pipeline", "classify", catalogue, "--images", archive, *to))[1])
     note = f"{n:,} galaxies against half of them: peak of the command, once"
     return once("classify, memory", peaks[1], peaks[0], unit="MB", goal="<= 1.05", note=note, peak_mb=peaks[1])

@@ -79,7 +79,7 @@ def crop_rows(folder: Path, given: Path | None, quick: bool) -> Iterator[Row]:
             bare()
             done.result()
 
-    _, peak = child(module("pipeline.stages.crops", *flags, "--force"))
+    _, peak = child(module("pipeline", "crops", *flags, "--force"))
     ours = rate(lambda: crops.main([*flags, "--force"]), len(jpegs))
     note = (
         f"{len(jpegs):,} images from {'the given files' if given else 'drawn zips'}; reference decodes, writes nothing"
@@ -103,8 +103,8 @@ def memory_row(folder: Path) -> Iterator[Row]:
         raw = tiny.write(
             place / "raw", table=tiny.labels(ids[0]), sample=tiny.labels(ids[1]) * 0, train=train, test=test
         )
-        child(module("pipeline.stages.inputs", *flags, "--input", raw))
-        peaks[share] = child(module("pipeline.stages.crops", *flags))[1]
+        child(module("pipeline", "inputs", *flags, "--input", raw))
+        peaks[share] = child(module("pipeline", "crops", *flags))[1]
         shutil.rmtree(place)
     note = f"{sum(COMPETITION):,} images against a tenth: peak of crops, once; what grows is the list of their names"
     yield once("crops, memory", peaks[1], peaks[10], unit="MB", goal="<= 2", note=note, peak_mb=peaks[1])
@@ -129,7 +129,7 @@ def big_rows(folder: Path, quick: bool) -> Iterator[Row]:
         noise = rng.normal(0, 0.01, (plan.folds, 1, base.shape[1])).astype(np.float32)
         fabricated.predictions(store, name, fold_of, oof, list(np.clip(base + noise, 0, 1)))
     flags = ["--plan", path, "--output", folder, "--force"]
-    made = [child(module(f"pipeline.{stage}", *flags)) for stage in ("ensemble", "submit")]
+    made = [child(module("pipeline", stage, *flags)) for stage in ("ensemble", "submit")]
     took, peak = sum(one[0] for one in made), max(one[1] for one in made)
     note = f"{n:,} + {m:,} rows, 12 runs x 5 folds, once; reference: the promise of 60 s (and 4,000 MB)"
     yield once("ensemble + submit", took, 60.0, unit="s", goal="<= 1", note=note, peak_mb=peak)
@@ -140,7 +140,7 @@ def report_rows(folder: Path, quick: bool) -> Iterator[Row]:
     n = COMPETITION[0] // 10 if quick else COMPETITION[0]
     (folder / "report").mkdir()
     path, _, _ = finished_plan.make(folder / "report", n=n, folds=5)
-    took, peak = child(module("pipeline.stages.report", "--plan", path, "--output", folder / "report" / "output"))
+    took, peak = child(module("pipeline", "report", "--plan", path, "--output", folder / "report" / "output"))
     note = f"{n:,} galaxies, 2 runs and 2 ensembles, once; reference: the promise of 180 s (and 4,000 MB)"
     yield once("report", took, 180.0, unit="s", goal="<= 1", note=note, peak_mb=peak)
 
@@ -151,7 +151,7 @@ def start_rows(folder: Path, quick: bool) -> Iterator[Row]:
     plan, store = load_plan(str(path)), Store(folder / "mine")
     fabricated.complete(plan, store)
     for stage in ("ensemble", "status") if quick else ("folds", "ensemble", "submit", "status"):
-        command = module(f"pipeline.{stage}", "--plan", path, "--output", folder)
+        command = module("pipeline", stage, "--plan", path, "--output", folder)
         yield compare(
             f"start of {stage}",
             lambda command=command: child(command)[0],

@@ -179,7 +179,7 @@ def judge_of(flags: list[str], **search) -> Judge:
     request = cli.parse(cli.parser(""), flags, select=("run",))
     request.options.trials = 1
     plan = request.plan.model_copy(update={"search": request.plan.search.model_copy(update=search)})
-    return Judge(plan, request.store, study.unit(request))
+    return Judge(plan, request.store, study.unit(plan, request.store, request.options.run))
 
 
 def answered(judge: Judge, seed: int) -> list[np.ndarray]:
@@ -287,7 +287,7 @@ def test_fine_tuning_is_searched_too_and_hyperband_stops_what_does_not_pay(searc
 @pytest.mark.slow
 def test_killed_three_times_it_ends_with_as_many_trials(searched):
     flags, store = searched
-    command = [sys.executable, "-m", "pipeline.commands.search", *flags, "--trials", "12"]
+    command = [sys.executable, "-m", "pipeline", "search", *flags, "--trials", "12"]
     environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
     journal = store.root / "search" / "head" / "journal.log"
     for _ in range(3):
@@ -306,7 +306,7 @@ def test_killed_three_times_it_ends_with_as_many_trials(searched):
 def test_the_trial_of_a_dead_process_is_made_again_with_its_settings(searched):
     flags, _ = searched
     request = cli.parse(search.arguments(), [*flags, "--trials", "20"], select=("run",))
-    trials = study.Trials(request)
+    trials = search.trials_of(request)
     dead = trials.study.ask()
     dead.suggest_float("dropout", 0.0, 0.5)
     dead.set_user_attr("lock", ".trial-of-the-dead.lock")
@@ -319,7 +319,7 @@ def test_the_trial_of_a_dead_process_is_made_again_with_its_settings(searched):
 def test_a_process_waits_for_what_another_is_at(searched, monkeypatch):
     flags, _ = searched
     request = cli.parse(search.arguments(), [*flags, "--trials", "1"], select=("run",))
-    trials = study.Trials(request)
+    trials = search.trials_of(request)
     trials.wanted = len(trials.done()) + 1
     theirs, lock = trials._ask()
     theirs.set_user_attr("settings", {})

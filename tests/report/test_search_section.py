@@ -8,7 +8,7 @@ import pytest
 
 from pipeline.plans.config import Plan, load_plan
 from pipeline.plans.search_space import Setting
-from pipeline.report.sections import search
+from pipeline.report.sections import search as section
 from pipeline.stages import report
 from pipeline.store.artifacts import Store
 from tests.builders import finished_plan
@@ -51,17 +51,17 @@ def material(tmp_path):
 
 
 def test_without_a_search_there_is_no_section(tmp_path):
-    assert search.section(SimpleNamespace(plan=load_plan("demo"), store=Store(tmp_path))) is None
+    assert section.section(SimpleNamespace(plan=load_plan("demo"), store=Store(tmp_path))) is None
 
 
 def test_what_was_found_stands_in_the_first_sentence(material):
-    made = search.section(material)
+    made = section.section(material)
     assert "4 trials changed the RMSE of vgg16 by −0.00030 (−0.00070 to +0.00010)" in made.finding  # noqa: RUF001
     assert made.finding.endswith("on folds that no trial had seen: cannot tell.")
 
 
 def test_settings_come_by_importance_with_what_they_were(material):
-    run = search.section(material).facts["runs"][0]
+    run = section.section(material).facts["runs"][0]
     assert [row["key"] for row in run["settings"]] == ["hidden", "dropout", "head_phase.learning_rate"]
     assert [(row["before"], row["best"]) for row in run["settings"]] == [(0, 64), (0.2, 0.1), (0.0003, 0.001)]
     assert run["scored"] == 3
@@ -69,7 +69,7 @@ def test_settings_come_by_importance_with_what_they_were(material):
 
 
 def test_the_figures_hold_all_trials_and_say_what_they_show(material):
-    history, importance, parallel = search.section(material).figures
+    history, importance, parallel = section.section(material).figures
     assert len(history.numbers) == 4
     assert history.alt == "RMSE of 3 trials of vgg16 in order; the best reaches 0.1390."
     assert importance.alt.endswith("most by hidden.")
@@ -80,7 +80,7 @@ def test_the_figures_hold_all_trials_and_say_what_they_show(material):
 def test_with_too_few_trials_importance_is_left_out(material):
     found = material.store.search("vgg16")
     found.write(found.record() | {"importance": {}, "before": None, "optimism": None, "luck": None})
-    made = search.section(material)
+    made = section.section(material)
     assert [figure.name for figure in made.figures] == ["search-vgg16-history", "search-vgg16-parallel"]
 
 
@@ -109,7 +109,7 @@ EDGES = {
 
 @pytest.mark.parametrize(("tried", "value", "expected"), EDGES.values(), ids=EDGES)
 def test_values_at_the_edge_of_their_range_are_marked(tried, value, expected):
-    assert search.at_edge(value, Setting.model_validate(tried)) is expected
+    assert section.at_edge(value, Setting.model_validate(tried)) is expected
 
 
 HEIGHTS = {
@@ -124,5 +124,5 @@ HEIGHTS = {
 
 @pytest.mark.parametrize(("tried", "values", "expected"), HEIGHTS.values(), ids=HEIGHTS)
 def test_places_on_an_axis(tried, values, expected):
-    found = search.height(pd.Series(values), Setting.model_validate(tried))
+    found = section.height(pd.Series(values), Setting.model_validate(tried))
     np.testing.assert_allclose(found, expected, atol=1e-12)

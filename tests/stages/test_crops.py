@@ -11,7 +11,7 @@ import pytest
 from pipeline.competition import cutout, source_files
 from pipeline.competition.source_files import Images
 from pipeline.errors import DamagedImage, UserError
-from pipeline.plans.config import Crop
+from pipeline.plans.config import IMAGE_SIDE, Crop
 from pipeline.stages import crops, inputs
 from pipeline.store import artifacts
 from pipeline.store.artifacts import Store
@@ -127,7 +127,7 @@ def test_half_scale_is_used_only_where_its_pixels_are_the_blocks(region, size, s
 
 def half_scale_errors(jpegs: list[bytes], crop: Crop) -> np.ndarray:
     """Mean absolute difference in grey levels of each image between half scale and full decode + area average."""
-    assert cutout.at_half_scale(crop, cutout.SIDE)
+    assert cutout.at_half_scale(crop, IMAGE_SIDE)
     half = np.array([cut(data, [crop])[0] for data in jpegs], float)
     whole = (cutout.centre(cutout.decode(data, half=False), crop.region) for data in jpegs)
     full = np.array([cutout.resize(image, crop.size) for image in whole], float)

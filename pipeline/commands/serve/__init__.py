@@ -7,7 +7,7 @@ Also shown: the five-class label and its confidence, where the leading answers c
 galaxies that the network finds most alike. Images are JPEG, PNG or FITS of up to 16 MB and are not kept. The page
 listens on this machine only, unless told otherwise. An upload that takes longer than a minute is given up on.
 
-    python -m pipeline serve --ensemble OUTPUT/PLAN/ensembles/final [--host 127.0.0.1] [--port 8000] [--views 8]
+    ./run.sh serve --ensemble OUTPUT/PLAN/ensembles/final [--host 127.0.0.1] [--port 8000] [--views 8]
 """
 
 import argparse
@@ -106,7 +106,3 @@ def listening(host: str, port: int) -> socket.socket:
     except (OSError, UnicodeError) as error:
         why = getattr(error, "strerror", None) or error
         raise UserError(f"serve cannot listen on {host}, port {port}: {why}; choose by --host and --port") from None
-
-
-if __name__ == "__main__":
-    cli.start(main)
