@@ -5,10 +5,13 @@ import importlib
 import signal
 import subprocess
 import sys
+from types import ModuleType
 
 import pytest
 
+from pipeline import __main__ as command_line
 from pipeline import cli
+from pipeline.__main__ import COMMANDS
 from pipeline.errors import UserError
 from pipeline.execution import deadline, locks
 from pipeline.store import dependencies
@@ -19,9 +22,13 @@ STAGES = (*dependencies.STAGES, "status")
 SELECT = {"baselines": ["--run"], "train": ["--run", "--fold"], "predict": ["--run", "--fold"], "submit": ["--run"]}
 
 
+def module_of(command: str) -> ModuleType:
+    return importlib.import_module(COMMANDS[command].module)
+
+
 @pytest.mark.parametrize("stage", STAGES)
 def test_help_is_the_contract_of_the_stage(stage, capsys):
-    module = importlib.import_module("pipeline", stage)
+    module = module_of(stage)
     with pytest.raises(SystemExit) as stop:
         module.main(["--help"])
     assert stop.value.code == 0
@@ -33,18 +40,19 @@ def test_help_is_the_contract_of_the_stage(stage, capsys):
 
 @pytest.mark.parametrize("stage", dependencies.STAGES)
 def test_the_contract_says_number_reads_writes_and_command(stage):
-    lines = importlib.import_module("pipeline", stage).__doc__.splitlines()
+    lines = module_of(stage).__doc__.splitlines()
     assert lines[0].startswith(f"Stage {list(dependencies.STAGES).index(stage)} of 9: ")
-    for beginning in ("reads   ", "writes  ", f"    python -m pipeline.{stage} --plan "):
+    for beginning in ("reads   ", "writes  ", f"    ./run.sh {stage} --plan "):
         assert any(line.startswith(beginning) for line in lines), beginning
 
 
 def test_help_of_every_stage_needs_no_keras():
     code = f"""
 import importlib, sys
+from pipeline.__main__ import COMMANDS
 for stage in {STAGES}:
     try:
-        importlib.import_module(f"pipeline.{{stage}}").main(["--help"])
+        importlib.import_module(COMMANDS[stage].module).main(["--help"])
     except SystemExit as stop:
         assert stop.code == 0
 assert not {{"keras", "tensorflow", "jax", "torch", "sklearn"}} & set(sys.modules)
@@ -114,6 +122,70 @@ def test_signals_are_exit_codes_and_a_sentence(tmp_path, sent, code, said):
     assert made.returncode == code
     assert told.startswith(said)
     assert told.count("\n") == 1
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_has_code_and_stands_in_the_help(name):
+    module, _, function = COMMANDS[name].module.partition(":")
+    assert callable(getattr(importlib.import_module(module), function or "main"))
+    assert f"\n  {name} " in command_line.overview()
+
+
+def test_the_help_fits_one_screen():
+    lines = command_line.overview().splitlines()
+    assert len(lines) <= 50
+    assert max(map(len, lines)) <= 120
+
+
+TYPED = {
+    "": ("run", []),
+    "demo": ("run", ["demo"]),
+    "--download --input x": ("run", ["--download", "--input", "x"]),
+    "run demo": ("run", ["demo"]),
+    "mine.toml --force train": ("run", ["mine.toml", "--force", "train"]),
+    "./mine": ("run", ["./mine"]),
+    "train --plan demo": ("train", ["--plan", "demo"]),
+    "status": ("status", ["--plan", "demo"]),
+    "status demo --check": ("status", ["--plan", "demo", "--check"]),
+    "status --plan demo": ("status", ["--plan", "demo"]),
+    "plan --estimate": ("plan", ["--plan", "demo", "--estimate"]),
+    "plan competition --help": ("plan", ["competition", "--help"]),
+}
+
+
+@pytest.mark.parametrize("typed", TYPED)
+def test_what_is_typed_is_a_command_and_its_arguments(typed):
+    assert command_line.resolve(typed.split()) == TYPED[typed]
+
+
+@pytest.mark.parametrize(
+    ("typed", "hint"),
+    [("statsu", "did you mean status?"), ("dmeo", "did you mean demo?"), ("x", "the plans are")],
+)
+def test_an_unknown_word_is_answered_with_the_nearest(typed, hint, capsys):
+    with pytest.raises(SystemExit) as stop:
+        command_line.resolve([typed])
+    assert stop.value.code == 2
+    assert f"error: no command and no plan {typed!r}: {hint}" in capsys.readouterr().err
+
+
+NEEDS = {
+    "": "requirements.txt",
+    "train --plan demo": "requirements.txt",
+    "classify x --engine local": "requirements.txt",
+    "status demo": "requirements.txt",
+    "train --plan demo --engine ray": "requirements.txt requirements-extra.txt",
+    "classify x --engine=ray": "requirements.txt requirements-extra.txt",
+    "competition --download": "requirements.txt requirements-extra.txt",
+    "submit --plan demo --upload": "requirements.txt requirements-extra.txt",
+    "serve --ensemble x": "requirements.txt requirements-extra.txt",
+    "test --all": "requirements.txt requirements-extra.txt requirements-test.txt",
+}
+
+
+@pytest.mark.parametrize("typed", NEEDS)
+def test_packages_are_those_that_a_command_needs(typed):
+    assert " ".join(command_line.requirements(typed.split())) == NEEDS[typed]
 
 
 def test_a_misspelt_plan_is_exit_code_2_and_one_sentence():

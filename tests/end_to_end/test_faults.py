@@ -64,8 +64,8 @@ def hook(event, arguments):
             os.killpg(0, signal.SIGKILL)
 
 sys.addaudithook(hook)
-module, sys.argv = sys.argv[2], sys.argv[2:]
-runpy.run_module(module, run_name="__main__", alter_sys=True)
+sys.argv = sys.argv[1:]
+runpy.run_module("pipeline", run_name="__main__", alter_sys=True)
 """
 
 
@@ -80,8 +80,7 @@ class Machine:
 
     def start(self, stage: str, *, rename: int = 0, largest: int | None = None) -> subprocess.Popen:
         """The stage in a process group of its own: killed at that rename (from 1), unable to write larger files."""
-        module = f"pipeline.{stage}"
-        command = ["-c", KILLED_AT_RENAME, str(rename), module] if rename else ["-m", module]
+        command = ["-c", KILLED_AT_RENAME, str(rename), stage] if rename else ["-m", "pipeline", stage]
 
         def limit() -> None:
             if largest is not None:

@@ -58,29 +58,35 @@ def test_the_script_is_executable_and_valid_bash():
     subprocess.run(["bash", "-n", ROOT / "run.sh"], check=True)
 
 
-@pytest.mark.parametrize("flag", ["--help", "-h"])
-def test_help_shows_the_commands_and_sets_nothing_up(tmp_path, flag):
-    (tmp_path / "run.sh").symlink_to(ROOT / "run.sh")
-    made = run(tmp_path, flag)
-    assert made.returncode == 0
-    for command in ("./run.sh [PLAN]", "./run.sh status PLAN", "./run.sh test", "--input DIR", "--force STAGE"):
-        assert command in made.stdout
-    assert [path.name for path in tmp_path.iterdir()] == ["run.sh"]
+@pytest.mark.parametrize("typed", ["--help", "-h", "help", "smoek"])
+def test_help_and_unknown_words_set_nothing_up(tmp_path, typed):
+    for name in ("run.sh", "pipeline"):
+        (tmp_path / name).symlink_to(ROOT / name)
+    made = run(tmp_path, typed)
+    assert made.returncode == (2 if typed == "smoek" else 0)
+    for words in ("[PLAN]", "status", "test [--all]", "--input DIR", "--force STAGE") if typed != "smoek" else ():
+        assert words in made.stdout
+    assert {path.name for path in tmp_path.iterdir()} == {"run.sh", "pipeline"}
 
 
-def test_its_stages_are_those_of_the_graph():
-    (line,) = [line for line in (ROOT / "run.sh").read_text().splitlines() if line.startswith("stages=(")]
-    assert line == f"stages=({' '.join(dependencies.STAGES)})"
+def test_the_script_does_only_what_a_shell_can():
+    assert len((ROOT / "run.sh").read_text().splitlines()) <= 90
 
 
 REFUSED = {
-    "an unknown option": (["smoke", "--outptu", "x"], "error: unknown option --outptu; ./run.sh --help lists them"),
-    "an option without its value": (["smoke", "--output"], "error: --output needs a value"),
+    "an unknown option": (
+        ["smoke", "--outptu", "x"],
+        "error: unrecognized arguments: --outptu x; --help lists all flags",
+    ),
+    "an option without its value": (
+        ["smoke", "--output"],
+        "error: argument --output: expected one argument; --help lists all flags",
+    ),
     "an unknown stage": (
         ["smoke", "--force", "trian"],
-        "error: --force trian: not one of inputs folds crops baselines",
+        "error: argument --force: invalid choice: 'trian' (choose from 'inputs', 'folds', 'crops', 'baselines'",
     ),
-    "a misspelt plan": (["smoek"], "error: no plan 'smoek': give one of competition, demo,"),
+    "a misspelt plan": (["smoek"], "error: no command and no plan 'smoek': did you mean smoke?"),
     "status of a misspelt plan": (["status", "smoek"], "error: no plan 'smoek': give one of competition, demo,"),
     "a folder that is none": (["laptop", "--input", "/nowhere"], "error: there is no folder /nowhere with the"),
     "weights that are none": (
