@@ -16,8 +16,8 @@ from pipeline.store import dependencies
 from pipeline.store.artifacts import Store
 from tests.builders import opened_files
 
-MAINS = dict(zip(dependencies.STAGES, (inputs, folds, crops, baselines, train, predict, insight, ensemble, submit, report),
-                 strict=True))  # fmt: skip
+MODULES = (inputs, folds, crops, baselines, train, predict, insight, ensemble, submit, report)
+MAINS = dict(zip(dependencies.STAGES, MODULES, strict=True))
 
 
 def flip(path: Path) -> None:

@@ -163,7 +163,7 @@ def test_advice_taken_literally_mends_and_costs_nothing_that_was_made_from_it(su
         with pytest.raises(Damaged, match=re.escape(str(path))) as told:
             ensemble.main(flags)
         name, *advice = shlex.split(re.search(r"`\./run\.sh ([^`]*)`", str(told.value))[1])
-        assert stage.__name__ == f"pipeline.{name}"
+        assert stage.__name__ == f"pipeline.stages.{name}"
         stage.main(advice)
         ensemble.main(flags)
         assert store.ensemble("final").digest() == right
