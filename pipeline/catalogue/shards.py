@@ -39,7 +39,7 @@ class Block(NamedTuple):
     crops: dict[Crop, np.ndarray]  # black where `reasons` says why an image cannot be used
     reasons: list[str]
     caveats: list[str]  # why an answer should not be trusted as others are
-    image_stamps: np.ndarray  # uint64 (n, 2)
+    seen: np.ndarray  # uint64 (n, 2)
 
 
 def digest_of(galaxies: pd.DataFrame) -> str:

@@ -119,7 +119,7 @@ class Plan:
 
     def is_current(self) -> bool:
         """Whether all images of the joined table are those that were read. Else it is in shards again."""
-        images, start = np.load(self.target.table.verified(self.target.table.files[1].name)), 0
+        images, start = _stamps(self.target.table), 0
         now = images.copy()
         for i, batch in enumerate(self._batches()):
             rows = slice(start, start := start + len(batch))
@@ -151,7 +151,7 @@ class Plan:
 
     def _look(self, i: int, batch, artifact: Artifact) -> np.ndarray:
         """Rows of a shard whose images are others by now."""
-        known = np.load(artifact.verified(artifact.files[1].name))
+        known = _stamps(artifact)
         look = self._looks.get(i) or self.looker.look(batch["image"].tolist(), known)
         if not len(look.changed):
             _refresh(artifact, look.seen, known)
@@ -193,14 +193,20 @@ class Plan:
         import pyarrow.parquet as pq
 
         target, facts = self.target, self.facts()
-        parts = [target.shard(i).files for i in range(len(self.wanted))]
+        parts = [target.shard(i) for i in range(len(self.wanted))]
         target.joining.touch()
         target.table.begin()
         with atomic(target.path) as path:
-            writers.write((pq.read_table(part, schema=self.schema) for part, _ in parts), self.schema, path)
-        image_stamps.save(target.table.files[1], np.concatenate([np.load(images) for _, images in parts]))
+            writers.write((pq.read_table(part.verified(), schema=self.schema) for part in parts), self.schema, path)
+        image_stamps.save(target.table.files[1], np.concatenate([_stamps(part) for part in parts]))
         target.table.finish(**record, **facts)
         shutil.rmtree(target.folder, ignore_errors=True)
+
+
+def _stamps(artifact: Artifact) -> np.ndarray:
+    """What was read of the images of a shard, or of the table, as it was written."""
+    name = artifact.files[1].name
+    return np.load(artifact.verified(name))
 
 
 def _refresh(artifact: Artifact, now: np.ndarray, known: np.ndarray) -> None:

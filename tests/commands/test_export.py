@@ -64,7 +64,7 @@ def test_an_ensemble_answers_the_same_outside(survey, images, tmp_path, form):
     if form == "onnx":
         session = onnxruntime.InferenceSession(tmp_path / "model" / "model.onnx")
         assert [(i.name, i.shape[1:]) for i in session.get_inputs()] == [("images", [424, 424, 3])]
-        decoded = np.stack([pixels.decode(survey.images[i]) for i in survey.test_ids])
+        decoded = np.stack([pixels.decode(survey.images[i])[0] for i in survey.test_ids])
         (made,) = session.run(None, {"images": decoded})
         expected = export.answers_of(Classifier(survey.ensemble), decoded)
         np.testing.assert_allclose(made, expected, atol=1e-4)

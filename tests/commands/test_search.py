@@ -179,7 +179,7 @@ def judge_of(flags: list[str], **search) -> Judge:
     request = cli.parse(cli.parser(""), flags, select=("run",))
     request.options.trials = 1
     plan = request.plan.model_copy(update={"search": request.plan.search.model_copy(update=search)})
-    return Judge(plan, request.store, study.unit(plan, request.store, request.options.run))
+    return Judge(plan, request.store, study.unit(request.plan, request.store, request.options.run))
 
 
 def answered(judge: Judge, seed: int) -> list[np.ndarray]:

@@ -57,7 +57,7 @@ class Copy:
         for unit in self.units():
             unit.artifact.record_path.unlink()
 
-    def dependencies(self) -> list[dependencies.Unit]:
+    def units(self) -> list[dependencies.Unit]:
         return [unit for make in dependencies.STAGES[self.stage] for unit in make(self.plan, self.store)]
 
     def own(self) -> set[Path]:

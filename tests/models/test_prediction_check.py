@@ -181,7 +181,7 @@ def test_networks_of_another_graph_are_refused_by_name(trained):
             with pytest.raises(UserError, match=r"^runs/b0/fold0 was trained by another version .* efficientnetb0"):
                 stage.main([*flags, "--force"])
         with pytest.raises(UserError, match=r"fold 0 of b0 was trained by another version"):
-            classifier._member(store, "b0", None)
+            classifier._member(store, "b0", 1, None)
     finally:
         save_json(artifact.record_path, record)
 
@@ -189,7 +189,7 @@ def test_networks_of_another_graph_are_refused_by_name(trained):
 def test_a_defect_is_told_in_one_sentence_with_exit_code_1():
     code = (
         "from pipeline.models import prediction_check\nfrom pipeline import cli\nimport numpy as np\n"
-        "cli.start(lambda: agreement.compared(np.ones((8, 37)), np.zeros((8, 37)), 'runs/a/fold0', 'float32'))"
+        "cli.start(lambda: prediction_check.compared(np.ones((8, 37)), np.zeros((8, 37)), 'runs/a/fold0', 'float32'))"
     )
     made = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
     assert made.returncode == 1

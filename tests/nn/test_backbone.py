@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from keras import ops
 
+from pipeline.competition import cutout
 from pipeline.core import views
 from pipeline.models.predictor import Predictor
 from pipeline.nn import activations, backbone, ensemble_graph, exporting, network
@@ -107,7 +108,8 @@ def test_what_predicts_is_what_was_trained(name, choice, precision, files, tmp_p
     predictor.network.twin.model.run_eagerly = True
     predictor.load(tmp_path / "fold.weights.h5")
     differs(predictor.of_images(pixels)[0], answers, allowed)
-    part = ensemble_graph.Part(run, Crop(region=SIZE, size=SIZE), predictor.network, seen, np.ones(37))
+    crop = Crop(region=SIZE, size=SIZE)
+    part = ensemble_graph.Part(run, crop, predictor.network, seen, cutout.along(crop), np.ones(37))
     exported = ensemble_graph.Look(part)
     differs(exported(ops.cast(pixels, "float32")), answers, allowed)
 
@@ -162,7 +164,7 @@ def test_a_member_of_each_family_as_onnx(name, files, tmp_path):
     crop, run = Crop(region=64, size=SIZE), run_of(name, **CHOICES[name])
     pixels = np.pad(keras_weights.images(4, 64), ((0, 0), (180, 180), (180, 180), (0, 0)))
     built = trained(run, files(name))
-    part = ensemble_graph.Part(run, crop, built, views.named("flips4"), np.ones(37))
+    part = ensemble_graph.Part(run, crop, built, views.named("flips4"), cutout.along(crop), np.ones(37))
     exporting.to_onnx(ensemble_graph.Whole([part]), tmp_path / "model.onnx")
     levels = np.asarray(ensemble_graph.cropping(crop)(pixels)).astype(np.uint8)
     answers = np.asarray(ensemble_graph.project(predict_eagerly(built.model, levels, part.views)))

@@ -340,7 +340,7 @@ def test_a_partial_that_does_not_fit_is_thrown_away(tmp_path, monkeypatch, what)
 def test_force_makes_every_row_anew(tmp_path, monkeypatch):
     store = checked(tmp_path)
     run(tmp_path)
-    units = crops.units.crops(crops.cli.load_plan(str(tmp_path / "tiny.toml")), store)
+    units = crops.dependencies.crops(crops.cli.load_plan(str(tmp_path / "tiny.toml")), store)
     train = crops.Partial(next(units), np.sort(tiny.TRAIN))  # its progress, as if killed right after the record
     save_json(train.file.progress_path, {"key": train.file.key, "done": 6, "notes": {}})
     counter = Counter(monkeypatch)
@@ -401,7 +401,7 @@ def test_other_images_make_the_crops_anew(tmp_path, monkeypatch):
     train = tiny.images(tiny.TRAIN)
     train["100008.jpg"] = train["100023.jpg"]
     tiny.write(tmp_path / "raw", train=train)
-    monkeypatch.setattr(crops.units, "to_do", lambda made, *_, **__: list(made))
+    monkeypatch.setattr(crops.dependencies, "to_do", lambda made, *_, **__: list(made))
     with pytest.raises(UserError, match="has changed since it was checked"):
         run(tmp_path)
     monkeypatch.undo()

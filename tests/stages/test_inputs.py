@@ -251,7 +251,7 @@ def test_without_anything_the_input_folder_is_read(tmp_path, monkeypatch):
 
 def test_as_a_program_it_ends_with_code_2_and_one_sentence(tmp_path):
     command = [sys.executable, "-m", "pipeline", "inputs", *tiny.plan(tmp_path), "--input", str(tmp_path / "none")]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=Path(inputs.__file__).parent.parent)
+    done = subprocess.run(command, capture_output=True, text=True, cwd=Path(inputs.__file__).parents[2])
     assert done.returncode == 2
     assert done.stderr.startswith("error: there is no folder")
     assert "Traceback" not in done.stderr

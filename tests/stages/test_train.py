@@ -53,7 +53,7 @@ class Trainer:
 
 
 def agrees(trainer, label, weights, held_out) -> float:
-    """Stands for agreement.Check: prediction answers as training does."""
+    """Stands for prediction_check.Check: prediction answers as training does."""
     assert weights.is_file()
     return 0.0
 
@@ -205,7 +205,7 @@ def failing(monkeypatch):
         return made
 
     monkeypatch.setattr(train, "make_trainer", make_trainer)
-    monkeypatch.setattr(train.agreement, "Check", lambda *_, **__: agrees)
+    monkeypatch.setattr(train.prediction_check, "Check", lambda *_, **__: agrees)
 
 
 def test_a_fold_that_fails_keeps_no_other_from_being_trained(tmp_path, store, failing):
@@ -264,7 +264,7 @@ def test_batches_are_halved_where_the_memory_does_not_suffice(tmp_path, store, m
         return made
 
     monkeypatch.setattr(train, "make_trainer", make_trainer)
-    monkeypatch.setattr(train.agreement, "Check", lambda *_, **__: agrees)
+    monkeypatch.setattr(train.prediction_check, "Check", lambda *_, **__: agrees)
     main(tmp_path, fabricated.write_plan(tmp_path))
     assert sizes == [32, 16, 8] * 2  # each run's network is made once for each size that is tried
     assert store.trained("b", 1).record()["batch_size"] == 8
