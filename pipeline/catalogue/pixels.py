@@ -53,12 +53,12 @@ def _write(data: bytes, crops: Sequence[Crop], targets: Sequence[np.ndarray], fr
 def decode(data: bytes, frame: float | None = None) -> tuple[np.ndarray, str]:
     """(pixels uint8 (h, w, 3) RGB, caveat or ""); DamagedImage for what is no whole image of a plausible size.
 
-    `frame` as in `cut`; the pixels are overwritten by the thread's next decode.
+    `frame` as in `cut`.
     """
     if data[:2] == GZIP:
         data = _unpacked(data)
     if data[:2] == JPEG:
-        return cutout.decode(data, half=False), ""
+        return cutout.decode(data, half=False).copy(), ""  # out of the space that the next decode writes over
     if data[:8] == PNG:
         return png.decode(data)
     if data[:9] == FITS:

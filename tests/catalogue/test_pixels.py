@@ -273,3 +273,11 @@ def test_no_image_of_the_competition_has_a_caveat(split):
 def test_other_formats_are_named(data, said):
     with pytest.raises(DamagedImage, match=said):
         cut(data)
+
+
+def test_decoded_pixels_stay_what_they_are_when_the_next_image_is_decoded():
+    first, other = saved(COLOUR, "JPEG"), saved(Image.fromarray(255 - GALAXY), "JPEG")
+    pixels_of_first = pixels.decode(first)[0]
+    before = pixels_of_first.copy()
+    pixels.decode(other)
+    np.testing.assert_array_equal(pixels_of_first, before)
