@@ -7,18 +7,18 @@ outdated (something it is made from was made anew, by the user's choice: made an
 
 import logging
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 from pipeline.errors import Damaged, UserError
 from pipeline.plans.backbones import BACKBONES
 from pipeline.plans.config import Plan, Run
 from pipeline.store.artifacts import Store
-from pipeline.store.records import Artifact, Code
-from pipeline.store.unit import Unit
+from pipeline.store.records import Artifact, Version
+from pipeline.store.unit import PAGE, Unit
 
 log = logging.getLogger(__name__)
 SPLITS = ("train", "test")
+PAGE_VERSION = 1  # raised when the page shows other things of the same results: reports are then rebuilt
 
 
 def to_do(units: Iterator[Unit], plan: str, *, force: bool) -> list[Unit]:
@@ -210,7 +210,7 @@ def report(plan: Plan, store: Store) -> Iterator[Unit]:
     sources |= {f"ensembles/{e.name}": store.ensemble(e.name) for e in plan.ensembles}
     sources |= {f"search/{r.name}": store.search(r.name) for r in plan.runs if store.search(r.name).exists()}
     sources |= {"Kaggle's scores": store.uploads()} if store.uploads().exists() else {}
-    sources["the page's own code"] = Code((Path(__file__).parents[1] / "report",))
+    sources[PAGE] = Version(PAGE_VERSION)
     yield Unit("report", "report.html", store.report(), {}, sources, reads=_truth(store))
 
 

@@ -4,8 +4,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pipeline.errors import Damaged
-from pipeline.store.records import Artifact, Code
+from pipeline.store.records import Artifact, Version
 
+PAGE = "the page's own code"  # a source of the report
 VERSIONS: dict[str, int] = {}  # stage -> a number, raised when its code makes something else of the same plan
 
 
@@ -17,7 +18,7 @@ class Unit:
     label: str
     artifact: Artifact
     spec: dict[str, Any]
-    sources: dict[str, Artifact | Code] = field(default_factory=dict)
+    sources: dict[str, Artifact | Version] = field(default_factory=dict)
     run: str | None = None
     fold: int | None = None
     reads: dict[str, Artifact] = field(default_factory=dict)  # besides the sources, which speak for their own sources
@@ -43,7 +44,7 @@ class Unit:
             return "changed", changed
         if damage := self.artifact.damage():
             return "damaged", damage
-        if outdated := _sources_changed(record["made_from"], now):
+        if outdated := _sources_changed(_then(record["made_from"]), now):
             return "outdated", outdated
         return "complete", []
 
@@ -52,12 +53,19 @@ class Unit:
         return self.artifact.finish(self.spec, self.made_from(), **facts)
 
 
-def _now(source: Artifact | Code) -> str | None:
+def _now(source: Artifact | Version) -> str | None:
     """Its digest; None where it is missing, empty where its record is damaged."""
     try:
         return source.digest()
     except Damaged:
         return ""
+
+
+def _then(made_from: dict[str, str | None]) -> dict[str, str | None]:
+    """Digests of the sources as recorded; earlier releases digested the page's code, which counts as version 1."""
+    if not str(made_from.get(PAGE, "version")).startswith("version"):
+        return made_from | {PAGE: Version(1).digest()}
+    return made_from
 
 
 def _differences(old: Any, new: Any, where: str = "") -> list[str]:

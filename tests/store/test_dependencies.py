@@ -8,7 +8,7 @@ import pytest
 from pipeline import cli
 from pipeline.commands import status
 from pipeline.errors import UserError
-from pipeline.store import dependencies, records
+from pipeline.store import dependencies
 from pipeline.store import unit as unit_module
 from pipeline.store.artifacts import Store
 from pipeline.store.records import save_json
@@ -289,8 +289,16 @@ def test_other_code_of_a_stage_is_another_specification(plan, store, monkeypatch
 
 
 def test_another_page_is_made_anew_by_itself(plan, store, monkeypatch):
-    monkeypatch.setattr(records.Code, "digest", lambda _: "other")
+    monkeypatch.setattr(dependencies, "PAGE_VERSION", 2)
     assert not_complete(plan, store) == {"report.html": "outdated"}
+
+
+def test_a_report_of_an_earlier_release_which_digested_the_code_of_the_page_is_complete(plan, store):
+    artifact = store.report()
+    record = artifact.record()
+    made_from = record["made_from"] | {unit_module.PAGE: "ab" * 32}
+    artifact.write(record | {"made_from": made_from})
+    assert not_complete(plan, store) == {}
 
 
 def test_status_reads_every_file_where_it_is_asked_to(tmp_path, store):
