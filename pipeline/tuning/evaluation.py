@@ -136,7 +136,7 @@ class Judge:
 def _read(path: Path, n: int) -> np.ndarray:
     """Squared errors float32 (n,) as they were kept, by the archive's checksum; all NaN where they were not."""
     try:
-        with np.load(path) as kept:
+        with open(path, "rb") as file, np.load(file) as kept:
             errors = kept["errors"]
         if errors.shape == (n,) and errors.dtype == np.float32:
             return errors
