@@ -3,6 +3,7 @@
 import os
 import posixpath
 import tarfile
+import weakref
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -65,6 +66,7 @@ class Zip:
 
     def __init__(self, path: Path):
         self._file, self.passed = open(path, "rb"), Counter()  # noqa: SIM115 (held as long as its images are asked for)
+        weakref.finalize(self, self._file.close)
         self._stat = os.fstat(self._file.fileno())  # of what is read here, whatever takes its place
         members = source_files.list_zip(self._file, path)
         self.listed = [(image_names.tidy(m.name), m) for m in members if wanted(m.name, self.passed)]
@@ -84,6 +86,7 @@ class Tar:
 
     def __init__(self, path: Path):
         self._file, self.passed = open(path, "rb"), Counter()  # noqa: SIM115 (held as long as its images are asked for)
+        weakref.finalize(self, self._file.close)
         self._stat = os.fstat(self._file.fileno())  # of what is read here, whatever takes its place
         try:
             with tarfile.open(fileobj=self._file, mode="r:") as archive:

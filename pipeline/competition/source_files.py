@@ -4,6 +4,7 @@ import hashlib
 import io
 import os
 import struct
+import weakref
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -104,6 +105,8 @@ class Images:
     def __init__(self, path: Path):
         self.path = Path(path)
         self._file = None if self.path.is_dir() else open(self.path, "rb")  # noqa: SIM115 (held until close)
+        if self._file:
+            weakref.finalize(self, self._file.close)
         members = list_zip(self._file, self.path) if self._file else _list_folder(self.path)
         members = [member for member in members if member.name.lower().endswith(JPEG) and not is_litter(member.name)]
         self._members, self.problems = _by_id(members, self.path.name)

@@ -13,27 +13,30 @@ from pipeline.store.artifacts import Store
 from pipeline.store.records import file_digest
 
 HDF5 = b"\x89HDF\r\n\x1a\n"
+SUFFIXES = (".h5", ".hdf5")  # by which Keras knows what it reads
 SOURCE = "https://storage.googleapis.com/tensorflow/keras-applications/"  # where Keras downloads them
 
 
 def require(plan: Plan, store: Store, given: dict[str, Any]) -> None:
     """UserError where a run that is still to be trained needs weights that can be had from nowhere."""
     waiting = [run for run in plan.runs if any(not store.trained(run.name, k).facts() for k in range(plan.folds))]
-    wanted = {run.backbone for run in waiting if run.on_missing_weights == "error"} - set(given)
-    missing = sorted(name for name in wanted if not kept_by_keras(name))
+    wanted = {(r.backbone, plan.input_size(r)) for r in waiting if r.on_missing_weights == "error"}
+    wanted = {(name, size) for name, size in wanted if name not in given and not kept_by_keras(name, size)}
+    missing = sorted({(name, BACKBONES[name].file_for(size)) for name, size in wanted})
     if missing and not _reachable():
-        files = " ".join(f"--weights {name}=FILE" for name in missing)
+        names = sorted({name for name, _ in missing})
+        files = " ".join(f"--weights {name}=FILE" for name in names)
         raise UserError(
-            f"no ImageNet weights for {', '.join(missing)}, and Keras's downloads cannot be reached: connect to the "
+            f"no ImageNet weights for {', '.join(names)}, and Keras's downloads cannot be reached: connect to the "
             f"network once, or fetch them elsewhere (Keras calls them "
-            f"{', '.join(BACKBONES[name].weights_file.format(size=224) for name in missing)}) and give them by "
+            f"{', '.join(file for _, file in missing)}) and give them by "
             f'{files}, or say in the plan on_missing_weights = "random" (far less accurate)'
         )
 
 
-def kept_by_keras(name: str) -> list[Path]:
-    """ImageNet files of a backbone that Keras has downloaded before."""
-    return sorted((keras_folder() / "models").glob(BACKBONES[name].weights_file.format(size="*")))
+def kept_by_keras(name: str, size: int) -> bool:
+    """Whether Keras has downloaded before what it takes for inputs of that side."""
+    return (keras_folder() / "models" / BACKBONES[name].file_for(size)).is_file()
 
 
 def _reachable() -> bool:
@@ -69,6 +72,8 @@ def _check(name: str, path: Path) -> None:
     with open(path, "rb") as file:
         if file.read(len(HDF5)) != HDF5:
             raise UserError(f"--weights {name}={path}: expected an HDF5 file, and its first bytes say it is none")
+        if path.suffix.lower() not in SUFFIXES:
+            raise UserError(f"--weights {name}={path}: Keras reads it under a name that ends in .h5 only: rename it")
         file.seek(0)
         expected = BACKBONES[name].checksum if path.name == BACKBONES[name].weights_file else None
         if expected is None:  # another name: the user's own weights, which nobody has a checksum of

@@ -1,8 +1,6 @@
 """What happens between the epochs of a fit: moving averages, scores, the history, checkpoints, early stopping."""
 
-import hashlib
 import math
-import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,6 +12,7 @@ from keras import ops
 from tqdm import tqdm
 
 from pipeline.errors import TrainingFailed
+from pipeline.nn import checkpoints
 from pipeline.nn.history import History
 
 
@@ -112,36 +111,25 @@ class Best(keras.callbacks.Callback):
         rows = self.history.of("fine-tune")
         if min(rows, key=score_of) is rows[-1]:
             with averaged(self.trained):
-                self.bare.save_weights(self.path)
+                checkpoints.save(self.bare, self.path)
         self.model.stop_training = is_over(self.history, self.patience)
-
-
-def digests_of(checkpoint: Path) -> Path:
-    """Where the sha256 of a checkpoint stands."""
-    return checkpoint.with_name("checkpoint.sha256")
 
 
 class Checkpoint(keras.callbacks.Callback):
     """After each epoch: weights, averages and optimiser state, so that an interrupted fold goes on.
 
-    Beside them checkpoint.sha256, a line an epoch: which of them the file is of, a kill between the two decides.
+    Beside them checkpoint.sha256, a line an epoch: sha256, epochs, and the digest of their history.
     Then, unless it was the last, `between` is called with the seconds that the epoch took.
     """
 
-    def __init__(self, path: Path, between: Callable[[float], None]):
+    def __init__(self, path: Path, history: History, between: Callable[[float], None]):
         super().__init__()
-        self.path, self.between = path, between
+        self.path, self.history, self.between = path, history, between
 
     def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
         self.started = time.monotonic()
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
-        temporary = self.path.with_name("." + self.path.name)
-        self.model.save_weights(temporary)
-        with open(temporary, "rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-        with open(digests_of(self.path), "a", encoding="utf-8") as listed:
-            listed.write(digest + "\n")
-        os.replace(temporary, self.path)
+        checkpoints.save(self.model, self.path, epoch + 1, self.history.digest(epoch + 1))
         if epoch + 1 < self.params["epochs"]:
             self.between(time.monotonic() - self.started)

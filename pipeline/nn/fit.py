@@ -17,8 +17,8 @@ from tqdm import tqdm
 
 from pipeline.core import views
 from pipeline.core.metrics import rmse
-from pipeline.nn import data, loss, runtime
-from pipeline.nn.callbacks import Best, Checkpoint, Epoch, averaged, averages, digests_of, is_over, plain, score_of
+from pipeline.nn import checkpoints, data, loss, runtime
+from pipeline.nn.callbacks import Best, Checkpoint, Epoch, averaged, averages, is_over, plain, score_of
 from pipeline.nn.head import Ridge, start_at_mean, start_at_ridge
 from pipeline.nn.history import History
 from pipeline.nn.network import Network
@@ -76,8 +76,7 @@ class Trainer:
             self._fit_head(train, valid, fold, history)
         if self.run.fine_tune.epochs:
             self._fine_tune(train, valid, fold, checkpoint, history)
-        checkpoint.unlink(missing_ok=True)
-        digests_of(checkpoint).unlink(missing_ok=True)
+        checkpoints.remove(folder)
         seconds = sum(row["seconds"] for row in history.rows)
         facts = {"train_seconds": seconds, "wall_seconds": time.monotonic() - started, "epochs": len(history.rows)}
         kept = min(history.of("fine-tune"), key=score_of) if self.run.fine_tune.patience else history.rows[-1]
@@ -156,14 +155,13 @@ class Trainer:
                 epochs=phase.epochs,
                 initial_epoch=done,
                 verbose=0,
-                callbacks=[epoch, *keep, Checkpoint(checkpoint, self.between)],
+                callbacks=[epoch, *keep, Checkpoint(checkpoint, history, self.between)],
             )
         else:  # interrupted after its last epoch
             self.model.optimizer.finalize_variable_values(self.model.trainable_variables)
         bar.close()
         if best.is_file():
             self.network.model.load_weights(best)
-            best.unlink()
 
     def prepare(
         self, phase: str, model: keras.Model, rate: float, total: int, *, warmup: float, ema: float, at_once: int = 1

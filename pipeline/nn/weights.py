@@ -32,7 +32,7 @@ def build_backbone(name: str, size: int, given: dict[str, Any] | None, on_missin
     if given:
         return Start(_from_file(name, size, given), {"source": "file", **given})
     try:
-        return Start(pretrained(name, size), {"source": "imagenet", **_downloaded(name)})
+        return Start(pretrained(name, size), {"source": "imagenet", **_downloaded(name, size)})
     except Exception as error:  # Keras raises a bare Exception for a failed download
         if on_missing == "error":
             raise UserError(
@@ -40,7 +40,10 @@ def build_backbone(name: str, size: int, given: dict[str, Any] | None, on_missin
                 f"elsewhere and give it by --weights {name}=FILE, or say in the plan "
                 f'on_missing_weights = "random" (far less accurate)'
             ) from None
-    log.warning("train      %s: NO IMAGENET WEIGHTS here; it starts from RANDOM ones, far less accurate", name)
+        why = _shortened(error)
+    log.warning(
+        "train      %s: NO IMAGENET WEIGHTS here (%s); it starts from RANDOM ones, far less accurate", name, why
+    )
     return Start(construct(name, size), {"source": "random"})
 
 
@@ -67,11 +70,10 @@ def _shortened(error: Exception) -> str:
     return textwrap.shorten(text.split(". ")[0], 200, placeholder=" …")
 
 
-def _downloaded(name: str) -> dict[str, str]:
-    """File and digest of Keras's download, where it is found under Keras's name."""
-    folder = keras_folder() / "models"
-    pattern = BACKBONES[name].weights_file.format(size="*")
-    for path in sorted(folder.glob(pattern)):
-        with open(path, "rb") as file:
-            return {"file": path.name, "sha256": hashlib.file_digest(file, "sha256").hexdigest()}
-    return {}
+def _downloaded(name: str, size: int) -> dict[str, str]:
+    """File and digest of the download that Keras takes for inputs of that side, where it lies under Keras's name."""
+    path = keras_folder() / "models" / BACKBONES[name].file_for(size)
+    if not path.is_file():
+        return {}
+    with open(path, "rb") as file:
+        return {"file": path.name, "sha256": hashlib.file_digest(file, "sha256").hexdigest()}

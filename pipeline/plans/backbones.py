@@ -9,6 +9,7 @@ import os
 from pathlib import Path
 from typing import Literal, NamedTuple
 
+OWN_FILE = (96, 128, 160, 192, 224)  # sides that Keras has files of their own for, where those depend on the input
 Scaling = Literal["builtin", "caffe", "tf", "torch"]
 
 
@@ -22,6 +23,10 @@ class Backbone(NamedTuple):
     checksum: str | None  # md5 (32 hex digits) or sha256 (64), as Keras itself checks it; None: Keras has none
     gain: tuple[float, ...] | None = None  # of each channel, in a Rescaling after the backbone's Normalization
     graph: str | None = None  # what its records tell it by, where the graph is not what it was at first
+
+    def file_for(self, size: int) -> str:
+        """Name of the ImageNet file that Keras takes for inputs of that side."""
+        return self.weights_file.format(size=size if size in OWN_FILE else 224)
 
 
 IMAGENET_DEVIATION = (0.229, 0.224, 0.225)

@@ -11,7 +11,6 @@ trained; what becomes of its run, the plan's on_failed_run says.
     ./run.sh train --plan demo [--run NAME] [--fold K] [--workers N] [--engine local|ray] [--force]
 """
 
-import csv
 import logging
 from argparse import Namespace
 from functools import lru_cache, partial
@@ -29,7 +28,7 @@ from pipeline.models import frozen_features, prediction_check
 from pipeline.plans.config import Plan, Run, plan_path
 from pipeline.store import backbone_graphs, dependencies, sealed_json
 from pipeline.store.artifacts import Store
-from pipeline.store.records import atomic, file_digest, save_json
+from pipeline.store.records import atomic, save_json
 
 if TYPE_CHECKING:
     from pipeline.nn.fit import Trainer
@@ -126,15 +125,16 @@ def train_fold(
     fresh: bool,
 ) -> None:
     """Train one fold and save its weights, history and record; Defect where its network would predict otherwise."""
+    from pipeline.nn import checkpoints
+
     folder = unit.artifact.record_path.parent
     unit.artifact.begin()
     batch_size = trainer.run.batch_size
     half_trained = folder / "half-trained.json"  # what the checkpoint is of: one of another plan is thrown away
     key = {"spec": unit.spec, "made_from": unit.made_from(), "weights": trainer.network.facts["weights"]}
     key["batch_size"] = batch_size
-    if fresh or _half_trained(half_trained) != key or not _goes_on(unit, folder):
-        for name in ("checkpoint.weights.h5", "checkpoint.sha256", "best.weights.h5"):
-            (folder / name).unlink(missing_ok=True)
+    if fresh or _half_trained(half_trained) != key or not _goes_on(unit, folder, trainer.run):
+        checkpoints.remove(folder)
         save_json(half_trained, sealed_json.sealed(key))
     valid = np.flatnonzero(fold_of == unit.fold)
     train = np.flatnonzero((fold_of >= 0) & (fold_of != unit.fold))
@@ -156,21 +156,13 @@ def _half_trained(path: Path) -> dict | None:
         return None
 
 
-def _goes_on(unit: dependencies.Unit, folder: Path) -> bool:
-    """Whether the checkpoint, if there is one, is as it was written, and the history of its epochs can be read."""
-    checkpoint, listed = folder / "checkpoint.weights.h5", folder / "checkpoint.sha256"
-    if not checkpoint.is_file():
-        return True
-    from pipeline.nn.history import History
+def _goes_on(unit: dependencies.Unit, folder: Path, run: Run) -> bool:
+    """Whether the checkpoint, if there is one, its history and its best weights are as they were written."""
+    from pipeline.nn import checkpoints
 
-    try:
-        History(folder / "history.csv", resume=True)
-        sound = not listed.is_file() or file_digest(checkpoint) in listed.read_text(encoding="utf-8").split()
-    except (ValueError, KeyError, TypeError, csv.Error):
-        sound = False
-    if not sound:
-        log.warning("train      %s: its checkpoint is not what was written, the fold begins anew", unit.label)
-    return sound
+    if wrong := checkpoints.wrong(folder, best=run.fine_tune.patience > 0):
+        log.warning("train      %s: %s, the fold begins anew", unit.label, wrong)
+    return not wrong
 
 
 def _same_start(todo: list[dependencies.Unit], plan: Plan, store: Store, weights: dict) -> None:

@@ -3,6 +3,7 @@
 import hashlib
 import logging
 import os
+import weakref
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -40,8 +41,13 @@ class RowFile:
         if not anew and self._resume():
             return
         self.progress_path.unlink(missing_ok=True)
-        self._file = open(self.path, "wb+")  # noqa: SIM115 (held until finish)
+        self._hold(open(self.path, "wb+"))  # noqa: SIM115 (until finish)
         self._file.write(self._header())
+
+    def _hold(self, file: BinaryIO) -> None:
+        """Write to it from now on; it is closed at the latest when nobody has this array any more."""
+        self._file = file
+        weakref.finalize(self, file.close)
 
     def _header(self) -> bytes:
         class Sink(list):
@@ -67,7 +73,8 @@ class RowFile:
         if file.read(len(self._header())) != self._header() or file.seek(0, os.SEEK_END) < self._at(progress["done"]):
             file.close()
             return False
-        self._file, self.done = file, progress["done"]
+        self._hold(file)
+        self.done = progress["done"]
         self._sha = self._digest_so_far()
         if progress.get("sha256") not in (None, self._sha.hexdigest()):
             log.warning("%-10s %s is not what was written: it is begun anew", "crops", self.path)

@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 import json
+import logging
 import tempfile
 from collections.abc import Iterator
 from functools import lru_cache
@@ -22,10 +23,13 @@ from pipeline.plans.config import Plan, Run
 from pipeline.store import dependencies
 from pipeline.store.artifacts import ID, Store
 from pipeline.store.records import Artifact, atomic
+from pipeline.tuning import variants
 
 if TYPE_CHECKING:
     from pipeline.nn.fit import Trainer
     from pipeline.nn.network import Network
+
+log = logging.getLogger(__name__)
 
 
 class Judge:
@@ -41,8 +45,9 @@ class Judge:
     def kept(self, run: Run, seed: int) -> Path:
         """Where the squared errors of a variant lie, as far as they are known."""
         graph = [graph] if (graph := BACKBONES[run.backbone].graph) else []
-        text = json.dumps([*self._of, run.model_dump(mode="json"), seed, *graph], sort_keys=True)
-        return self.folder / "errors" / f"{hashlib.sha256(text.encode()).hexdigest()[:16]}.npy"
+        given = variants.given_weights(run, self.store)
+        text = json.dumps([*self._of, run.model_dump(mode="json"), seed, *graph, given], sort_keys=True)
+        return self.folder / "errors" / f"{hashlib.sha256(text.encode()).hexdigest()[:16]}.npz"
 
     def fold_by_fold(self, run: Run, seed: int) -> Iterator[np.ndarray]:
         """Squared error (n,) of every training galaxy, out of fold, as known after each fold; NaN where it is not.
@@ -54,7 +59,7 @@ class Judge:
         images, labels, ids, used = self._data(run.crop)
         fold_of = np.where(self._drawn(used, seed), self._dealt(ids, seed), -1)
         path, trainer = self.kept(run, seed), None
-        known = np.load(path) if path.is_file() else np.full(len(ids), np.nan, np.float32)
+        known = _read(path, len(ids))
         for fold in range(self.plan.folds):
             valid, train = np.flatnonzero(fold_of == fold), np.flatnonzero((fold_of >= 0) & (fold_of != fold))
             if np.isnan(known[valid]).any():
@@ -63,7 +68,7 @@ class Judge:
                     trainer.fit(train, valid, fold, Path(folder))
                 known[valid] = squared_error_per_galaxy(labels[valid], _answers(trainer, images, valid))
                 with atomic(path) as temporary:
-                    np.save(temporary, known)
+                    np.savez(temporary, errors=known)
             yield np.where((fold_of >= 0) & (fold_of <= fold), known, np.nan)
 
     def errors(self, run: Run, seed: int) -> np.ndarray:
@@ -126,6 +131,21 @@ class Judge:
         labels = self.store.load_labels().loc[ids]
         fold = pd.Series(stratified_folds(ids, labels.to_numpy(), self.plan.folds, seed), pd.Index(ids, name=ID))
         return duplicates.together(fold, self.store.copies()).to_numpy()
+
+
+def _read(path: Path, n: int) -> np.ndarray:
+    """Squared errors float32 (n,) as they were kept, by the archive's checksum; all NaN where they were not."""
+    try:
+        with open(path, "rb") as file, np.load(file) as kept:
+            errors = kept["errors"]
+        if errors.shape == (n,) and errors.dtype == np.float32:
+            return errors
+        log.warning("%-10s %s does not hold %d errors: its folds are judged again", "search", path, n)
+    except FileNotFoundError:
+        pass
+    except Exception as error:  # whatever a reader of zips stumbles over: they are made again
+        log.warning("%-10s %s is damaged (%s): its folds are judged again", "search", path, error)
+    return np.full(n, np.nan, np.float32)
 
 
 def _answers(trainer: "Trainer", images: np.ndarray, rows: np.ndarray) -> np.ndarray:

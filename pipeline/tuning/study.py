@@ -18,7 +18,7 @@ from pipeline.plans.search_space import Setting
 from pipeline.plans.strict import sentence
 from pipeline.store.artifacts import Store
 from pipeline.store.dependencies import Unit
-from pipeline.tuning import variants
+from pipeline.tuning import journal, variants
 from pipeline.tuning.evaluation import Judge
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ def unit(plan: Plan, store: Store, name: str | None) -> Unit:
     crops = search.space["crop"].choices if "crop" in search.space else (run.crop,)
     sources = {"inputs": store.inputs()} | {f"crops/{crop}": store.crops(crop, "train") for crop in crops}
     spec = {"run": run.model_dump(mode="json"), "search": search.model_dump(mode="json")}
-    spec |= {"folds": plan.folds, "seed": plan.seed}
+    spec |= {"folds": plan.folds, "seed": plan.seed} | variants.given_weights(run, store)
     return Unit("search", f"search/{run.name}", store.search(run.name), spec, sources,
                 reads={"inputs": store.inputs(), "folds": store.folds()})  # fmt: skip
 
@@ -57,10 +57,8 @@ class Trials:
         self.folder, self.wanted = self.judge.folder, wanted
         self.until = time.time() + 3600 * hours if hours else np.inf
         self.folder.mkdir(parents=True, exist_ok=True)
-        journal = optuna.storages.journal
-        storage = optuna.storages.JournalStorage(journal.JournalFileBackend(str(self.folder / "journal.log")))
         self.study = optuna.create_study(
-            storage=storage,
+            storage=journal.opened(self.folder / "journal.log"),
             study_name=_name(self.unit),
             load_if_exists=True,
             direction="minimize",
@@ -168,7 +166,8 @@ def run_of(plan: Plan, name: str | None) -> Run:
 def _name(made: Unit) -> str:
     """Trials are of one study as long as run, space, folds and galaxies are the same."""
     search = {key: made.spec["search"][key] for key in ("space", "galaxies")}
-    what = [search, *(made.spec[key] for key in ("run", "folds", "seed")), made.made_from()]
+    what = [search, *(made.spec[key] for key in ("run", "folds", "seed", "weights") if key in made.spec)]
+    what.append(made.made_from())
     return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:12]
 
 

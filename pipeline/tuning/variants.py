@@ -8,6 +8,7 @@ from pipeline.errors import UserError
 from pipeline.plans.config import Plan, Run
 from pipeline.plans.search_space import Search
 from pipeline.plans.strict import sentence
+from pipeline.store.artifacts import Store
 
 
 def setting(run: Run, key: str) -> Any:
@@ -29,6 +30,12 @@ def changed(run: Run, settings: dict[str, Any]) -> Run:
         table, _, inner = key.rpartition(".")
         (raw[table] if table else raw)[inner] = value
     return type(run).model_validate(raw)
+
+
+def given_weights(run: Run, store: Store) -> dict[str, str]:
+    """{"weights": sha256} of the file that was given for the run's backbone; empty where none was."""
+    given = store.load_weights_list()
+    return {"weights": given[run.backbone]["sha256"]} if run.backbone in given else {}
 
 
 def check(plan: Plan, run: Run) -> Search:

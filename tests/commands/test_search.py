@@ -24,7 +24,7 @@ from pipeline.execution import locks
 from pipeline.nn.fit import Trainer
 from pipeline.plans.config import PLANS, load_plan
 from pipeline.store.artifacts import Store
-from pipeline.tuning import study, variants
+from pipeline.tuning import evaluation, study, variants
 from pipeline.tuning.evaluation import Judge
 
 SHIPPED = sorted(path.stem for path in PLANS.glob("*.toml"))
@@ -238,6 +238,52 @@ def test_folds_that_were_judged_are_not_trained_again(searched, monkeypatch):
     monkeypatch.setattr(Trainer, "fit", lambda self, *data: trained.append(data[2]) or fit(self, *data))
     np.testing.assert_array_equal(judge.errors(run, 8), whole)
     assert trained == [1]
+
+
+def test_kept_errors_that_are_damaged_are_made_again(searched, caplog):
+    judge = judge_of(searched[0])
+    run = judge.plan.run("head")
+    whole, path = judge.errors(run, 9), judge.kept(run, 9)
+    content = path.read_bytes()
+    for at in range(len(content)):
+        path.write_bytes(content[:at] + bytes([content[at] ^ 16]) + content[at + 1 :])
+        read = evaluation._read(path, len(whole))
+        assert np.isnan(read).all() or np.array_equal(read, whole), f"byte {at}"
+    for part in (content[:-1], content[: len(content) // 2], b"", content + b"x"):
+        caplog.clear()
+        path.write_bytes(part)
+        np.testing.assert_array_equal(judge.errors(run, 9), whole)
+        assert part.startswith(content) or "errors" in caplog.text
+
+
+def test_kept_errors_are_of_the_weights_that_were_given(searched, monkeypatch):
+    judge = judge_of(searched[0])
+    run, found = judge.plan.run("head"), set()
+    for given in ({}, {"mobilenetv2": {"sha256": "a"}}, {"mobilenetv2": {"sha256": "b"}}):
+        monkeypatch.setattr(judge.store, "load_weights_list", lambda given=given: given)
+        found.add((judge.kept(run, 9), study._name(study.unit(judge.plan, judge.store, "head"))))
+    assert len({path for path, _ in found}) == len({name for _, name in found}) == 3
+
+
+@pytest.mark.parametrize("end", [bytes(30), b'{"op_code":8,"wor'])
+def test_a_journal_whose_last_write_was_lost_goes_on(searched, end, caplog):
+    flags, store = searched
+    journal = store.root / "search" / "head" / "journal.log"
+    journal.write_bytes(journal.read_bytes() + end)
+    trials = len(pd.read_csv(store.search("head").files[0])) + 1
+    search.main([*flags, "--trials", str(trials)])
+    assert len(pd.read_csv(store.search("head").files[0])) == trials
+    assert "journal.log was broken from line" in caplog.text
+
+
+def test_a_journal_that_is_broken_before_its_end_is_told(searched):
+    flags, store = searched
+    journal = store.root / "search" / "head" / "journal.log"
+    content = journal.read_bytes()
+    journal.write_bytes(b"{" + content)
+    with pytest.raises(UserError, match=r"line 1 of .*journal\.log is damaged.*--force"):
+        search.main([*flags, "--trials", "100"])
+    journal.write_bytes(content)
 
 
 def test_a_run_that_starts_from_another_is_refused(searched):

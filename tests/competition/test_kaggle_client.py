@@ -60,6 +60,7 @@ def kaggle(tmp_path, monkeypatch, archives):
     monkeypatch.setattr("time.sleep", lambda seconds: None)  # the client's pauses before it tries again
     yield made
     server.shutdown()
+    server.server_close()
 
 
 def fetch(tmp_path) -> None:

@@ -32,7 +32,8 @@ def holder(path: Path, seconds: float = 60) -> subprocess.Popen:
     """Another process, once it holds the lock."""
     command = [sys.executable, "-c", HOLD, str(path), str(seconds)]
     made = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parents[2])
-    assert made.stdout.readline() == "held\n"
+    with made.stdout as told:
+        assert told.readline() == "held\n"
     return made
 
 

@@ -101,3 +101,18 @@ def test_weights_that_are_given_kept_reachable_or_no_longer_needed_are_not_missi
 
     monkeypatch.setattr(pretrained.urllib.request, "urlopen", forbidden)
     pretrained.require(load_plan("competition"), Store(tmp_path / "other"), {})
+
+
+def test_a_file_of_another_input_size_is_not_what_keras_would_take(tmp_path, monkeypatch):
+    monkeypatch.setattr(pretrained.urllib.request, "urlopen", offline)
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path))
+    plan, store = plan_of(tmp_path, "mobilenetv2"), Store(tmp_path / "out")
+    sizes = {BACKBONES["mobilenetv2"].file_for(plan.input_size(run)) for run in plan.runs if run.name != "vgg16"}
+    (tmp_path / "models").mkdir()
+    (tmp_path / "models" / BACKBONES["mobilenetv2"].file_for(96)).touch()
+    assert BACKBONES["mobilenetv2"].file_for(96) not in sizes
+    with pytest.raises(UserError, match=r"mobilenetv2.*_1\.0_224_no_top\.h5"):
+        pretrained.require(plan, store, {"vgg16": {}})
+    for name in sizes:
+        (tmp_path / "models" / name).touch()
+    pretrained.require(plan, store, {"vgg16": {}})

@@ -1,13 +1,15 @@
 """Two-phase training: it learns, folds do not touch each other, an interruption costs nothing but time."""
 
 import hashlib
+import re
+import shutil
 
 import numpy as np
 import pytest
 
 from pipeline.core import views
 from pipeline.core.metrics import rmse
-from pipeline.nn import callbacks, data, fit
+from pipeline.nn import callbacks, checkpoints, data, fit
 from pipeline.nn.history import History
 from pipeline.nn.network import build
 from pipeline.nn.predict import predict_views
@@ -152,7 +154,8 @@ def test_between_epochs_it_asks_whether_to_go_on(whole, trainer, tmp_path, monke
         run_fold(trainer, tmp_path)
     assert (tmp_path / "checkpoint.weights.h5").is_file()
     digest = hashlib.sha256((tmp_path / "checkpoint.weights.h5").read_bytes()).hexdigest()
-    assert (tmp_path / "checkpoint.sha256").read_text() == f"{digest}\n"
+    history = History(tmp_path / "history.csv", resume=True)
+    assert (tmp_path / "checkpoint.sha256").read_text() == f"{digest} 1 {history.digest(1)}\n"
     facts = run_fold(trainer, tmp_path)  # the last of the two epochs: it is not asked again
     assert len(asked) == 1
     assert asked[0] > 0
@@ -200,3 +203,64 @@ def test_a_fold_interrupted_after_it_stopped_early_trains_no_further(trainer, tm
     interrupted(trainer, tmp_path, monkeypatch, callbacks.Checkpoint, 2)
     facts = run_fold(trainer, tmp_path)
     assert (facts["val_rmse"], facts["epochs"]) == (0.1, 4)
+
+
+def spoil(path, at: float) -> None:
+    """Flip a bit of a file."""
+    content = bytearray(path.read_bytes())
+    content[int(at * (len(content) - 1))] ^= 1
+    path.write_bytes(content)
+
+
+def cut(path, at: float) -> None:
+    path.write_bytes(path.read_bytes()[: int(at * path.stat().st_size)])
+
+
+DAMAGE = {
+    "a bit of the checkpoint": ("checkpoint.weights.h5", lambda path: spoil(path, 0.5), "its checkpoint is not"),
+    "half a checkpoint": ("checkpoint.weights.h5", lambda path: cut(path, 0.5), "its checkpoint is not"),
+    "its digests gone": ("checkpoint.sha256", lambda path: path.unlink(), "cannot be read"),
+    "its digests cut": ("checkpoint.sha256", lambda path: cut(path, 0.7), "is not what was written|cannot be read"),
+    "its digests no text": ("checkpoint.sha256", lambda path: path.write_bytes(b"\xff"), "cannot be read"),
+    "a bit of the best": ("best.weights.h5", lambda path: spoil(path, 0.5), "the weights of its best epoch"),
+    "half of the best": ("best.weights.h5", lambda path: cut(path, 0.5), "the weights of its best epoch"),
+    "the best gone": ("best.weights.h5", lambda path: path.unlink(), "the weights of its best epoch"),
+    "its digests gone too": ("best.sha256", lambda path: path.unlink(), "cannot be read"),
+    "no history": ("history.csv", lambda path: path.unlink(), "its history.csv is not"),
+    "an empty history": ("history.csv", lambda path: cut(path, 0), "cannot be read"),
+    "its last digit": ("history.csv", lambda path: cut(path, 0.99), "its history.csv is not|cannot be read"),
+    "its last lines": ("history.csv", lambda path: cut(path, 0.6), "its history.csv is not|cannot be read"),
+    "a blank line": ("history.csv", lambda path: path.write_text(path.read_text() + "\n"), "cannot be read"),
+    "garbage": ("history.csv", lambda path: path.write_bytes(path.read_bytes() + b"\0\xff,"), "cannot be read"),
+    "another digit": ("history.csv", lambda path: path.write_text(path.read_text().replace("0.3", "0.4")), "history"),
+}
+
+
+@pytest.fixture(scope="module")
+def half(trainer, tmp_path_factory):
+    """The folder of a fold that was interrupted after its second epoch of three."""
+    folder = tmp_path_factory.mktemp("half")
+    with pytest.MonkeyPatch.context() as patch:
+        patient(trainer, patch, [0.2, 0.3, 0.4], 3)
+        interrupted(trainer, folder, patch, callbacks.Checkpoint, 2)
+    return folder
+
+
+@pytest.mark.parametrize(("name", "damage", "told"), DAMAGE.values(), ids=DAMAGE)
+def test_what_was_kept_of_a_fold_and_is_damaged_is_told(half, tmp_path, name, damage, told):
+    shutil.copytree(half, tmp_path, dirs_exist_ok=True)
+    assert checkpoints.wrong(tmp_path, best=True) == ""
+    damage(tmp_path / name)
+    assert re.search(told, checkpoints.wrong(tmp_path, best=True))
+    checkpoints.remove(tmp_path)
+    assert checkpoints.wrong(tmp_path, best=True) == ""
+
+
+def test_an_epoch_whose_checkpoint_was_not_written_does_no_harm(half, tmp_path):
+    """Killed between history, digests and checkpoint: the row more is dropped, the line more is of no file."""
+    shutil.copytree(half, tmp_path, dirs_exist_ok=True)
+    history = History(tmp_path / "history.csv", resume=True)
+    history.append(**history.rows[-1] | {"epoch": 3.0})
+    with open(tmp_path / "checkpoint.sha256", "a") as listed:
+        listed.write(f"{'ab' * 32} 3 {history.digest(3)}\n")
+    assert checkpoints.wrong(tmp_path, best=True) == ""

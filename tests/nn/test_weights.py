@@ -1,7 +1,9 @@
 """First weights: a given file, Keras's download, or chance, and what is said where they are missing."""
 
+import contextlib
 import hashlib
 import os
+import warnings
 
 import keras
 import numpy as np
@@ -93,16 +95,25 @@ def test_random_weights_are_announced_loudly(caplog):
     assert backbone.output_shape == (None, 1, 1, 1280)
     (record,) = caplog.records
     assert record.levelname == "WARNING"
-    assert "mobilenetv2: NO IMAGENET WEIGHTS here; it starts from RANDOM ones" in record.message
+    assert "mobilenetv2: NO IMAGENET WEIGHTS here (URL fetch failure on https://" in record.message
+    assert "it starts from RANDOM ones" in record.message
 
 
-def test_the_download_is_found_where_keras_keeps_it(tmp_path, monkeypatch):
+@pytest.mark.parametrize(("size", "taken"), [(160, 160), (100, 224), (224, 224)])
+def test_the_download_that_keras_takes_is_the_one_that_is_recorded(tmp_path, monkeypatch, size, taken):
     monkeypatch.setenv("KERAS_HOME", str(tmp_path))
-    name = "mobilenet_v2_weights_tf_dim_ordering_tf_kernels_1.0_224_no_top.h5"
-    assert weights._downloaded("mobilenetv2") == {}
+    name = "mobilenet_v2_weights_tf_dim_ordering_tf_kernels_1.0_{}_no_top.h5"
+    assert weights._downloaded("mobilenetv2", size) == {}
     (tmp_path / "models").mkdir()
-    (tmp_path / "models" / name).write_bytes(b"x")
-    assert weights._downloaded("mobilenetv2") == {"file": name, "sha256": hashlib.sha256(b"x").hexdigest()}
+    for other in (96, 160, 192, 224):
+        (tmp_path / "models" / name.format(other)).write_bytes(b"%d" % other)
+    sha256 = hashlib.sha256(b"%d" % taken).hexdigest()
+    assert weights._downloaded("mobilenetv2", size) == {"file": name.format(taken), "sha256": sha256}
+    asked = []
+    monkeypatch.setattr("keras.src.utils.file_utils.get_file", lambda name, *_, **__: asked.append(name))
+    with contextlib.suppress(Exception), warnings.catch_warnings(action="ignore"):
+        weights.pretrained("mobilenetv2", size)
+    assert asked == [name.format(taken)], "which Keras itself asks for"
 
 
 @pytest.mark.skipif(not GIVEN, reason="GALAXY_ZOO_WEIGHTS names no file of MobileNetV2's real weights")

@@ -37,7 +37,7 @@ class Trainer:
 
     def __init__(self, weights: dict = RANDOM, interrupted: bool = False):
         self.interrupted, self.resumed, self.rows = interrupted, None, {}
-        self.run = SimpleNamespace(batch_size=32)
+        self.run = SimpleNamespace(batch_size=32, fine_tune=SimpleNamespace(patience=0))
         model = SimpleNamespace(save_weights=lambda path: path.write_text("weights"))
         self.network = SimpleNamespace(model=model, facts={"weights": weights})
 
@@ -45,10 +45,12 @@ class Trainer:
         checkpoint = folder / "checkpoint.weights.h5"
         self.resumed, self.rows = checkpoint.is_file(), {"train": train.tolist(), "valid": valid.tolist()}
         checkpoint.write_text("half")
+        checkpoint.with_name("checkpoint.sha256").write_text(f"{'ab' * 32}\n{file_digest(checkpoint)}\n")
         if self.interrupted:
             raise KeyboardInterrupt
         (folder / "history.csv").write_text("phase,epoch\n")
         checkpoint.unlink()
+        checkpoint.with_name("checkpoint.sha256").unlink()
         return {"train_seconds": 1.0, "val_rmse": 0.1}
 
 
@@ -114,8 +116,6 @@ def test_a_checkpoint_that_is_not_what_was_written_is_thrown_away(tmp_path, stor
     plan = fabricated.plan(tmp_path)
     interrupted(plan, store)
     folder = store.trained("b", 0).record_path.parent
-    digest = file_digest(folder / "checkpoint.weights.h5")
-    (folder / "checkpoint.sha256").write_text(f"{'ab' * 32}\n{digest}\n")
     (folder / name).write_bytes(content)
     again = Trainer()
     trained(plan, store, again)
