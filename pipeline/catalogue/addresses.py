@@ -14,8 +14,8 @@ from pipeline.catalogue import image_files
 from pipeline.errors import DamagedImage, UserError
 
 log = logging.getLogger(__name__)
-PART = 1 << 16  # bytes taken at once
-PASSING = {408, 425, 429, 500, 502, 503, 504, 520, 521, 522, 523, 524}  # HTTP codes that may be other ones soon
+CHUNK_BYTES = 1 << 16  # bytes taken at once
+TRANSIENT_CODES = {408, 425, 429, 500, 502, 503, 504, 520, 521, 522, 523, 524}  # HTTP codes that may be other ones soon
 LATER = "the same command asks again"
 
 
@@ -23,14 +23,14 @@ class Limits(NamedTuple):
     """How patient to be, in seconds where nothing else is said."""
 
     connect: float = 10
-    silence: float = 20  # without a byte
-    whole: float = 60  # for one image, all tries and pauses together
-    tries: int = 4
+    read: float = 20  # without a byte
+    total: float = 60  # for one image, all tries and pauses together
+    attempts: int = 4
     pause: float = 1  # after the first try; three times that after the next
-    in_a_row: int = 10  # failures after which a host is not asked again
+    max_failures: int = 10  # failures after which a host is not asked again
 
 
-class Passing(Exception):
+class TransientError(Exception):
     """A failure that may be gone at the next try, which is not to be made before `after` seconds."""
 
     def __init__(self, why: str, after: float = 0):
@@ -41,38 +41,38 @@ class Passing(Exception):
 class Host:
     """What is known of one host: until when it wants to be left alone, and how often it failed in a row."""
 
-    def __init__(self, name: str, most: int):
-        self.name, self.most = name, most
-        self.rest_until, self.failed, self.last = 0.0, 0, ""
+    def __init__(self, name: str, max_failures: int):
+        self.name, self.max_failures = name, max_failures
+        self.back_off_until, self.failures, self.last_error = 0.0, 0, ""
         self._lock = threading.Lock()
 
     def is_down(self) -> bool:
         """Whether it has failed so often that it is not asked again."""
-        return self.failed >= self.most
+        return self.failures >= self.max_failures
 
-    def wait(self, longest: float) -> None:
+    def wait_until_ready(self, longest: float) -> None:
         """Leave it alone as long as it asked to; Passing where that is longer than `longest`."""
-        left = self.rest_until - time.monotonic()
+        left = self.back_off_until - time.monotonic()
         if left > longest:
-            raise Passing(f"{self.name} asks to be left alone for {left:.0f} seconds")
+            raise TransientError(f"{self.name} asks to be left alone for {left:.0f} seconds")
         time.sleep(max(0.0, left))
 
-    def rest(self, seconds: float) -> None:
+    def back_off(self, seconds: float) -> None:
         """It asked to be left alone, by whichever request."""
-        self.rest_until = max(self.rest_until, time.monotonic() + seconds)
+        self.back_off_until = max(self.back_off_until, time.monotonic() + seconds)
 
-    def worked(self) -> None:
+    def record_success(self) -> None:
         """It gave an answer, whatever that was."""
-        self.failed = 0
+        self.failures = 0
 
-    def failed_by(self, why: str) -> None:
+    def record_failure(self, why: str) -> None:
         """An image was given up on; said once where it is one too many."""
         with self._lock:
-            self.failed, self.last = self.failed + 1, why
-            if self.failed == self.most:
+            self.failures, self.last_error = self.failures + 1, why
+            if self.failures == self.max_failures:
                 log.warning(
                     "classify   %s failed %d times in a row (%s) and is not asked for more now: %s",
-                    self.name, self.most, why, LATER,
+                    self.name, self.max_failures, why, LATER,
                 )  # fmt: skip
 
 
@@ -91,17 +91,17 @@ class Addresses:
             raise DamagedImage("has no image in the catalogue")
         address = self.address(name)
         if "://" not in address:
-            return image_files.unpacked(image_files.read(Path(address)))
+            return image_files.decompressed(image_files.read(Path(address)))
         host = self._host(address)
         if host.is_down():
             raise DamagedImage(
-                f"was not asked for: {host.name} failed {host.most} times in a row ({host.last}); {LATER}"
+                f"was not asked for: {host.name} failed {host.max_failures} times in a row ({host.last_error}); {LATER}"
             )
         try:
-            host.wait(self.limits.whole)
-            return image_files.unpacked(self._tried(address, host))
-        except Passing as error:
-            host.failed_by(str(error))
+            host.wait_until_ready(self.limits.total)
+            return image_files.decompressed(self._fetch_with_retries(address, host))
+        except TransientError as error:
+            host.record_failure(str(error))
             raise DamagedImage(f"cannot be fetched at present ({error}); {LATER}") from None
 
     def address(self, name: str) -> str:
@@ -117,46 +117,46 @@ class Addresses:
         """See Source."""
         raise UserError("images at addresses cannot be listed: give a catalogue with their ids or addresses")
 
-    def _tried(self, address: str, host: Host) -> bytes:
+    def _fetch_with_retries(self, address: str, host: Host) -> bytes:
         """The bytes; Passing where all tries failed, or there is no time for another, DamagedImage at any other end."""
-        limits, until = self.limits, time.monotonic() + self.limits.whole
-        for i in range(limits.tries):
+        limits, until = self.limits, time.monotonic() + self.limits.total
+        for i in range(limits.attempts):
             try:
                 data = self._fetch(address, until - time.monotonic())
-            except Passing as error:
+            except TransientError as error:
                 if error.after:
-                    host.rest(error.after)
+                    host.back_off(error.after)
                 pause = max(error.after, limits.pause * 3**i)
-                if i + 1 == limits.tries or time.monotonic() + pause >= until or host.is_down():
+                if i + 1 == limits.attempts or time.monotonic() + pause >= until or host.is_down():
                     raise
                 time.sleep(pause)
             except DamagedImage:
-                host.worked()
+                host.record_success()
                 raise
             else:
-                host.worked()
+                host.record_success()
                 return data
         raise AssertionError("not reached")
 
     def _fetch(self, address: str, seconds: float) -> bytes:
         if address.lower().startswith(("http://", "https://")):
-            return self._of_web(address, seconds)
-        return _of_elsewhere(address)
+            return self._fetch_web(address, seconds)
+        return _fetch_fsspec(address)
 
-    def _of_web(self, address: str, seconds: float) -> bytes:
+    def _fetch_web(self, address: str, seconds: float) -> bytes:
         import aiohttp
 
         try:
-            web = self._opened_web()
+            web = self._web_file_system()
             return asyncio.run_coroutine_threadsafe(_get(web, address, self.limits, seconds), web.loop).result()
         except aiohttp.TooManyRedirects:
             raise DamagedImage("cannot be fetched (it is redirected in circles)") from None
         except (aiohttp.InvalidURL, aiohttp.NonHttpUrlRedirectClientError, UnicodeError) as error:
             raise DamagedImage(f"cannot be fetched (no usable address: {str(error)[:80]})") from None
         except (aiohttp.ClientError, OSError) as error:  # time-outs are of the latter
-            raise Passing((str(error) and _told(error)) or f"not whole after {seconds:.0f} seconds") from None
+            raise TransientError((str(error) and _message(error)) or f"not whole after {seconds:.0f} seconds") from None
 
-    def _opened_web(self):
+    def _web_file_system(self):
         """The file system whose event loop and session all threads share; it closes them itself."""
         import fsspec
 
@@ -169,7 +169,7 @@ class Addresses:
         parts = urlsplit(address)
         name = parts.netloc.rpartition("@")[2] or parts.scheme
         with self._lock:
-            return self._hosts.setdefault(name, Host(name, self.limits.in_a_row))
+            return self._hosts.setdefault(name, Host(name, self.limits.max_failures))
 
 
 async def _get(web, address: str, limits: Limits, seconds: float) -> bytes:
@@ -177,17 +177,17 @@ async def _get(web, address: str, limits: Limits, seconds: float) -> bytes:
     import aiohttp
 
     session = await web.set_session()
-    timeout = aiohttp.ClientTimeout(total=seconds, sock_connect=limits.connect, sock_read=limits.silence)
+    timeout = aiohttp.ClientTimeout(total=seconds, sock_connect=limits.connect, sock_read=limits.read)
     async with session.get(address, timeout=timeout, max_redirects=5) as answer:
         said = " ".join(f"{answer.status} {answer.reason or ''}".split())
-        if answer.status in PASSING:
-            raise Passing(said, _retry_after(answer.headers.get("Retry-After", "")))
+        if answer.status in TRANSIENT_CODES:
+            raise TransientError(said, _retry_after(answer.headers.get("Retry-After", "")))
         if answer.status != 200:
             raise DamagedImage(f"cannot be fetched ({said})")
         data = bytearray()
-        async for part in answer.content.iter_chunked(PART):
+        async for part in answer.content.iter_chunked(CHUNK_BYTES):
             data += part
-            image_files.small_enough(len(data))
+            image_files.check_size(len(data))
         if data.lstrip()[:1] == b"<":
             raise DamagedImage("is a web page or a message of the server, not an image")
         return bytes(data)
@@ -201,20 +201,20 @@ def _retry_after(said: str) -> float:
         return 0.0
 
 
-def _of_elsewhere(address: str) -> bytes:
+def _fetch_fsspec(address: str) -> bytes:
     """Through whichever of fsspec's file systems the address names; those have time limits of their own."""
     import fsspec
 
     try:
         with fsspec.open(address, "rb") as file:
-            data = file.read(image_files.LARGEST + 1)
+            data = file.read(image_files.MAX_BYTES + 1)
     except (FileNotFoundError, PermissionError, IsADirectoryError, ValueError, ImportError) as error:
-        raise DamagedImage(f"cannot be fetched ({_told(error)})") from None
+        raise DamagedImage(f"cannot be fetched ({_message(error)})") from None
     except Exception as error:  # every file system has its own
-        raise Passing(_told(error)) from None
-    return image_files.small_enough(len(data)) and data
+        raise TransientError(_message(error)) from None
+    return image_files.check_size(len(data)) and data
 
 
-def _told(error: BaseException) -> str:
+def _message(error: BaseException) -> str:
     """What an error says, else its name."""
     return " ".join(str(error).split())[:100] or type(error).__name__

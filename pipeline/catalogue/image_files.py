@@ -7,13 +7,13 @@ from pathlib import Path
 
 from pipeline.errors import DamagedImage
 
-LARGEST = 1 << 26  # bytes of one image
+MAX_BYTES = 1 << 26  # bytes of one image
 
 
 def read(path: Path) -> bytes:
     """The bytes of a file; DamagedImage where it cannot be read."""
     try:
-        return small_enough(path.stat().st_size) and path.read_bytes()
+        return check_size(path.stat().st_size) and path.read_bytes()
     except (OSError, ValueError) as error:
         raise DamagedImage(f"cannot be read ({getattr(error, 'strerror', None) or error})") from None
 
@@ -36,23 +36,23 @@ def digest_of(data: bytes) -> int:
     return int.from_bytes(hashlib.blake2b(data, digest_size=8).digest(), "big") or 1
 
 
-def small_enough(size: int) -> bool:
+def check_size(size: int) -> bool:
     """True; DamagedImage for what is larger than any image of one galaxy."""
-    if size > LARGEST:
+    if size > MAX_BYTES:
         raise DamagedImage(f"has {size:,} bytes, far more than an image of one galaxy")
     return True
 
 
-def unpacked(data: bytes) -> bytes:
+def decompressed(data: bytes) -> bytes:
     """An image as it is, or out of its gzip; DamagedImage where that is broken or holds too much."""
     if data[:2] != b"\x1f\x8b":
         return data
     try:
         gunzip = zlib.decompressobj(wbits=31)
-        image = gunzip.decompress(data, LARGEST + 1)
+        image = gunzip.decompress(data, MAX_BYTES + 1)
     except zlib.error as error:
         raise DamagedImage(f"does not unpack ({error})") from None
-    small_enough(len(image))
+    check_size(len(image))
     if not gunzip.eof:
         raise DamagedImage("is cut short (a gzip without its end)")
     return image

@@ -15,13 +15,13 @@ from pipeline.core import machine
 from pipeline.errors import DamagedImage
 from pipeline.store.records import atomic
 
-FETCHING = 16  # addresses that are asked at once
+MAX_REQUESTS = 16  # addresses that are asked at once
 STAMP, DIGEST = 0, 1
 
 
 def threads_for(source: images.Source) -> int:
     """How many images of a source are read at once."""
-    return FETCHING if isinstance(source, images.Addresses) else machine.cores()
+    return MAX_REQUESTS if isinstance(source, images.Addresses) else machine.cores()
 
 
 def save(path: Path, seen: np.ndarray) -> None:
@@ -30,14 +30,14 @@ def save(path: Path, seen: np.ndarray) -> None:
         np.save(file, seen)
 
 
-class Look(NamedTuple):
+class Changes(NamedTuple):
     """What became of the images of some rows."""
 
     changed: np.ndarray  # rows (k,) whose image can be read and is another than was read, or was not read
     seen: np.ndarray  # with stamps as they are now, where the bytes are what they were
 
 
-class Looker:
+class ChangeDetector:
     """Compares images with what was read of them, and counts what it finds."""
 
     def __init__(self, where: str | None):
@@ -46,7 +46,7 @@ class Looker:
         self.mended: list[str] = []  # that could not be read before
         self.gone = 0  # that were read and are not there any more
 
-    def look(self, names: list[str], seen: np.ndarray) -> Look:
+    def compare(self, names: list[str], seen: np.ndarray) -> Changes:
         """Only what has another stamp, or could not be used, is read; what is gone keeps its answer."""
         if self._source is None:
             self._source = images.open_source(self._where)
@@ -62,7 +62,7 @@ class Looker:
         same = asked[(digests == before) & (seen[asked, STAMP] != 0)]
         now = seen.copy()
         now[same, STAMP] = stamps[same]
-        return Look(asked[differ], now)
+        return Changes(asked[differ], now)
 
     def _digest(self, name: str) -> int:
         try:
@@ -70,7 +70,7 @@ class Looker:
         except DamagedImage:
             return 0
 
-    def told(self) -> list[str]:
+    def summary(self) -> list[str]:
         """What was found, as sentences."""
         found = {
             "whose image was another one before: classified anew": self.others,

@@ -19,7 +19,7 @@ from pipeline.store.records import Artifact, atomic
 if TYPE_CHECKING:
     import pyarrow as pa
 
-BLOCK = 1 << 26  # bytes of the crops that are held at once, and as many again that are being read
+BLOCK_BYTES = 1 << 26  # bytes of the crops that are held at once, and as many again that are being read
 
 
 class Shard(NamedTuple):
@@ -42,7 +42,7 @@ class Block(NamedTuple):
     seen: np.ndarray  # uint64 (n, 2)
 
 
-def digest_of(galaxies: pd.DataFrame) -> str:
+def rows_digest(galaxies: pd.DataFrame) -> str:
     """sha256 of rows of a catalogue."""
     hashes = pd.util.hash_pandas_object(galaxies.astype({"id": str}), index=False).to_numpy()
     kind = "text" if isinstance(galaxies["id"].iloc[0], str) else "integer"  # ids 7 and "7" make other tables
@@ -84,12 +84,12 @@ class Worker:
         joint, spread = (np.concatenate(values) for values in zip(*parts, strict=True))
         reasons = [reason for block in blocks for reason in block.reasons]
         caveats = [caveat for block in blocks for caveat in block.caveats]
-        made = columns.as_rows(columns.table(galaxies, joint, spread, reasons, caveats), schema)
+        made = columns.to_arrow(columns.table(galaxies, joint, spread, reasons, caveats), schema)
         return made, np.concatenate([block.seen for block in blocks])
 
     def _blocks(self, galaxies: pd.DataFrame) -> Iterator[Block]:
         """Block after block; the next is read while this one is looked at."""
-        rows = max(1, BLOCK // sum(3 * crop.size**2 for crop in self.classifier.crops))
+        rows = max(1, BLOCK_BYTES // sum(3 * crop.size**2 for crop in self.classifier.crops))
         blocks = [galaxies.iloc[i : i + rows] for i in range(0, len(galaxies), rows)]
         following = self._next.submit(self._read, blocks[0])
         for block in [*blocks[1:], None]:

@@ -36,7 +36,7 @@ def warp(images: keras.KerasTensor, matrices: keras.KerasTensor, size: int) -> k
     return ops.reshape(top * (1 - down) + bottom * down, (-1, size, size, images.shape[-1]))
 
 
-def fused(function: Callable) -> Callable:
+def compiled_by_xla(function: Callable) -> Callable:
     """The function compiled by XLA on its own: on a CPU that pays for the warp and not for the network."""
     if keras.backend.backend() == "tensorflow":
         import tensorflow as tf
@@ -56,7 +56,7 @@ class Warp(keras.layers.Layer):
     def __init__(self, size: int, dtype: str = "float32", **kwargs):
         super().__init__(dtype=dtype, **kwargs)
         self.size = size
-        self._warp = fused(lambda images, matrices: warp(images, matrices, size))
+        self._warp = compiled_by_xla(lambda images, matrices: warp(images, matrices, size))
 
     def call(self, images: keras.KerasTensor, matrices: keras.KerasTensor) -> keras.KerasTensor:
         """See `warp`."""

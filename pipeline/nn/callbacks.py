@@ -21,22 +21,22 @@ class Diverged(TrainingFailed):
     """The loss of a fold became NaN or infinite."""
 
 
-def plain(optimizer: keras.optimizers.Optimizer) -> keras.optimizers.Optimizer:
+def unwrapped_optimizer(optimizer: keras.optimizers.Optimizer) -> keras.optimizers.Optimizer:
     """The optimiser itself, without the loss scaling that float16 puts around it."""
     return getattr(optimizer, "inner_optimizer", optimizer)
 
 
-def averages(model: keras.Model) -> Iterator[tuple[keras.Variable, keras.Variable]]:
+def moving_averages(model: keras.Model) -> Iterator[tuple[keras.Variable, keras.Variable]]:
     """(weight, its moving average) pairs; none where the optimiser keeps no average."""
-    optimizer = plain(model.optimizer)
+    optimizer = unwrapped_optimizer(model.optimizer)
     if optimizer.use_ema:
         yield from zip(optimizer._trainable_variables, optimizer._model_variables_moving_average, strict=True)
 
 
 @contextmanager
-def averaged(model: keras.Model) -> Iterator[None]:
+def with_averaged_weights(model: keras.Model) -> Iterator[None]:
     """Within the block the model holds the moving averages of its weights."""
-    pairs = list(averages(model))
+    pairs = list(moving_averages(model))
     raw = [ops.convert_to_numpy(variable).copy() for variable, _ in pairs]
     for variable, average in pairs:
         variable.assign(average)
@@ -55,7 +55,7 @@ def _reseed(model: keras.Model, seed: tuple[int, ...]) -> None:
         state.assign(value.astype(state.dtype))
 
 
-class Epoch(keras.callbacks.Callback):
+class EpochLogger(keras.callbacks.Callback):
     """Scores each epoch, writes its row of the history, moves the bar; stops the fold where the loss is not finite."""
 
     def __init__(self, history: History, phase: str, score, bar: tqdm, *, seed: tuple[int, ...], per_batch: bool):
@@ -90,18 +90,18 @@ class Epoch(keras.callbacks.Callback):
             self.bar.update(1)
 
 
-def score_of(row: dict) -> float:
+def validation_rmse(row: dict) -> float:
     """The RMSE on the held-out galaxies of an epoch's row."""
     return row["val_rmse"]
 
 
-def is_over(history: History, patience: int) -> bool:
+def should_stop_early(history: History, patience: int) -> bool:
     """Whether `patience` epochs of fine-tuning (0: never) have gone by without a better one."""
-    scores = [score_of(row) for row in history.of("fine-tune")]
+    scores = [validation_rmse(row) for row in history.of_phase("fine-tune")]
     return bool(patience and scores) and len(scores) - 1 - int(np.argmin(scores)) >= patience
 
 
-class Best(keras.callbacks.Callback):
+class KeepBest(keras.callbacks.Callback):
     """Keeps the averaged weights of the best epoch and stops after `patience` epochs without a better one."""
 
     def __init__(self, bare: keras.Model, model: keras.Model, history: History, path: Path, patience: int):
@@ -109,14 +109,14 @@ class Best(keras.callbacks.Callback):
         self.bare, self.trained, self.history, self.path, self.patience = bare, model, history, path, patience
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
-        rows = self.history.of("fine-tune")
-        if min(rows, key=score_of) is rows[-1]:
-            with averaged(self.trained):
+        rows = self.history.of_phase("fine-tune")
+        if min(rows, key=validation_rmse) is rows[-1]:
+            with with_averaged_weights(self.trained):
                 self.bare.save_weights(self.path)
-        self.model.stop_training = is_over(self.history, self.patience)
+        self.model.stop_training = should_stop_early(self.history, self.patience)
 
 
-def digests_of(checkpoint: Path) -> Path:
+def digest_file(checkpoint: Path) -> Path:
     """Where the sha256 of a checkpoint stands."""
     return checkpoint.with_name("checkpoint.sha256")
 
@@ -125,12 +125,12 @@ class Checkpoint(keras.callbacks.Callback):
     """After each epoch: weights, averages and optimiser state, so that an interrupted fold goes on.
 
     Beside them checkpoint.sha256, a line an epoch: which of them the file is of, a kill between the two decides.
-    Then, unless it was the last, `between` is called with the seconds that the epoch took.
+    Then, unless it was the last, `between_epochs` is called with the seconds that the epoch took.
     """
 
-    def __init__(self, path: Path, between: Callable[[float], None]):
+    def __init__(self, path: Path, between_epochs: Callable[[float], None]):
         super().__init__()
-        self.path, self.between = path, between
+        self.path, self.between_epochs = path, between_epochs
 
     def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
         self.started = time.monotonic()
@@ -140,8 +140,8 @@ class Checkpoint(keras.callbacks.Callback):
         self.model.save_weights(temporary)
         with open(temporary, "rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
-        with open(digests_of(self.path), "a", encoding="utf-8") as listed:
+        with open(digest_file(self.path), "a", encoding="utf-8") as listed:
             listed.write(digest + "\n")
         os.replace(temporary, self.path)
         if epoch + 1 < self.params["epochs"]:
-            self.between(time.monotonic() - self.started)
+            self.between_epochs(time.monotonic() - self.started)

@@ -20,7 +20,7 @@ class History:
         path.parent.mkdir(parents=True, exist_ok=True)
         self._write()
 
-    def of(self, phase: str) -> list[dict]:
+    def of_phase(self, phase: str) -> list[dict]:
         """Its rows of one phase."""
         return [row for row in self.rows if row["phase"] == phase]
 
@@ -29,9 +29,9 @@ class History:
         self.rows.append(row)
         self._write()
 
-    def keep(self, phase: str, epochs: int) -> None:
+    def truncate(self, phase: str, epochs: int) -> None:
         """Drop rows of a phase after its first `epochs`: those that no checkpoint followed."""
-        dropped = self.of(phase)[epochs:]
+        dropped = self.of_phase(phase)[epochs:]
         self.rows = [row for row in self.rows if row not in dropped]
         self._write()
 

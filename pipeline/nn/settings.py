@@ -22,13 +22,13 @@ log = logging.getLogger(__name__)
 BACKENDS = {"tensorflow": "TensorFlow", "jax": "JAX", "torch": "PyTorch"}  # those of Keras's that can train
 LIMITS = ("KERAS_MAX_EPOCHS", "KERAS_MAX_STEPS_PER_EPOCH", "KERAS_NNX_ENABLED")  # none of them meant for this
 FLAGS = ("XLA_FLAGS", "TF_XLA_FLAGS")  # XLA ends the process where it does not know one
-TRIALS = {
+FLAG_TESTS = {
     "tensorflow": "import tensorflow as tf; tf.function(lambda x: x + 1, jit_compile=True)(tf.zeros(1))",
     "jax": "import jax; jax.numpy.zeros(1) + 1",
 }
 
 
-def prepare() -> None:
+def prepare_environment() -> None:
     """Settle the environment for Keras's first import; UserError where something in it makes that impossible."""
     for name in LIMITS:
         os.environ.pop(name, None)
@@ -36,13 +36,13 @@ def prepare() -> None:
     os.environ["KERAS_BACKEND"] = backend = choose_backend()
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")  # off by default without AVX-512; 1.5x the training step there
-    if (flags := machine.flags_of_cpu()) and "avx" not in flags:
+    if (flags := machine.cpu_flags()) and "avx" not in flags:
         raise UserError(f"this processor has no AVX, which {BACKENDS[backend]}'s packages are built for: use another")
     _try_flags(backend)
 
 
 @contextmanager
-def importing() -> Iterator[None]:
+def explain_import_errors() -> Iterator[None]:
     """Around Keras's first import: UserError where it fails, since that hangs on what is installed and set here."""
     try:
         yield
@@ -87,9 +87,11 @@ def _in_file() -> str:
 def _try_flags(backend: str) -> None:
     """UserError where the user's flags for XLA end a process that starts with them."""
     given = {name: os.environ[name] for name in FLAGS if os.environ.get(name)}
-    if not given or backend not in TRIALS:
+    if not given or backend not in FLAG_TESTS:
         return
-    trial = subprocess.run([sys.executable, "-c", TRIALS[backend]], capture_output=True, text=True, errors="replace")
+    trial = subprocess.run(
+        [sys.executable, "-c", FLAG_TESTS[backend]], capture_output=True, text=True, errors="replace"
+    )
     if trial.returncode:
         told = " and ".join(f"{name}={value}" for name, value in given.items())
         why = (trial.stderr.strip().splitlines() or ["no reason given"])[-1]

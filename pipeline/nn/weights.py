@@ -16,23 +16,23 @@ from pipeline.plans.backbones import BACKBONES, keras_folder
 log = logging.getLogger(__name__)
 
 
-class Start(NamedTuple):
+class FirstWeights(NamedTuple):
     """A backbone with its first weights, and where they came from (source, file, sha256)."""
 
     backbone: keras.Model
     origin: dict[str, Any]
 
 
-def build_backbone(name: str, size: int, given: dict[str, Any] | None, on_missing: str) -> Start:
+def build_backbone(name: str, size: int, given: dict[str, Any] | None, on_missing: str) -> FirstWeights:
     """The backbone for (size, size, 3) inputs. UserError where its weights are missing and must not be.
 
     `given` names a file as {path, sha256}; without it Keras's own download is tried, and where that fails
     `on_missing` decides: "error", or "random".
     """
     if given:
-        return Start(_from_file(name, size, given), {"source": "file", **given})
+        return FirstWeights(_from_file(name, size, given), {"source": "file", **given})
     try:
-        return Start(pretrained(name, size), {"source": "imagenet", **_downloaded(name)})
+        return FirstWeights(pretrained(name, size), {"source": "imagenet", **_downloaded(name)})
     except Exception as error:  # Keras raises a bare Exception for a failed download
         if on_missing == "error":
             raise UserError(
@@ -41,7 +41,7 @@ def build_backbone(name: str, size: int, given: dict[str, Any] | None, on_missin
                 f'on_missing_weights = "random" (far less accurate)'
             ) from None
     log.warning("train      %s: NO IMAGENET WEIGHTS here; it starts from RANDOM ones, far less accurate", name)
-    return Start(construct(name, size), {"source": "random"})
+    return FirstWeights(construct(name, size), {"source": "random"})
 
 
 def _from_file(name: str, size: int, given: dict[str, Any]) -> keras.Model:

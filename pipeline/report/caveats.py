@@ -7,40 +7,40 @@ import numpy as np
 from pipeline.competition import duplicates
 from pipeline.core import stats
 from pipeline.plans.config import Plan
-from pipeline.report.leaderboard import Board, Entry
+from pipeline.report.leaderboard import Entry, Leaderboard
 from pipeline.store import dependencies
 from pipeline.store.artifacts import Store
 
-STRANGE = 3.0  # standard errors between a fold's mean squared error and that of the others
-LARGE = 0.02  # of the RMSE: less is of no interest however certain
+OUTLIER_SIGMA = 3.0  # standard errors between a fold's mean squared error and that of the others
+MIN_DIFFERENCE = 0.02  # of the RMSE: less is of no interest however certain
 
 
-def all_of(plan: Plan, store: Store, board: Board) -> list[str]:
+def collect(plan: Plan, store: Store, board: Leaderboard) -> list[str]:
     """Every worry there is, the gravest first."""
     return [
         *random_weights(plan, store),
-        *too_good(board),
-        *left_out(plan),
-        *duplicates.worries(store.inputs().required()),
-        *drawn_galaxies(plan, store),
-        *set_aside(plan, store),
-        *strange_folds(board),
-        *beaten_runs(board),
-        *idle_ensemble(board),
-        *changed_code(plan, store),
+        *below_vote_noise(board),
+        *runs_left_out(plan),
+        *duplicates.caveats(store.inputs().required()),
+        *synthetic_galaxies(plan, store),
+        *unusable_images(plan, store),
+        *outlier_folds(board),
+        *runs_not_above_baseline(board),
+        *ensemble_without_gain(board),
+        *uncommitted_code(plan, store),
     ]
 
 
 def random_weights(plan: Plan, store: Store) -> Iterator[str]:
     """Runs that started from chance."""
-    if names := [run for run, source in weights(plan, store).items() if "random" in source]:
+    if names := [run for run, source in weight_sources(plan, store).items() if "random" in source]:
         yield (
             f"Started from RANDOM weights, not from pretrained ones: {', '.join(names)}. With ImageNet weights "
             f"such networks are far more accurate as a rule."
         )
 
 
-def too_good(board: Board) -> Iterator[str]:
+def below_vote_noise(board: Leaderboard) -> Iterator[str]:
     """Scores that no honest prediction can have."""
     for entry in board.entries:
         if entry.interval[1] < entry.noise:
@@ -50,13 +50,13 @@ def too_good(board: Board) -> Iterator[str]:
             )
 
 
-def left_out(plan: Plan) -> Iterator[str]:
+def runs_left_out(plan: Plan) -> Iterator[str]:
     """Runs that could not be trained."""
     for run, why in plan.left_out.items():
         yield f"{run} is left out, also of the ensembles: its training failed ({why})."
 
 
-def weights(plan: Plan, store: Store) -> dict[str, str]:
+def weight_sources(plan: Plan, store: Store) -> dict[str, str]:
     """Run -> where its first weights came from: imagenet, file or random; more than one where folds differ."""
     found = {}
     for run in plan.runs:
@@ -65,7 +65,7 @@ def weights(plan: Plan, store: Store) -> dict[str, str]:
     return found
 
 
-def drawn_galaxies(plan: Plan, store: Store) -> Iterator[str]:
+def synthetic_galaxies(plan: Plan, store: Store) -> Iterator[str]:
     """Scores on galaxies that the project drew itself."""
     if dependencies.draws(plan, store):
         yield (
@@ -74,7 +74,7 @@ def drawn_galaxies(plan: Plan, store: Store) -> Iterator[str]:
         )
 
 
-def set_aside(plan: Plan, store: Store) -> Iterator[str]:
+def unusable_images(plan: Plan, store: Store) -> Iterator[str]:
     """Images that could not be used."""
     for split in dependencies.SPLITS:
         ids = sorted({galaxy for crop in plan.crops for galaxy in store.set_aside(crop, split)})
@@ -84,34 +84,34 @@ def set_aside(plan: Plan, store: Store) -> Iterator[str]:
             yield f"{images} could not be used and got the mean answer (GalaxyID {such})."
 
 
-def strange_folds(board: Board) -> Iterator[str]:
+def outlier_folds(board: Leaderboard) -> Iterator[str]:
     """Folds of a run that score unlike its other folds, by more than chance."""
-    for entry in board.of("run"):
+    for entry in board.of_kind("run"):
         for fold in np.unique(board.fold_of):
             own, others = entry.errors[board.fold_of == fold], entry.errors[board.fold_of != fold]
             ratio = float(np.sqrt(own.mean() / others.mean())) if others.mean() > 0 else 1.0
             spread = np.sqrt(own.var() / len(own) + others.var() / len(others))
-            if abs(own.mean() - others.mean()) > STRANGE * spread and abs(ratio - 1) > LARGE:
+            if abs(own.mean() - others.mean()) > OUTLIER_SIGMA * spread and abs(ratio - 1) > MIN_DIFFERENCE:
                 than = "worse" if ratio > 1 else "better"
                 yield f"Fold {fold} of {entry.name} scores {abs(ratio - 1):.0%} {than} than its other folds."
 
 
-def beaten_runs(board: Board) -> Iterator[str]:
+def runs_not_above_baseline(board: Leaderboard) -> Iterator[str]:
     """Networks that do not beat the best baseline."""
     baseline = board.best("baseline")
-    for entry in board.of("run"):
+    for entry in board.of_kind("run"):
         if baseline and _verdict(entry, baseline) != "better":
             yield f"{entry.name} does not beat the baseline {baseline.name}."
 
 
-def idle_ensemble(board: Board) -> Iterator[str]:
+def ensemble_without_gain(board: Leaderboard) -> Iterator[str]:
     """A blend that is no better than its best member alone."""
     best, run = board.best("ensemble"), board.best("run")
-    if best and run and len(board.of("run")) > 1 and _verdict(best, run) != "better":
+    if best and run and len(board.of_kind("run")) > 1 and _verdict(best, run) != "better":
         yield f"The best ensemble, {best.name}, is not certainly better than the run {run.name} alone."
 
 
-def changed_code(plan: Plan, store: Store) -> Iterator[str]:
+def uncommitted_code(plan: Plan, store: Store) -> Iterator[str]:
     """Networks whose code cannot be looked up."""
     records = [unit.artifact.required() for unit in dependencies.train(plan, store)]
     if any(record.get("made", {}).get("code", "").endswith("+") for record in records):

@@ -9,7 +9,7 @@ import numpy as np
 from pipeline.core import metrics
 from pipeline.plans.config import Plan
 from pipeline.report.figure import Figure
-from pipeline.report.leaderboard import Board, Entry
+from pipeline.report.leaderboard import Entry, Leaderboard
 from pipeline.report.pictures import Thumbnails
 from pipeline.store.artifacts import Store
 
@@ -20,7 +20,7 @@ class Material:
 
     plan: Plan
     store: Store
-    board: Board
+    board: Leaderboard
     plan_option: str  # the plan as the command line names it
 
     @cached_property
@@ -36,7 +36,7 @@ class Material:
     @cached_property
     def runs(self) -> np.ndarray:
         """Out-of-fold predictions of every run: (M, n, 37), in the leaderboard's order."""
-        return np.stack([entry.predicted for entry in self.board.of("run")])
+        return np.stack([entry.predicted for entry in self.board.of_kind("run")])
 
     @cached_property
     def thumbnails(self) -> Thumbnails:

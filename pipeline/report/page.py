@@ -7,7 +7,7 @@ from typing import NamedTuple
 from pipeline.plans.config import Plan
 from pipeline.report.figure import DARK, LIGHT, Figure
 from pipeline.report.formatting import FILTERS
-from pipeline.report.leaderboard import Board
+from pipeline.report.leaderboard import Leaderboard
 from pipeline.report.material import Material
 from pipeline.report.sections import (
     accuracy,
@@ -34,7 +34,7 @@ class Report(NamedTuple):
     figures: tuple[Figure, ...]
 
 
-def render(plan: Plan, store: Store, board: Board, plan_option: str) -> Report:
+def render(plan: Plan, store: Store, board: Leaderboard, plan_option: str) -> Report:
     """The report as one HTML page that needs nothing else; `plan_option` is the plan as the command line names it."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
     from markupsafe import Markup

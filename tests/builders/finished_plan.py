@@ -44,7 +44,7 @@ NOISE = {"ridge": 0.12, "vgg16": 0.08, "efficientnetb0": 0.05}
 def votes(rng: np.random.Generator, n: int) -> np.ndarray:
     """Vote fractions (n, 37) with clear majorities, on which every sum of the tree holds."""
     shares = [rng.dirichlet([0.35] * len(question.answers), n) for question in tree.QUESTIONS]
-    return tree.join(np.concatenate(shares, axis=1))
+    return tree.to_joint(np.concatenate(shares, axis=1))
 
 
 def make(folder: Path, n: int = 90, folds: int = 3) -> tuple[Path, Plan, Store]:

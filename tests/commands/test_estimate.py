@@ -4,7 +4,7 @@ import pytest
 
 from pipeline.commands import estimate
 from pipeline.nn import speed_probe
-from pipeline.nn.fit import SCORES
+from pipeline.nn.fit import SCORED_EPOCHS
 from pipeline.store.artifacts import Store
 from tests.builders import fabricated
 
@@ -33,7 +33,7 @@ def test_only_early_stopping_scores_every_epoch(tmp_path):
     run = edited(tmp_path, ("fine_tune = { epochs = 2 }", "fine_tune = { epochs = 40 }")).run("b")
     patient = edited(tmp_path, ("fine_tune = { epochs = 2 }", "fine_tune = { epochs = 40, patience = 5 }")).run("b")
     took = [estimate.of_run(one, SPEEDS, n=1000, m=100, folds=2).seconds for one in (run, patient)]
-    assert took[1] - took[0] == pytest.approx((40 - SCORES) * 1000 / 200)
+    assert took[1] - took[0] == pytest.approx((40 - SCORED_EPOCHS) * 1000 / 200)
 
 
 def test_without_estimate_the_runs_are_told_and_nothing_is_timed(tmp_path, capsys):

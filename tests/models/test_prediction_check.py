@@ -213,7 +213,7 @@ def test_a_few_galaxies_at_once_are_the_mean_over_views(tiny):
     from pipeline.core import views
     from pipeline.nn.predict import predict_eagerly, predict_views
 
-    seen = views.named("dihedral8")
+    seen = views.view_set("dihedral8")
     expected = predict_views(tiny.network.model, tiny.images[:3], seen, 8)
     np.testing.assert_allclose(predict_eagerly(tiny.network.model, tiny.images[:3], seen), expected, atol=1e-4)
     assert isinstance(tiny.network.model, keras.Model)

@@ -100,14 +100,17 @@ def test_without_any_backend_it_says_what_to_install(installed):
 
 
 def test_a_processor_that_tensorflow_is_not_built_for_is_told(monkeypatch):
-    monkeypatch.setattr(settings.machine, "flags_of_cpu", lambda: frozenset({"fpu", "sse2"}))
+    monkeypatch.setattr(settings.machine, "cpu_flags", lambda: frozenset({"fpu", "sse2"}))
     with pytest.raises(UserError, match="no AVX"):
-        settings.prepare()
+        settings.prepare_environment()
 
 
 def test_what_keras_says_of_its_settings_is_one_sentence(tmp_path, monkeypatch):
     monkeypatch.setenv("KERAS_HOME", str(tmp_path))
-    with pytest.raises(UserError, match=r"Invalid `floatx`.*mend or delete .*keras\.json"), settings.importing():
+    with (
+        pytest.raises(UserError, match=r"Invalid `floatx`.*mend or delete .*keras\.json"),
+        settings.explain_import_errors(),
+    ):
         raise ValueError("Invalid `floatx` configuration")
 
 

@@ -163,7 +163,7 @@ def test_calibration(made, best, files):
 def test_handing_over(made, best, files):
     errors = ((best - files["truth"]) ** 2).mean(axis=1)
     spread = np.sqrt(((files["vgg16"] - files["efficientnetb0"]) ** 2).mean(axis=1) / 4)
-    numbers = calibration.section(made).facts["handed"].numbers.set_index("handed_over")
+    numbers = calibration.section(made).facts["deferral"].numbers.set_index("deferred")
     kept = spread.sort_values().index[: len(spread) - round(0.2 * len(spread))]
     assert numbers.loc[0.2, "the spread of the runs"] == pytest.approx(np.sqrt(errors[kept].mean()), rel=1e-4)
     limit = numbers["their true error (the limit)"]
@@ -256,7 +256,7 @@ def test_names_of_the_chart_of_costs_stand_beside_their_points(made, monkeypatch
 
     monkeypatch.setattr(leaderboard_table, "draw", draw)
     low = replace(made.board.best("baseline"), errors=made.board.entries[0].errors * 0.5)
-    leaderboard_table.figure([entry for entry in made.board.entries if entry.kind != "baseline"], low)
+    leaderboard_table.cost_figure([entry for entry in made.board.entries if entry.kind != "baseline"], low)
     ((numbers, panels),) = seen
     for axes, key in zip(panels, ("train_seconds", "images_per_second"), strict=True):
         for _, row in numbers.iterrows():

@@ -124,5 +124,5 @@ HEIGHTS = {
 
 @pytest.mark.parametrize(("tried", "values", "expected"), HEIGHTS.values(), ids=HEIGHTS)
 def test_places_on_an_axis(tried, values, expected):
-    found = section.height(pd.Series(values), Setting.model_validate(tried))
+    found = section.position(pd.Series(values), Setting.model_validate(tried))
     np.testing.assert_allclose(found, expected, atol=1e-12)

@@ -100,7 +100,7 @@ def test_of_each_kind_takes_the_clearest_of_each_class():
     classes = metrics.five_class(votes)
     assert len(set(chosen.tolist())) == len(chosen)
     for row in chosen[:-1]:
-        own = metrics.own_columns()[classes[row]]
+        own = metrics.class_columns()[classes[row]]
         assert votes[row, own] == votes[classes == classes[row], own].max()
     assert votes[chosen[-1], tree.INDEX["Class6.1"]] >= np.sort(votes[:, tree.INDEX["Class6.1"]])[-len(chosen)]
 

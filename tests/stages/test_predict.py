@@ -40,7 +40,7 @@ def predicted(folder, store, fold: int):
 
     source = SimpleNamespace(
         predictor=SimpleNamespace(
-            run=fabricated.plan(folder).run("a"), views=views.named("dihedral8"), precision="float32"
+            run=fabricated.plan(folder).run("a"), views=views.view_set("dihedral8"), precision="float32"
         ),
         held_out=lambda rows, bar: answers(rows),
         test=lambda bar: answers(np.arange(M)),

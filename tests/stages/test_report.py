@@ -83,7 +83,7 @@ def test_every_figure_is_a_file_with_its_numbers(made):
     folder = made[3].root / "report"
     names = {path.stem for path in folder.glob("*.svg")}
     assert names == {path.stem for path in folder.glob("*.csv")}
-    assert {"per-question", "per-answer", "agreement", "calibration", "handing-over", "cost", "curves-vgg16"} <= names
+    assert {"per-question", "per-answer", "agreement", "calibration", "deferral", "cost", "curves-vgg16"} <= names
     for path in folder.glob("*.svg"):
         svg = path.read_text(encoding="utf-8")
         assert svg.startswith("<svg")
@@ -146,13 +146,13 @@ def test_names_are_escaped(made):
 def test_a_strange_fold_and_a_beaten_run_are_worries(made):
     _, _, plan, store = made
     board = leaderboard.score_all(plan, store)
-    assert not list(caveats.strange_folds(board))
-    assert not list(caveats.beaten_runs(board))
+    assert not list(caveats.outlier_folds(board))
+    assert not list(caveats.runs_not_above_baseline(board))
     run = board.best("run")
     run.errors[board.fold_of == 1] *= 4
-    assert any("Fold 1 of efficientnetb0" in worry for worry in caveats.strange_folds(board))
+    assert any("Fold 1 of efficientnetb0" in worry for worry in caveats.outlier_folds(board))
     run.errors[:] *= 100
-    assert any("does not beat" in worry for worry in caveats.beaten_runs(board))
+    assert any("does not beat" in worry for worry in caveats.runs_not_above_baseline(board))
 
 
 def test_curves_bear_missing_numbers():

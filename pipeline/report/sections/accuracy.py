@@ -47,7 +47,7 @@ def per_question(material: Material) -> tuple[dict[str, Any], Figure]:
     reached the question for.
     """
     board = material.board
-    baseline, ensemble, nets = board.best("baseline"), board.best("ensemble"), board.of("run")
+    baseline, ensemble, nets = board.best("baseline"), board.best("ensemble"), board.of_kind("run")
     shown = [entry for entry in (ensemble, *nets, baseline) if entry]
     scores = np.stack([metrics.rmse_per_question(board.truth, entry.predicted) for entry in shown], axis=1)
     leading = metrics.leading_answer_accuracy(board.truth, material.best.predicted)

@@ -15,30 +15,30 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 KEY = "observed (up) against\npredicted (across)\nvote fraction;\na line an answer,\nlarger dots:\nmore galaxies"
-LEAST = 10  # galaxies in a bin that is drawn
-HANDED = np.linspace(0, 0.5, 26)  # share of galaxies given to people
+MIN_GALAXIES = 10  # galaxies in a bin that is drawn
+DEFERRED = np.linspace(0, 0.5, 26)  # share of galaxies given to people
 GROUPS = 10  # of galaxies, by how much the runs differ
 
 
 def section(material: Material) -> Section:
     """Calibration of each answer, what handing over saves, and spread against error."""
     truth, best = material.board.truth, material.best
-    curves = calibrated(truth, best.predicted)
+    curves = calibration_curves(truth, best.predicted)
     weighted = curves.numbers.dropna()
     off = np.abs(weighted["predicted"] - weighted["observed"])
     typical = float(np.average(off, weights=weighted["galaxies"]))
     doubts = {"the spread of the runs": spread(material)} if len(material.runs) > 1 else {}
     doubts["the fractions themselves"] = indecision(best.predicted)
-    handed = handing_over(best.errors, doubts)
-    saved, by = best_at(handed.numbers, 0.1)
+    handed = deferral_curve(best.errors, doubts)
+    saved, by = best_measure_at(handed.numbers, 0.1)
     finding = (
         f"Predicted and observed vote fractions differ by {typical:.3f} on average over all bins; handing the least "
         f"certain 10 % to people, chosen by {by}, takes the RMSE of the rest from {score(best.rmse)} to {score(saved)}."
     )
     figures = [curves, handed]
-    facts: dict[str, Any] = {"curves": curves, "handed": handed, "spread": None}
+    facts: dict[str, Any] = {"curves": curves, "deferral": handed, "spread": None}
     if len(material.runs) > 1:
-        facts["spread"] = against_error(spread(material), best.errors)
+        facts["spread"] = spread_against_error(spread(material), best.errors)
         figures.append(facts["spread"])
         rank = pd.Series(spread(material)).corr(pd.Series(best.errors), method="spearman")
         facts["rank"] = float(rank)
@@ -55,7 +55,7 @@ def indecision(predicted: np.ndarray) -> np.ndarray:
     return np.sqrt((predicted * (1 - predicted)).clip(0).mean(axis=1))
 
 
-def calibrated(truth: np.ndarray, predicted: np.ndarray) -> Figure:
+def calibration_curves(truth: np.ndarray, predicted: np.ndarray) -> Figure:
     """Observed against predicted fraction in ten bins, a panel a question, a line an answer."""
     rows = []
     for i, column in enumerate(COLUMNS):
@@ -63,7 +63,7 @@ def calibrated(truth: np.ndarray, predicted: np.ndarray) -> Figure:
         for number, (said, seen, n) in enumerate(zip(*made, strict=True)):
             rows.append({"column": column, "bin": number, "predicted": said, "observed": seen, "galaxies": int(n)})
     numbers = pd.DataFrame(rows)
-    drawn = numbers[numbers["galaxies"] >= LEAST]
+    drawn = numbers[numbers["galaxies"] >= MIN_GALAXIES]
 
     def on(panels: "list[Axes]") -> None:
         for axes, question, columns in zip(panels, QUESTIONS, SLICES, strict=False):
@@ -88,38 +88,38 @@ def calibrated(truth: np.ndarray, predicted: np.ndarray) -> Figure:
     return draw("calibration", alt, numbers, on, size=(7.6, 5.9), panels=(3, 4), title="What fractions mean")
 
 
-def handing_over(errors: np.ndarray, doubts: dict[str, np.ndarray]) -> Figure:
+def deferral_curve(errors: np.ndarray, doubts: dict[str, np.ndarray]) -> Figure:
     """RMSE of the galaxies that are left when the most doubtful share is handed to people.
 
     Chance leaves the RMSE where it is; knowing the errors themselves is the limit.
     """
     orders = {by: np.argsort(-doubt, kind="stable") for by, doubt in doubts.items()}
     orders["their true error (the limit)"] = np.argsort(-errors, kind="stable")
-    numbers = pd.DataFrame({"handed_over": HANDED})
+    numbers = pd.DataFrame({"deferred": DEFERRED})
     for by, order in orders.items():
-        kept = [errors[order[round(part * len(errors)) :]] for part in HANDED]
+        kept = [errors[order[round(part * len(errors)) :]] for part in DEFERRED]
         numbers[by] = [float(np.sqrt(part.mean())) for part in kept]
 
     def on(axes: "Axes") -> None:
         axes.axhline(numbers.iloc[0, 1], color=MUTED, linewidth=0.9, linestyle=(0, (3, 3)), label="by chance")
         for by, colour in zip(orders, (ACCENT, SECOND, GRID) if len(orders) == 3 else (ACCENT, GRID), strict=True):
-            axes.plot(100 * HANDED, numbers[by], color=colour, linewidth=1.6, label=f"by {by}")
+            axes.plot(100 * DEFERRED, numbers[by], color=colour, linewidth=1.6, label=f"by {by}")
         axes.set(xlabel="handed to people, %", ylabel="RMSE of the rest", ylim=(0, None), xlim=(0, 50))
         legend(axes, 2)
 
     alt = "RMSE of the remaining galaxies against the share handed to people, by different measures of doubt."
-    return draw("handing-over", alt, numbers, on, size=(4.3, 3.2), title="What people's help would save")
+    return draw("deferral", alt, numbers, on, size=(4.3, 3.2), title="What people's help would save")
 
 
-def best_at(numbers: pd.DataFrame, part: float) -> tuple[float, str]:
+def best_measure_at(numbers: pd.DataFrame, part: float) -> tuple[float, str]:
     """(RMSE of the rest, measure of doubt) of the measure that saves most when `part` is handed over."""
-    row = numbers.iloc[(numbers["handed_over"] - part).abs().argmin()]
+    row = numbers.iloc[(numbers["deferred"] - part).abs().argmin()]
     measures = list(numbers.columns[1:-1])
     by = min(measures, key=lambda name: row[name])
     return float(row[by]), by
 
 
-def against_error(doubt: np.ndarray, errors: np.ndarray) -> Figure:
+def spread_against_error(doubt: np.ndarray, errors: np.ndarray) -> Figure:
     """RMSE in groups of equally many galaxies, by the spread of the runs."""
     groups = [part for part in np.array_split(np.argsort(doubt, kind="stable"), GROUPS) if len(part)]
     numbers = pd.DataFrame({

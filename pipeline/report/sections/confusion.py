@@ -8,7 +8,7 @@ from pipeline.core import metrics
 from pipeline.core.tree import QUESTIONS, SLICES, reached
 from pipeline.report.formatting import percent, share
 from pipeline.report.material import Material, Section
-from pipeline.report.pictures import image
+from pipeline.report.pictures import img_tag
 
 PAIRS, EXAMPLES = 4, 6  # most confused pairs that are shown, galaxies of each
 
@@ -63,7 +63,7 @@ def most_confused(material: Material) -> list[dict[str, Any]]:
     true, predicted = material.classes
     counts = metrics.confusion(true, predicted, len(metrics.FIVE_CLASSES))
     np.fill_diagonal(counts, 0)
-    own = metrics.own_columns()
+    own = metrics.class_columns()
     found = []
     for cell in np.argsort(-counts, axis=None, kind="stable")[:PAIRS]:
         voted, said = np.unravel_index(cell, counts.shape)
@@ -85,7 +85,7 @@ def _example(material: Material, row: int, voted: int, said: int) -> dict[str, A
     truth, predicted = material.board.truth[row], material.best.predicted[row]
     return {
         "id": galaxy,
-        "picture": image(material.thumbnails.uri(galaxy), f"galaxy {galaxy}"),
+        "picture": img_tag(material.thumbnails.uri(galaxy), f"galaxy {galaxy}"),
         "people": (float(truth[voted]), float(truth[said])),
         "model": (float(predicted[voted]), float(predicted[said])),
     }

@@ -30,12 +30,12 @@ def section(material: Material) -> Section:
         "runs": runs(material),
         "digests": {unit.label: unit.artifact.digest() or "" for unit in digested(material)},
     }
-    return Section("made", "How it was made", finding, facts)
+    return Section("provenance", "Provenance", finding, facts)
 
 
 def runs(material: Material) -> list[dict[str, Any]]:
     """What each run was and what it started from."""
-    sources = caveats.weights(material.plan, material.store)
+    sources = caveats.weight_sources(material.plan, material.store)
     found = []
     for run in material.plan.runs:
         record = material.store.trained(run.name, 0).required()

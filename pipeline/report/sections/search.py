@@ -13,7 +13,7 @@ from pipeline.report.material import Material, Section
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-EDGE = 0.03  # share of a range
+EDGE_SHARE = 0.03  # share of a range
 TABLES = ("trials.csv", "compared.csv")
 TOP = 0.1  # share of the trials that count as the best
 
@@ -58,7 +58,7 @@ def searched(name: str, record: dict[str, Any], trials: pd.DataFrame, compared: 
 
 def at_edge(value: Any, tried: Setting) -> bool:
     """Whether the best value lies at an end of its range, beyond which there may be better ones."""
-    return not tried.choices and not EDGE < float(height(pd.Series([value]), tried)[0]) < 1 - EDGE
+    return not tried.choices and not EDGE_SHARE < float(position(pd.Series([value]), tried)[0]) < 1 - EDGE_SHARE
 
 
 def _setting(run: dict[str, Any], key: str) -> Any:
@@ -115,7 +115,7 @@ def parallel(name: str, trials: pd.DataFrame, space: dict[str, Setting]) -> Figu
     """Every scored trial as a line across its settings; the best tenth stands out."""
     scored = trials.dropna(subset=["rmse"]).sort_values("rmse", ascending=False)
     best = scored["rmse"].rank(method="first") <= max(1, round(TOP * len(scored)))
-    heights = np.stack([height(scored[key], tried) for key, tried in space.items()], axis=1)
+    heights = np.stack([position(scored[key], tried) for key, tried in space.items()], axis=1)
 
     def on(axes: "Axes") -> None:
         for row, stands_out in zip(heights, best, strict=True):
@@ -134,7 +134,7 @@ def parallel(name: str, trials: pd.DataFrame, space: dict[str, Setting]) -> Figu
     return draw(f"search-{name}-parallel", alt, scored, on, size=(7.6, 3.0), title="Where the best trials lie")
 
 
-def height(values: pd.Series, tried: Setting) -> np.ndarray:
+def position(values: pd.Series, tried: Setting) -> np.ndarray:
     """Places between 0 and 1 of a setting's values, (n,): within its range, or in the order of its choices."""
     if tried.choices:
         order = {_text(choice): i for i, choice in enumerate(tried.choices)}

@@ -90,7 +90,7 @@ def _mark_fine_tuning(axes: "Axes", histories: Sequence[pd.DataFrame]) -> None:
 
 def ensembles(material: Material) -> list[dict[str, Any]]:
     """Weights, the gain by each member, correlation of the members' errors and the scores of all methods, of each."""
-    board, predicted = material.board, {entry.name: entry.predicted for entry in material.board.of("run")}
+    board, predicted = material.board, {entry.name: entry.predicted for entry in material.board.of_kind("run")}
     found = []
     for spec in material.plan.ensembles:
         record = material.store.ensemble(spec.name).record() or {}

@@ -8,7 +8,7 @@ import pandas as pd
 from pipeline.core import metrics, tree
 from pipeline.core.tree import ANSWERS, COLUMNS, QUESTIONS, SLICES
 from pipeline.report.figure import ACCENT, CLASSES, GRID, INK, MUTED, Figure, draw
-from pipeline.report.pictures import Thumbnails, sheet
+from pipeline.report.pictures import Thumbnails, contact_sheet
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -40,7 +40,7 @@ def class_balance(truth: np.ndarray) -> Figure:
 
 def distributions(truth: np.ndarray) -> Figure:
     """How the votes for each answer are spread among galaxies (n, 37) for which half of the volunteers were asked."""
-    conditional, asked = tree.condition(truth), tree.reached(truth) >= 0.5
+    conditional, asked = tree.to_conditional(truth), tree.reached(truth) >= 0.5
     rows = []
     for question, columns, mine in zip(QUESTIONS, SLICES, asked.T, strict=True):
         for column in range(columns.start, columns.stop):
@@ -90,4 +90,4 @@ def correlation(truth: np.ndarray) -> Figure:
 def clearest(thumbnails: Thumbnails, labels: pd.DataFrame, question: int, count: int = 8) -> np.ndarray:
     """A line for each answer of a question: the galaxies with most votes for it; uint8 (h, w, 3)."""
     columns = QUESTIONS[question - 1].columns
-    return sheet([[thumbnails.pixels(one) for one in labels[c].nlargest(count).index] for c in columns])
+    return contact_sheet([[thumbnails.pixels(one) for one in labels[c].nlargest(count).index] for c in columns])
