@@ -1,4 +1,4 @@
-"""Images at addresses: asked for with patience that ends, and hosts that are down are left alone."""
+"""Images at URLs: retries with back-off within time limits, and a circuit breaker for hosts that are down."""
 
 import asyncio
 import logging
@@ -14,24 +14,24 @@ from pipeline.catalogue import image_files
 from pipeline.errors import DamagedImage, UserError
 
 log = logging.getLogger(__name__)
-CHUNK_BYTES = 1 << 16  # bytes taken at once
-TRANSIENT_CODES = {408, 425, 429, 500, 502, 503, 504, 520, 521, 522, 523, 524}  # HTTP codes that may be other ones soon
-LATER = "the same command asks again"
+CHUNK_BYTES = 1 << 16  # read at once
+TRANSIENT_CODES = {408, 425, 429, 500, 502, 503, 504, 520, 521, 522, 523, 524}  # HTTP codes worth a retry
+LATER = "the same command tries again"
 
 
 class Limits(NamedTuple):
-    """How patient to be, in seconds where nothing else is said."""
+    """Time-outs in seconds, and numbers of attempts."""
 
     connect: float = 10
     read: float = 20  # without a byte
-    total: float = 60  # for one image, all tries and pauses together
+    total: float = 60  # for one image, with all attempts and pauses
     attempts: int = 4
-    pause: float = 1  # after the first try; three times that after the next
-    max_failures: int = 10  # failures after which a host is not asked again
+    pause: float = 1  # after the first attempt; each time three times as long
+    max_failures: int = 10  # in a row, after which a host is not contacted again
 
 
 class TransientError(Exception):
-    """A failure that may be gone at the next try, which is not to be made before `after` seconds."""
+    """A failure that a retry may mend, not before `after` seconds."""
 
     def __init__(self, why: str, after: float = 0):
         super().__init__(why)
@@ -39,7 +39,7 @@ class TransientError(Exception):
 
 
 class Host:
-    """What is known of one host: until when it wants to be left alone, and how often it failed in a row."""
+    """State of one host: when it may be contacted again, and how often it failed in a row."""
 
     def __init__(self, name: str, max_failures: int):
         self.name, self.max_failures = name, max_failures
@@ -47,37 +47,37 @@ class Host:
         self._lock = threading.Lock()
 
     def is_down(self) -> bool:
-        """Whether it has failed so often that it is not asked again."""
+        """Whether it has failed so often that it is not contacted again."""
         return self.failures >= self.max_failures
 
     def wait_until_ready(self, longest: float) -> None:
-        """Leave it alone as long as it asked to; Passing where that is longer than `longest`."""
+        """Wait as long as the host asked for; TransientError where that is more than `longest` seconds."""
         left = self.back_off_until - time.monotonic()
         if left > longest:
-            raise TransientError(f"{self.name} asks to be left alone for {left:.0f} seconds")
+            raise TransientError(f"{self.name} asks to wait for {left:.0f} seconds")
         time.sleep(max(0.0, left))
 
     def back_off(self, seconds: float) -> None:
-        """It asked to be left alone, by whichever request."""
+        """Delay all further requests to the host."""
         self.back_off_until = max(self.back_off_until, time.monotonic() + seconds)
 
     def record_success(self) -> None:
-        """It gave an answer, whatever that was."""
+        """The host answered: reset its failures."""
         self.failures = 0
 
     def record_failure(self, why: str) -> None:
-        """An image was given up on; said once where it is one too many."""
+        """Count an image that failed; logged once where the host counts as down."""
         with self._lock:
             self.failures, self.last_error = self.failures + 1, why
             if self.failures == self.max_failures:
                 log.warning(
-                    "classify   %s failed %d times in a row (%s) and is not asked for more now: %s",
+                    "classify   %s failed %d times in a row (%s) and is not contacted again: %s",
                     self.name, self.max_failures, why, LATER,
                 )  # fmt: skip
 
 
 class Addresses:
-    """Images at addresses (http, s3, …) or paths; names are put behind `base` where there is one."""
+    """Images at URLs (http, s3, …) or paths; names are appended to `base` where there is one."""
 
     def __init__(self, base: str | None, limits: Limits = Limits()):  # noqa: B008 (a tuple)
         self.base, self.limits = base, limits
@@ -86,7 +86,7 @@ class Addresses:
         self._web = None  # an fsspec file system, made at the first address
 
     def read(self, name: str) -> bytes:
-        """See Source. What fails in passing is tried again, with pauses; its reason then says 'at present'."""
+        """See Source. Transient failures are retried, with pauses; their reason says 'at present'."""
         if not name:
             raise DamagedImage("has no image in the catalogue")
         address = self.address(name)
@@ -95,7 +95,7 @@ class Addresses:
         host = self._host(address)
         if host.is_down():
             raise DamagedImage(
-                f"was not asked for: {host.name} failed {host.max_failures} times in a row ({host.last_error}); {LATER}"
+                f"was not requested: {host.name} failed {host.max_failures} times in a row ({host.last_error}); {LATER}"
             )
         try:
             host.wait_until_ready(self.limits.total)
@@ -105,11 +105,11 @@ class Addresses:
             raise DamagedImage(f"cannot be fetched at present ({error}); {LATER}") from None
 
     def address(self, name: str) -> str:
-        """Where an image lies. A # belongs to a name, while in an address what follows it is not sent."""
+        """URL or path of an image. A # in a name is escaped, since a URL's fragment is not sent."""
         return name if self.base is None else f"{self.base.rstrip('/')}/{name.lstrip('/').replace('#', '%23')}"
 
     def stamp(self, name: str) -> int:
-        """See Source. What lies at an address is not asked for again only to see whether it is another one by now."""
+        """See Source. Images at URLs are not checked for changes."""
         address = self.address(name)
         return 1 if "://" in address else image_files.stamp(Path(address))
 
@@ -118,7 +118,7 @@ class Addresses:
         raise UserError("images at addresses cannot be listed: give a catalogue with their ids or addresses")
 
     def _fetch_with_retries(self, address: str, host: Host) -> bytes:
-        """The bytes; Passing where all tries failed, or there is no time for another, DamagedImage at any other end."""
+        """The bytes; TransientError where all attempts failed or time is up, DamagedImage for permanent failures."""
         limits, until = self.limits, time.monotonic() + self.limits.total
         for i in range(limits.attempts):
             try:
@@ -173,17 +173,17 @@ class Addresses:
 
 
 async def _get(web, address: str, limits: Limits, seconds: float) -> bytes:
-    """The body of one answer, taken part by part, so that one that is too large ends early."""
+    """The body of one response, read in chunks, so that one that is too large is aborted early."""
     import aiohttp
 
     session = await web.set_session()
     timeout = aiohttp.ClientTimeout(total=seconds, sock_connect=limits.connect, sock_read=limits.read)
     async with session.get(address, timeout=timeout, max_redirects=5) as answer:
-        said = " ".join(f"{answer.status} {answer.reason or ''}".split())
+        status = " ".join(f"{answer.status} {answer.reason or ''}".split())
         if answer.status in TRANSIENT_CODES:
-            raise TransientError(said, _retry_after(answer.headers.get("Retry-After", "")))
+            raise TransientError(status, _retry_after(answer.headers.get("Retry-After", "")))
         if answer.status != 200:
-            raise DamagedImage(f"cannot be fetched ({said})")
+            raise DamagedImage(f"cannot be fetched ({status})")
         data = bytearray()
         async for part in answer.content.iter_chunked(CHUNK_BYTES):
             data += part
@@ -193,16 +193,18 @@ async def _get(web, address: str, limits: Limits, seconds: float) -> bytes:
         return bytes(data)
 
 
-def _retry_after(said: str) -> float:
-    """Seconds, which the header gives as such or as a date; 0 where it says nothing that can be understood."""
+def _retry_after(header: str) -> float:
+    """Seconds from a Retry-After header, which holds seconds or a date; 0 where it holds neither."""
     try:
-        return max(0.0, float(said) if said[:1].isdigit() else parsedate_to_datetime(said).timestamp() - time.time())
+        if header[:1].isdigit():
+            return max(0.0, float(header))
+        return max(0.0, parsedate_to_datetime(header).timestamp() - time.time())
     except (ValueError, TypeError, OverflowError):
         return 0.0
 
 
 def _fetch_fsspec(address: str) -> bytes:
-    """Through whichever of fsspec's file systems the address names; those have time limits of their own."""
+    """By the fsspec file system of the URL's scheme, which has its own time-outs."""
     import fsspec
 
     try:
@@ -216,5 +218,5 @@ def _fetch_fsspec(address: str) -> bytes:
 
 
 def _message(error: BaseException) -> str:
-    """What an error says, else its name."""
+    """The message of an error, else its class."""
     return " ".join(str(error).split())[:100] or type(error).__name__

@@ -1,4 +1,4 @@
-"""Which column of a catalogue means what."""
+"""Recognition of a catalogue's columns by their names: id, ra, dec, image, pixel scale, radius."""
 
 from pathlib import Path
 
@@ -17,7 +17,7 @@ NAMES = {  # what a column means -> names that it goes by, lower-case, the likel
     "radius": ("radius", "petror90", "petror90_r", "petro_r90"),  # the Petrosian 90 % radius
 }
 CROPPING = ("radius", "pixel_scale")  # what cropping by angle takes
-MAX_LISTED = 12  # columns that are named where there are more
+MAX_LISTED = 12  # columns that a message lists
 
 
 def column_flag(meaning: str) -> str:
@@ -44,7 +44,7 @@ def match_columns(parts: list[Part], chosen: dict[str, str], path: Path) -> tupl
 
 
 def describe_columns(part: Part, columns: dict[str, str]) -> str:
-    """What is taken for what and what is ignored, in one line."""
+    """Which columns are used for what, and which are ignored, in one line."""
     table = f"table {part.name}: " if part.name else ""
     meant = ", ".join(f"{meaning} = {name}" for meaning, name in columns.items())
     ignored = [name for name in part.columns if name not in columns.values()]
@@ -52,7 +52,7 @@ def describe_columns(part: Part, columns: dict[str, str]) -> str:
 
 
 def require_columns(columns: dict[str, str], path: Path, *, images_elsewhere: bool) -> None:
-    """UserError where nothing tells the images, or where half of what cropping by angle takes is there."""
+    """UserError where there is neither a column of images nor --images, or one of the two columns for cropping."""
     if "image" not in columns and not images_elsewhere:
         raise UserError(f"{path} names no images: say where they lie, --images, or in which column, --image-column")
     half = [meaning for meaning in CROPPING if meaning in columns]

@@ -1,4 +1,4 @@
-"""What holds images: a folder, a zip, a tar; listed once, read by any thread."""
+"""Containers of images: folder, zip, tar; listed once, read by any thread."""
 
 import os
 import posixpath
@@ -14,7 +14,7 @@ from pipeline.errors import DamagedImage, UserError
 
 
 class Container(Protocol):
-    """Images of one place: `listed` are their tidy names and what finds them there; `skipped` counts all else."""
+    """Images of one place: `listed` are (normalised name, handle); `skipped` counts other files by suffix."""
 
     listed: list[tuple[str, Any]]
     skipped: Counter[str]
@@ -137,7 +137,7 @@ def _target(member: tarfile.TarInfo) -> str:
 
 
 def is_image(name: str, skipped: Counter[str]) -> bool:
-    """Whether it is the name of an image; what is not is counted by its suffix, in lower case."""
+    """Whether it is the name of an image; other names are counted in `skipped` by lower-case suffix."""
     if source_files.is_system_file(name):
         skipped["hidden"] += 1
     elif not image_names.suffix_of(name):

@@ -1,4 +1,4 @@
-"""What a file is, told by its content: names of downloads are often wrong."""
+"""File types by content (magic bytes): names of downloads are often wrong."""
 
 import bz2
 import gzip

@@ -1,4 +1,4 @@
-"""The bytes of a FITS file -> its bands, blue to red, however it holds them."""
+"""The bytes of a FITS image -> its bands, blue to red, from planes of a cube or from extensions."""
 
 import io
 import re

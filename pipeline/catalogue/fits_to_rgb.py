@@ -1,4 +1,4 @@
-"""Bands of light, with gaps -> a picture like those of the competition."""
+"""FITS bands -> RGB like the competition's images: sky and noise from the border, asinh stretch, gaps filled."""
 
 import cv2
 import numpy as np

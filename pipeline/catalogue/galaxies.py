@@ -34,7 +34,7 @@ class Galaxies:
         if not self.path.is_dir() and file_types.content_of(self.path).kind not in ARCHIVES:
             self._table = Catalogue(self.path, chosen, whole_images=whole_images, beside=where is None)
             if self.where and "://" not in self.where:
-                log_skipped(images.open_source(self.where).skipped, self.where)  # and what is wrong with it
+                log_skipped(images.open_source(self.where).skipped, self.where)  # raises where the images are unusable
         elif where or chosen or whole_images:
             raise UserError(
                 f"{self.path} is not a table: --images, --whole-images and the names of columns go with one"
@@ -124,7 +124,7 @@ def _is_text(name: str) -> bool:
 
 
 def log_skipped(skipped: Counter[str], where: str) -> None:
-    """How many files are no images, by suffix."""
+    """Log how many files are no images, by suffix."""
     if skipped:
         kinds = ", ".join(f"{suffix} {count:,}" for suffix, count in skipped.most_common())
         log.warning("%-10s %s: %s files passed over: %s", "classify", where, f"{skipped.total():,}", kinds)

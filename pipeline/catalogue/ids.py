@@ -1,4 +1,4 @@
-"""Ids: names of galaxies, text or integers for a whole catalogue, as they are written; never a rounded number."""
+"""Ids of galaxies: text or integers for a whole catalogue, unchanged; rounded numbers are refused."""
 
 import re
 
@@ -11,7 +11,7 @@ ROUNDED = re.compile(r"[+-]?(\d[.,]\d*[eE][+-]?\d+|\d+[eE]\+\d+|\d{16,}[.,]0*)")
 
 
 class InvalidIds(ValueError):
-    """A column cannot be used as ids: of what row (from 0; None: of all), and why."""
+    """A column cannot be used as ids: the first bad row (from 0; None: the whole column), and why."""
 
     def __init__(self, row: int | None, why: str):
         super().__init__(why)

@@ -1,4 +1,4 @@
-"""Files of images: their bytes, and a stamp by which a file that was changed is known without reading it."""
+"""Image files: their bytes, and a stamp that changes with the file, to detect changes without reading it."""
 
 import hashlib
 import os
@@ -27,7 +27,7 @@ def stamp(path: Path) -> int:
 
 
 def stamp_of(stat: os.stat_result, *more: object) -> int:
-    """Of a file's size and times, that of its entry too, which no tool sets back; and of what else tells. Never 0."""
+    """64 bits of a file's size, times (ctime too, which no tool sets back) and of `more`. Never 0."""
     return digest_of(repr((stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, *more)).encode())
 
 

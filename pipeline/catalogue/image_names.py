@@ -1,4 +1,4 @@
-"""The rule by which a galaxy finds its image, the same for folders, zips and tars."""
+"""Matching of galaxies to image names, the same for folders, zips and tars."""
 
 import unicodedata
 from collections.abc import Iterable

@@ -1,4 +1,4 @@
-"""Where the images of a catalogue lie: a folder, zips, tars, or addresses; read by name, at any thread's request."""
+"""Sources of a catalogue's images: folder, zips, tars or URLs; read by name, thread-safe."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -51,7 +51,7 @@ def _archive(path: Path) -> Container:
 
 
 class Collection:
-    """Images of one or more folders and archives, found by the rule of `naming`."""
+    """Images of one or more folders and archives, found by the rule of `image_names`."""
 
     def __init__(self, containers: list[tuple[str, Container]]):
         """Each with what stands before its names here."""

@@ -1,4 +1,4 @@
-"""Columns of numbers, of whatever type and unit, as float64 in the units of the pipeline."""
+"""Numeric columns of any type and unit -> float64 in the units of the pipeline."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""The bytes of one image, whatever its format and side -> the crops that networks look at."""
+"""The bytes of one image of any format and size -> the networks' crops."""
 
 import io
 import zlib
@@ -68,9 +68,9 @@ def decode(data: bytes, frame: float | None = None) -> tuple[np.ndarray, str]:
 
 
 def suspicious_range(image: np.ndarray) -> str:
-    """How an image uint8 (size, size, 3) is unlike any of the competition, or ""; DamagedImage where it shows nothing.
+    """Caveat on an image uint8 (size, size, 3) whose range is outside the competition's, or ""; DamagedImage for none.
 
-    Networks answer such images too, as if they were like those they know.
+    Out-of-distribution images get predictions too, which look like any others.
     """
     if image.min() == image.max():
         raise DamagedImage("shows one and the same grey everywhere, and no galaxy")

@@ -1,4 +1,4 @@
-"""A catalogue as frames of galaxies: its columns by what they mean, checked row by row."""
+"""A catalogue's table as batches of galaxies, with recognised columns, checked row by row."""
 
 import logging
 from collections.abc import Iterator

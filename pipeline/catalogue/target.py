@@ -1,4 +1,4 @@
-"""The table to write: shards that go on where they were stopped, then joined to one file where that is wanted."""
+"""The output table: resumable shards, joined to one file on request."""
 
 import shutil
 from collections.abc import Iterator
@@ -71,29 +71,29 @@ class Target:
         if found is None or _differences(found, record):
             why = f" ({_differences(found, record)})" if found else ""
             raise UserError(
-                f"--to {self.path} is there and is not what this command makes{why}: choose another name, or make it "
-                f"anew by --force"
+                f"--to {self.path} is there and is not what this command makes{why}: choose another name, or replace "
+                f"it by --force"
             )
         if wrong := self.table.damage() or self.table.rot():
-            raise UserError(f"--to {self.path} is damaged: {wrong[0]}. Make it anew by --force")
+            raise UserError(f"--to {self.path} is damaged: {wrong[0]}. Replace it by --force")
         return True
 
 
 def _differences(found: dict[str, Any], wanted: dict[str, Any]) -> str:
-    """What a record says otherwise than it should; nothing where it is right."""
+    """How a record differs from the wanted one; empty where it does not."""
     names = {"rows": "another catalogue", "ensemble": "another ensemble", "images": "other --images"}
     names |= {"views": "other --views", "version": "other columns, of an earlier version", "id": "ids of another type"}
-    told = [
+    differing = [
         names.get(name, name)
         for part in ("spec", "made_from")
         for name in found[part].keys() | wanted[part].keys()
         if found[part].get(name) != wanted[part].get(name)
     ]
-    return ", ".join(sorted(told))
+    return ", ".join(sorted(differing))
 
 
 class ShardPlan:
-    """Which shards a table takes, and what of them is to be made."""
+    """Which shards a table consists of, and which of them are still to be made."""
 
     def __init__(self, galaxies: Galaxies, target: Target, wanted: list[dict[str, Any]], schema: "pa.Schema"):
         self.galaxies, self.target, self.wanted, self.schema = galaxies, target, wanted, schema
@@ -177,7 +177,7 @@ class ShardPlan:
 
     def _strange(self, why: str) -> UserError:
         return UserError(
-            f"{self.target.folder} holds shards of something else ({why}): choose another --to, or make them anew by "
+            f"{self.target.folder} holds shards of something else ({why}): choose another --to, or replace them by "
             f"--force"
         )
 

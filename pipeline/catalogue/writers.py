@@ -1,4 +1,4 @@
-"""Tables of answers in the format of their name: Parquet and CSV part by part, FITS and VOTable in memory."""
+"""Writing of tables by the suffix of their name: Parquet and CSV in parts, FITS and VOTable in memory."""
 
 import re
 from collections.abc import Iterator
@@ -68,10 +68,10 @@ def check_size(kind: str, schema: "pa.Schema", galaxies: int) -> None:
 def _free_memory() -> int | None:
     """Bytes, as Linux tells them; None elsewhere."""
     try:
-        said = Path("/proc/meminfo").read_text(encoding="ascii")
+        text = Path("/proc/meminfo").read_text(encoding="ascii")
     except OSError:
         return None
-    found = re.search(r"MemAvailable:\s*(\d+) kB", said)
+    found = re.search(r"MemAvailable:\s*(\d+) kB", text)
     return int(found[1]) << 10 if found else None
 
 

@@ -1,4 +1,4 @@
-"""Looking inside a network: what its layers respond to, and where in the image an answer comes from."""
+"""Inspection of a network: activations of its layers, gradients and Grad-CAM."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ from pipeline.nn.backbone import copy_layer, copy_weights
 from pipeline.nn.network import Network, last_layer_per_resolution, pool
 from pipeline.plans.config import Run
 
-MIN_CAM_SIDE = 6  # least pixels of the maps that Grad-CAM is made of
+MIN_CAM_SIDE = 6  # pixels of the maps that Grad-CAM uses
 
 
 def representative_layers(backbone: keras.Model) -> list[str]:
@@ -21,7 +21,7 @@ def representative_layers(backbone: keras.Model) -> list[str]:
 
 
 def grad_cam_layer(backbone: keras.Model) -> str:
-    """Name of the deepest layer whose maps can still say where: at least 6 pixels wide, if there is one."""
+    """Name of the deepest layer whose maps are at least 6 pixels wide, if there is one."""
     wide = [name for name, side in _levels(backbone).items() if side >= MIN_CAM_SIDE]
     return wide[-1] if wide else representative_layers(backbone)[0]
 
@@ -33,7 +33,7 @@ def _levels(backbone: keras.Model) -> dict[str, int]:
 
 
 def network_input(network: Network, images: np.ndarray) -> np.ndarray:
-    """What a single view shows the network of images uint8 (k, s, s, 3): float32 (k, size, size, 3) in 0-255."""
+    """The network's input for a single view of images uint8 (k, s, s, 3): float32 (k, size, size, 3) in 0-255."""
     return ops.convert_to_numpy(network.features.get_layer("warp")(*_one_view(images).values()))
 
 
@@ -63,7 +63,7 @@ class Probe(keras.layers.Layer):
 
 
 class InferenceOnly(keras.Model):
-    """A model without dropout, whatever the one who calls it wants: it answers the same in a step of training."""
+    """A model that always runs in inference mode, without dropout, also within a training step."""
 
     def __init__(self, model: keras.Model):
         super().__init__()
@@ -107,10 +107,9 @@ def _sum_of_answers(chosen: keras.KerasTensor, fractions: keras.KerasTensor) -> 
 
 
 class GradCam:
-    """Where answers come from, for batches of `count` galaxies (Selvaraju et al. 2017).
+    """Grad-CAM for batches of `count` galaxies (Selvaraju et al. 2017, arXiv:1610.02391, eq. 1 and 2).
 
-    The maps of a layer, each weighted by the mean of the answer's gradient over it, and what speaks against left out
-    (arXiv:1610.02391, eq. 1 and 2).
+    The maps of a layer, weighted by the mean of the answer's gradient over each, summed; positive part only.
     """
 
     def __init__(self, network: Network, run: Run, count: int):

@@ -1,4 +1,4 @@
-"""One affine warp does it all: training augmentation and test-time views are (2, 3) matrices of `core.views`."""
+"""The affine warp layer, for training augmentation and test-time views alike: (2, 3) matrices of `core.views`."""
 
 from collections.abc import Callable
 
@@ -8,7 +8,7 @@ from keras import ops
 
 
 def warp(images: keras.KerasTensor, matrices: keras.KerasTensor, size: int) -> keras.KerasTensor:
-    """Look at images (n, s, s, c) through views (n, 2, 3): float32 (n, size, size, c), bilinear, edges repeated.
+    """Warp images (n, s, s, c) by views (n, 2, 3): float32 (n, size, size, c), bilinear, edges repeated.
 
     A view maps output to input coordinates in units of half the output's side, so a crop stored larger than the
     network's input keeps its pixel scale and lends its margin to rotations and shifts. The oracle is
@@ -37,7 +37,7 @@ def warp(images: keras.KerasTensor, matrices: keras.KerasTensor, size: int) -> k
 
 
 def compiled_by_xla(function: Callable) -> Callable:
-    """The function compiled by XLA on its own: on a CPU that pays for the warp and not for the network."""
+    """The function compiled by XLA on its own: on a CPU that is faster for the warp, but not for the network."""
     if keras.backend.backend() == "tensorflow":
         import tensorflow as tf
 

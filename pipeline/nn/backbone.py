@@ -1,7 +1,7 @@
-"""The graph of a backbone, one and the same wherever its weights come from, and copies of it.
+"""The graph of a backbone, the same wherever its weights come from, and copies of it.
 
-What a layer does hangs on its configuration and its weights alone, so that weights copied, set or loaded from a file
-make the same network of any copy.
+A layer's output depends on its configuration and weights only, so that any copy with the same weights is the same
+network.
 """
 
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""What happens between the epochs of a fit: moving averages, scores, the history, checkpoints, early stopping."""
+"""Keras callbacks of a fit: history, validation scores, checkpoints, early stopping; moving averages of weights."""
 
 import hashlib
 import math
@@ -48,7 +48,7 @@ def with_averaged_weights(model: keras.Model) -> Iterator[None]:
 
 
 def _reseed(model: keras.Model, seed: tuple[int, ...]) -> None:
-    """Let dropout go on from `seed`, so that an epoch does not depend on what was trained before it."""
+    """Reseed dropout, so that an epoch's random numbers do not depend on earlier training."""
     states = [variable for variable in model.variables if variable.name == "seed_generator_state"]
     values = np.random.SeedSequence(seed).generate_state(2 * len(states)) >> 1
     for state, value in zip(states, values.reshape(-1, 2), strict=True):
@@ -96,7 +96,7 @@ def validation_rmse(row: dict) -> float:
 
 
 def should_stop_early(history: History, patience: int) -> bool:
-    """Whether `patience` epochs of fine-tuning (0: never) have gone by without a better one."""
+    """Whether the last `patience` epochs of fine-tuning (0: never) brought no improvement."""
     scores = [validation_rmse(row) for row in history.of_phase("fine-tune")]
     return bool(patience and scores) and len(scores) - 1 - int(np.argmin(scores)) >= patience
 
@@ -117,15 +117,15 @@ class KeepBest(keras.callbacks.Callback):
 
 
 def digest_file(checkpoint: Path) -> Path:
-    """Where the sha256 of a checkpoint stands."""
+    """File of the sha256 of a checkpoint."""
     return checkpoint.with_name("checkpoint.sha256")
 
 
 class Checkpoint(keras.callbacks.Callback):
-    """After each epoch: weights, averages and optimiser state, so that an interrupted fold goes on.
+    """Saves weights, averages and optimiser state after each epoch, so that an interrupted fold can resume.
 
-    Beside them checkpoint.sha256, a line an epoch: which of them the file is of, a kill between the two decides.
-    Then, unless it was the last, `between_epochs` is called with the seconds that the epoch took.
+    Beside them checkpoint.sha256 gets a line an epoch; after a kill between the two writes, an earlier line matches.
+    Then, except after the last epoch, `between_epochs` is called with the seconds that the epoch took.
     """
 
     def __init__(self, path: Path, between_epochs: Callable[[float], None]):

@@ -1,4 +1,4 @@
-"""Crop arrays -> batches. The arrays stay uint8 and in place; a batch is a gather, pixels change in the network."""
+"""Crop arrays -> batches. The arrays stay uint8 and in place; augmentation happens in the network."""
 
 from collections.abc import Callable, Iterator
 

@@ -1,4 +1,4 @@
-"""An ensemble as one network: images of galaxies -> vote fractions on the tree. For use outside this pipeline."""
+"""An ensemble as one graph, for export: images of galaxies -> vote fractions, with crops, views, blend and tree."""
 
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
@@ -26,7 +26,7 @@ class Member(NamedTuple):
     network: Network
     views: np.ndarray  # (v, 2, 3)
     resize: np.ndarray  # (size, region): what resizes either side of the crop, see competition.cutout.along
-    share: np.ndarray  # (37,) weight in each answer
+    share: np.ndarray  # (37,) blend weight for each answer
 
 
 class EnsembleGraph:

@@ -36,7 +36,7 @@ from pipeline.nn.predict import predict_head, predict_views
 from pipeline.plans.config import Run
 
 log = logging.getLogger(__name__)
-SCORED_EPOCHS = 5  # how often a fold is scored while it trains, where early stopping does not need every epoch
+SCORED_EPOCHS = 5  # epochs of a fold that are validated, where early stopping does not need every epoch
 
 
 class Trainer:
@@ -73,8 +73,8 @@ class Trainer:
     ) -> dict[str, Any]:
         """Train on rows `train`, score on rows `valid`, leave the network with the fold's weights; returns facts.
 
-        `start` is a file of whole-network weights to begin with, instead of the first ones of backbone and head.
-        history.csv and the checkpoint go to `folder`: an interrupted fold goes on after its last whole epoch.
+        `start` is a file of whole-network weights to start from, instead of the first weights of backbone and head.
+        history.csv and the checkpoint go to `folder`: an interrupted fold resumes after its last complete epoch.
         Raises Diverged where the loss is not finite.
         """
         started = time.monotonic()
@@ -225,7 +225,7 @@ class Trainer:
 
 
 def _cosine(rate: float, total: int, warmup: float) -> keras.optimizers.schedules.LearningRateSchedule:
-    """Linear warm-up over a share of the steps, then a cosine to nearly nothing."""
+    """Linear warm-up over a share of the steps, then cosine decay to 1 %."""
     first = round(total * warmup)
     if not first:
         return keras.optimizers.schedules.CosineDecay(rate, total, alpha=0.01)

@@ -1,4 +1,4 @@
-"""A backbone without its BatchNormalization: in inference mode that is one factor and one shift per channel.
+"""Folding of BatchNormalization into convolutions: in inference mode it is one factor and one shift per channel.
 
 A convolution takes both into its kernel and its bias, so the network answers the same with a third of the passes
 over its maps saved (Jacob et al. 2018, arXiv:1712.05877, section 3.2). Where fine-tuning leaves the statistics as they

@@ -53,8 +53,8 @@ def build_head(run: Run, n_features: int) -> keras.Model:
     return keras.Model(inputs, outputs, name="head")
 
 
-MIN_DEVIATION = 1e-3  # of the largest deviation: what a feature is divided by at least
-RIDGE_SAMPLE = 2000  # galaxies to choose the ridge's penalty on
+MIN_DEVIATION = 1e-3  # least divisor of a feature, as a share of the largest deviation
+RIDGE_SAMPLE = 2000  # galaxies on which the ridge penalty is selected
 HALF_A_VOTE = 0.0125  # of the about 40 that an answer gets: how near to 0 and 1 a logit may be taken
 
 
@@ -117,7 +117,7 @@ class Standardise(keras.layers.Layer):
         self.scale = self.add_weight(shape=input_shape[1:], initializer="ones", trainable=False, name="scale")
 
     def fit(self, features: np.ndarray) -> None:
-        """Take mean and standard deviation from features (n, d); what is dead is not blown up."""
+        """Set mean and scale from features (n, d); the scale of (nearly) constant features is limited."""
         deviation = features.std(axis=0)
         self.mean.assign(features.mean(axis=0))
         self.scale.assign(1 / np.maximum(deviation, MIN_DEVIATION * deviation.max() + 1e-12))

@@ -11,7 +11,7 @@ class History:
     """The rows of a history file: numbers as floats, phase as text ("head" or "fine-tune")."""
 
     def __init__(self, path: Path, *, resume: bool):
-        """Reads the file where `resume`, else starts it anew."""
+        """Reads the file if `resume`, else starts an empty one."""
         self.path = path
         self.rows: list[dict] = []
         if resume and path.is_file():

@@ -23,7 +23,7 @@ MIN_VARIANCE = 1e-2  # of a map of activations
 
 
 class Folded(NamedTuple):
-    """A network's twin for prediction, without normalisations: the same answers sooner."""
+    """The network with folded normalisations, for prediction: the same output, faster."""
 
     model: keras.Model
     features: keras.Model
@@ -79,7 +79,7 @@ def build(
 
     `given` is a weights file {path, sha256}. The same seed gives the same random weights, whose normalisations are
     calibrated on `sample`, uint8 (n, stored, stored, 3). `trained_as` is the precision of a trained network whose
-    weights are about to be loaded: no first weights are looked for then.
+    weights are about to be loaded: first weights are then not needed.
     """
     keras.backend.clear_session()
     gc.collect()
@@ -169,7 +169,7 @@ class CentralStatistics(keras.layers.Layer):
 
 
 def last_layer_per_resolution(backbone: keras.Model) -> list[keras.layers.Layer]:
-    """The last layer of every resolution from the input's down to 4 pixels, below which nothing has a place."""
+    """The last layer of every resolution from the input's down to 4 pixels; smaller maps have no spatial meaning."""
     last: dict[int, keras.layers.Layer] = {}
     for layer in backbone.layers:
         shape = getattr(layer.output, "shape", ())

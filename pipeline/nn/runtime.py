@@ -117,21 +117,21 @@ def _gpu_precision() -> tuple[str, str]:
 
 
 def determinism() -> str:
-    """What the same seed gives: for the records."""
+    """How reproducible training is here, for the records."""
     if gpus():
         return "GPU kernels add in any order: the same seed gives weights that differ in their last digits"
     return "on a CPU of this kind the same seed and libraries give the same weights to the last bit"
 
 
 def derived_seed(seed: int, name: str) -> int:
-    """A 31-bit seed for what bears this name, the same on every machine."""
+    """A 31-bit seed derived from a seed and a name, the same on every machine."""
     return int(np.random.SeedSequence((seed, *name.encode())).generate_state(1)[0] >> 1)
 
 
 def with_halved_batches(work: Callable[[int], Any], batch_size: int, least: int) -> tuple[Any, int]:
-    """(what the work makes with this batch size, that size); with half of it and so on where memory does not suffice.
+    """(result of `work`, batch size used): the batch size is halved as long as memory does not suffice.
 
-    TrainingFailed where not even `least` would do.
+    TrainingFailed where that would go below `least`.
     """
     while True:
         try:
@@ -149,7 +149,7 @@ def with_halved_batches(work: Callable[[int], Any], batch_size: int, least: int)
 
 
 def is_out_of_memory(error: Exception) -> bool:
-    """Whether that is what an exception of Python or of a backend says."""
+    """Whether an exception of Python or of a backend means that memory is exhausted."""
     if isinstance(error, MemoryError):
         return True
     return type(error).__name__ in ("ResourceExhaustedError", "OutOfMemoryError") or "RESOURCE_EXHAUSTED" in str(error)

@@ -1,7 +1,7 @@
-"""What the user's environment may decide of Keras and TensorFlow, and what not: settled before either is imported.
+"""Environment of Keras and TensorFlow, set before either is imported: which of the user's settings count.
 
-The backend is the user's choice (KERAS_BACKEND, else keras.json, else TensorFlow) as far as it is installed. Image
-format, float type and epsilon are what the pipeline is written for; limits that cut a training short are taken away.
+The backend is the user's choice (KERAS_BACKEND, else keras.json, else TensorFlow) where it is installed. Image
+format, float type and epsilon are fixed by the pipeline; variables that cut training short are removed.
 """
 
 import importlib.util
@@ -20,7 +20,7 @@ from pipeline.plans.backbones import keras_folder
 
 log = logging.getLogger(__name__)
 BACKENDS = {"tensorflow": "TensorFlow", "jax": "JAX", "torch": "PyTorch"}  # those of Keras's that can train
-LIMITS = ("KERAS_MAX_EPOCHS", "KERAS_MAX_STEPS_PER_EPOCH", "KERAS_NNX_ENABLED")  # none of them meant for this
+LIMITS = ("KERAS_MAX_EPOCHS", "KERAS_MAX_STEPS_PER_EPOCH", "KERAS_NNX_ENABLED")  # removed
 FLAGS = ("XLA_FLAGS", "TF_XLA_FLAGS")  # XLA ends the process where it does not know one
 FLAG_TESTS = {
     "tensorflow": "import tensorflow as tf; tf.function(lambda x: x + 1, jit_compile=True)(tf.zeros(1))",
@@ -29,7 +29,7 @@ FLAG_TESTS = {
 
 
 def prepare_environment() -> None:
-    """Settle the environment for Keras's first import; UserError where something in it makes that impossible."""
+    """Set the environment for Keras's first import; UserError where it makes that impossible."""
     for name in LIMITS:
         os.environ.pop(name, None)
     os.environ["KERAS_NNX_ENABLED"] = "false"  # keras.json may say otherwise
@@ -43,7 +43,7 @@ def prepare_environment() -> None:
 
 @contextmanager
 def explain_import_errors() -> Iterator[None]:
-    """Around Keras's first import: UserError where it fails, since that hangs on what is installed and set here."""
+    """Around Keras's first import: errors become UserError, since their cause is the installation or environment."""
     try:
         yield
     except Exception as error:
@@ -56,7 +56,7 @@ def explain_import_errors() -> Iterator[None]:
 
 
 def choose_backend() -> str:
-    """The backend that the user asks for; TensorFlow, and a word about it, where that is not installed."""
+    """The user's backend; TensorFlow, with a warning, where that is not installed."""
     asked, by = os.environ.get("KERAS_BACKEND"), "KERAS_BACKEND"
     if not asked:
         asked, by = _in_file(), str(_file())
@@ -75,7 +75,7 @@ def _file() -> Path:
 
 
 def _in_file() -> str:
-    """The backend that keras.json names; what else stands there is Keras's business."""
+    """The backend in keras.json; its other settings are ignored here."""
     try:
         content = json.loads(_file().read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -93,6 +93,6 @@ def _try_flags(backend: str) -> None:
         [sys.executable, "-c", FLAG_TESTS[backend]], capture_output=True, text=True, errors="replace"
     )
     if trial.returncode:
-        told = " and ".join(f"{name}={value}" for name, value in given.items())
+        flags = " and ".join(f"{name}={value}" for name, value in given.items())
         why = (trial.stderr.strip().splitlines() or ["no reason given"])[-1]
-        raise UserError(f"{BACKENDS[backend]} does not start with {told} in the environment: {why[:300]}; unset it")
+        raise UserError(f"{BACKENDS[backend]} does not start with {flags} in the environment: {why[:300]}; unset it")

@@ -1,4 +1,4 @@
-"""How fast a run's network is on this machine: a few steps of each kind, on pixels of noise."""
+"""Speed of a run's network on this machine: a few steps of each kind, on random pixels."""
 
 import tempfile
 import time

@@ -1,4 +1,4 @@
-"""Where a backbone's first weights come from: a file the user gave, Keras's ImageNet file, or chance."""
+"""A backbone's first weights: from a given file, from Keras's ImageNet file, or random."""
 
 import hashlib
 import logging
@@ -17,7 +17,7 @@ log = logging.getLogger(__name__)
 
 
 class FirstWeights(NamedTuple):
-    """A backbone with its first weights, and where they came from (source, file, sha256)."""
+    """A backbone with its first weights, and their origin (source, file, sha256)."""
 
     backbone: keras.Model
     origin: dict[str, Any]

@@ -1,4 +1,4 @@
-"""What a reader of the report should know before believing its numbers, each worry a sentence."""
+"""Caveats: what a reader of the report should know before trusting its numbers, a sentence each."""
 
 from collections.abc import Iterator
 
@@ -12,11 +12,11 @@ from pipeline.store import dependencies
 from pipeline.store.artifacts import Store
 
 OUTLIER_SIGMA = 3.0  # standard errors between a fold's mean squared error and that of the others
-MIN_DIFFERENCE = 0.02  # of the RMSE: less is of no interest however certain
+MIN_DIFFERENCE = 0.02  # of the RMSE: smaller differences are ignored even if significant
 
 
 def collect(plan: Plan, store: Store, board: Leaderboard) -> list[str]:
-    """Every worry there is, the gravest first."""
+    """All caveats, the gravest first."""
     return [
         *random_weights(plan, store),
         *below_vote_noise(board),
@@ -32,21 +32,21 @@ def collect(plan: Plan, store: Store, board: Leaderboard) -> list[str]:
 
 
 def random_weights(plan: Plan, store: Store) -> Iterator[str]:
-    """Runs that started from chance."""
+    """Runs that started from random weights."""
     if names := [run for run, source in weight_sources(plan, store).items() if "random" in source]:
         yield (
             f"Started from RANDOM weights, not from pretrained ones: {', '.join(names)}. With ImageNet weights "
-            f"such networks are far more accurate as a rule."
+            f"such networks are usually far more accurate."
         )
 
 
 def below_vote_noise(board: Leaderboard) -> Iterator[str]:
-    """Scores that no honest prediction can have."""
+    """Scores below the vote noise, which only leaked labels can explain."""
     for entry in board.entries:
         if entry.interval[1] < entry.noise:
             yield (
                 f"{entry.name} scores {entry.rmse:.4f}, below the {entry.noise:.4f} that the noise of the votes leaves "
-                f"even to perfect predictions: it has seen the answers."
+                f"even to perfect predictions: labels have leaked into training."
             )
 
 
@@ -66,10 +66,10 @@ def weight_sources(plan: Plan, store: Store) -> dict[str, str]:
 
 
 def synthetic_galaxies(plan: Plan, store: Store) -> Iterator[str]:
-    """Scores on galaxies that the project drew itself."""
+    """Scores on synthetic galaxies."""
     if dependencies.draws(plan, store):
         yield (
-            "The galaxies are drawn by this project, not observed: the scores compare models with each other, not "
+            "The galaxies are synthetic, not observed: the scores compare models with each other, not "
             "with the competition's leaderboard."
         )
 
@@ -85,7 +85,7 @@ def unusable_images(plan: Plan, store: Store) -> Iterator[str]:
 
 
 def outlier_folds(board: Leaderboard) -> Iterator[str]:
-    """Folds of a run that score unlike its other folds, by more than chance."""
+    """Folds of a run whose score differs significantly from its other folds."""
     for entry in board.of_kind("run"):
         for fold in np.unique(board.fold_of):
             own, others = entry.errors[board.fold_of == fold], entry.errors[board.fold_of != fold]
@@ -105,17 +105,17 @@ def runs_not_above_baseline(board: Leaderboard) -> Iterator[str]:
 
 
 def ensemble_without_gain(board: Leaderboard) -> Iterator[str]:
-    """A blend that is no better than its best member alone."""
+    """A best ensemble that is not significantly better than the best run."""
     best, run = board.best("ensemble"), board.best("run")
     if best and run and len(board.of_kind("run")) > 1 and _verdict(best, run) != "better":
-        yield f"The best ensemble, {best.name}, is not certainly better than the run {run.name} alone."
+        yield f"The best ensemble, {best.name}, is not significantly better than the run {run.name} alone."
 
 
 def uncommitted_code(plan: Plan, store: Store) -> Iterator[str]:
-    """Networks whose code cannot be looked up."""
+    """Networks that were trained by uncommitted code."""
     records = [unit.artifact.required() for unit in dependencies.train(plan, store)]
     if any(record.get("made", {}).get("code", "").endswith("+") for record in records):
-        yield "Some networks were trained by code with changes that no commit holds (a + after the commit below)."
+        yield "Some networks were trained by code with uncommitted changes (a + after the commit below)."
 
 
 def _verdict(entry: Entry, other: Entry) -> str:

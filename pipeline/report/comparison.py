@@ -1,4 +1,4 @@
-"""Two finished plans side by side: what got better or worse, by how much, and where."""
+"""Comparison of two finished plans: what got better or worse, by how much, and where."""
 
 from collections.abc import Iterator
 from pathlib import Path

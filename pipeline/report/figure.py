@@ -1,7 +1,7 @@
-"""A figure: drawn once as SVG, shown on the page in the page's colours, saved beside its numbers for a paper.
+"""A figure: drawn once as SVG, inlined in the page with CSS colours, saved as a file beside its numbers.
 
-Matplotlib knows no CSS: it draws in stand-ins, which become the page's variables, or the colours of the light page
-in a file of its own.
+Matplotlib has no CSS variables: it draws in placeholder colours, which become the page's variables, or, in a file,
+the colours of the light theme.
 """
 
 import io
@@ -54,11 +54,11 @@ STYLE = {
 
 
 class Figure(NamedTuple):
-    """A figure under a name, unique in the report, with what it says in words and in numbers."""
+    """A figure: a name that is unique in the report, its alternative text, SVG and numbers."""
 
     name: str
     alt: str
-    drawn: str  # SVG whose colours are stand-ins
+    drawn: str  # SVG in placeholder colours
     numbers: pd.DataFrame
     title: str = ""
 

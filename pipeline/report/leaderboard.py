@@ -1,6 +1,6 @@
-"""Every baseline, run and ensemble of a plan scored on the same galaxies: the leaderboard and what it rests on.
+"""The leaderboard: every baseline, run and ensemble of a plan, scored on the same galaxies.
 
-All scores are out of fold: no model answered for a galaxy that it was trained on.
+All scores are out of fold: no model predicts a galaxy that it was trained on.
 """
 
 from collections.abc import Sequence
@@ -112,7 +112,7 @@ class Leaderboard:
 
 
 def score_all(plan: Plan, store: Store) -> Leaderboard:
-    """Score all that a plan names. UserError where something is missing or damaged, with the command that mends it."""
+    """Score everything in a plan. UserError where something is missing or damaged, with the command that fixes it."""
     labels = store.load_labels()
     truth, fold_of = labels.to_numpy(np.float64), store.load_folds().loc[labels.index].to_numpy()
     entries = []
@@ -191,7 +191,7 @@ def to_text(frame: pd.DataFrame) -> str:
 
 
 def _shown(frame: pd.DataFrame) -> pd.DataFrame:
-    """Without Kaggle's columns where nothing was sent there."""
+    """Without Kaggle's columns where nothing was uploaded."""
     return frame.drop(columns=[column for column in KAGGLE if column in frame and frame[column].isna().all()])
 
 

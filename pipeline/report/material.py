@@ -1,4 +1,4 @@
-"""What every section of the report is made from, and what it gives back."""
+"""Input and output of the report's sections: a plan's results in, a section's text and figures out."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -16,7 +16,7 @@ from pipeline.store.artifacts import Store
 
 @dataclass(frozen=True)
 class Material:
-    """A finished plan: its scores, its files, its pictures."""
+    """A finished plan: scores, files and thumbnails."""
 
     plan: Plan
     store: Store
@@ -40,7 +40,7 @@ class Material:
 
     @cached_property
     def thumbnails(self) -> Thumbnails:
-        """Pictures of galaxies."""
+        """Thumbnails of training galaxies."""
         return Thumbnails(self.store, self.plan)
 
 
@@ -49,6 +49,6 @@ class Section(NamedTuple):
 
     name: str
     title: str
-    finding: str  # what it shows, in one sentence with numbers
+    finding: str  # main result, in one sentence with numbers
     facts: dict[str, Any]
     figures: tuple[Figure, ...] = ()

@@ -1,4 +1,4 @@
-"""The whole report: every section's numbers through its template into one page, and its figures into files."""
+"""The report's page: every section rendered by its template, and the figures that go into files."""
 
 from contextlib import closing
 from pathlib import Path
@@ -35,7 +35,7 @@ class Report(NamedTuple):
 
 
 def render(plan: Plan, store: Store, board: Leaderboard, plan_option: str) -> Report:
-    """The report as one HTML page that needs nothing else; `plan_option` is the plan as the command line names it."""
+    """The report as one self-contained HTML page; `plan_option` is the plan as the command line names it."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
     from markupsafe import Markup
 

@@ -1,4 +1,4 @@
-"""Pictures of galaxies, and arrays as pictures, that stand in the page itself."""
+"""Images embedded in the page: thumbnails of galaxies, arrays as images, contact sheets."""
 
 import base64
 from functools import cache
@@ -24,14 +24,14 @@ def data_uri(image: np.ndarray) -> str:
 
 
 class Thumbnails:
-    """The central part of training galaxies: from the raw images, or from the largest crops where those are gone."""
+    """The central part of training galaxies: from the source images, or from the largest crops where those are gone."""
 
     def __init__(self, store: Store, plan: Plan):
         try:
             self._raw = open_images(store, "train")
         except Damaged:
             raise
-        except (UserError, OSError, KeyError):  # gone, or others since
+        except (UserError, OSError, KeyError):  # gone or changed
             self._raw = None
         name, _ = max(plan.crops.items(), key=lambda item: item[1].size)
         self._store, self._crop = store, name
@@ -53,11 +53,11 @@ class Thumbnails:
         except Damaged:
             raise
         except (DamagedImage, UserError, OSError, KeyError, ValueError):
-            pass  # set aside, and told where the report lists such images
+            pass  # set aside: the galleries section lists it
         return made
 
     def close(self) -> None:
-        """Let go of the raw images."""
+        """Close the source images."""
         if self._raw is not None:
             self._raw.close()
 
@@ -80,10 +80,10 @@ def apply_colormap(values: np.ndarray, name: str = "magma") -> np.ndarray:
     return (colormaps[name](np.clip(np.asarray(values, float), 0, 1))[..., :3] * 255).round().astype(np.uint8)
 
 
-def overlay_cam(seen: np.ndarray, cam: np.ndarray) -> np.ndarray:
-    """A picture uint8 (h, w, 3) lit where Grad-CAM (side, side), in [0, 1], says that an answer comes from."""
-    heat = cv2.resize(np.asarray(cam, np.float32), seen.shape[:2], interpolation=cv2.INTER_CUBIC).clip(0, 1)
-    return (0.45 * seen + 0.55 * apply_colormap(heat, "inferno")).round().astype(np.uint8)
+def overlay_cam(image: np.ndarray, cam: np.ndarray) -> np.ndarray:
+    """An image uint8 (h, w, 3) with a Grad-CAM heat map (side, side), in [0, 1], laid over it."""
+    heat = cv2.resize(np.asarray(cam, np.float32), image.shape[:2], interpolation=cv2.INTER_CUBIC).clip(0, 1)
+    return (0.45 * image + 0.55 * apply_colormap(heat, "inferno")).round().astype(np.uint8)
 
 
 def img_tag(uri: str, alt: str) -> Markup:

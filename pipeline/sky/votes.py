@@ -53,7 +53,7 @@ def _ordered(value: float, thresholds: tuple[float, ...], blur: float) -> np.nda
 
 
 def _visibility(galaxy: Galaxy) -> dict[str, float]:
-    """How strongly each structure strikes the eye, 0 to 1."""
+    """Visibility of each structure to a volunteer, 0 to 1."""
     eye = clarity(galaxy)
     face = _logistic((68 - galaxy.inclination) / 5) if galaxy.kind == "disc" else 0.0
     return {

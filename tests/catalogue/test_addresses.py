@@ -192,7 +192,7 @@ def test_a_host_that_is_down_is_left_alone_and_that_is_said_once(base, caplog):
     source = Addresses(None, SHORT._replace(attempts=1))
     reasons = [refused(source, f"{base}/down/{i}.jpg") for i in range(9)]
     assert sum(Rude.asked.values()) == 3
-    assert all("was not asked for: 127.0.0.1" in reason and "same command" in reason for reason in reasons[3:])
+    assert all("was not requested: 127.0.0.1" in reason and "same command" in reason for reason in reasons[3:])
     assert caplog.text.count("failed 3 times in a row") == 1
     other = base.replace("127.0.0.1", "localhost")
     assert source.read(f"{other}/whole/1.jpg") == IMAGE
@@ -208,7 +208,7 @@ def test_images_that_are_not_there_do_not_make_a_host_down(base):
 def test_a_host_that_asks_for_rest_is_left_alone_by_all(base):
     source = Addresses(base, SHORT)
     refused(source, "much/1.jpg")
-    assert "left alone for" in refused(source, "whole/1.jpg")
+    assert "asks to wait for" in refused(source, "whole/1.jpg")
     assert Rude.asked["/whole/1.jpg"] == 0
 
 

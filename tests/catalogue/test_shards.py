@@ -92,7 +92,7 @@ def test_a_mended_and_a_replaced_image_are_classified_anew_by_the_same_command(
     made.clear()
     second = command(folder, to)
     assert made == [1, 1]  # of the first two shards; the others' rows stay as they are
-    assert "1 galaxy, such as 0.jpg, whose image was another one" in caplog.text
+    assert "1 galaxy, such as 0.jpg, whose image has changed" in caplog.text
     assert "1 galaxy, such as 4.jpg, whose image could not be used" in caplog.text
     fresh = command(folder, tmp_path / f"fresh{to.suffix}")
     pd.testing.assert_frame_equal(second, fresh, atol=1e-6)
@@ -161,7 +161,7 @@ def test_images_that_are_gone_keep_their_answers(command, folder, tmp_path, capl
     assert before.loc[2, "reason"] == ""
     (folder / "2.jpg").unlink()
     after = command(tmp_path / "galaxies.csv", tmp_path / "other", "--images", str(folder))
-    assert "1 galaxy whose image is gone by now keeps its answer" in caplog.text
+    assert "1 galaxy whose image is gone keeps its answer" in caplog.text
     pd.testing.assert_frame_equal(before, after)
 
 

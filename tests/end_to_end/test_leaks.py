@@ -110,4 +110,4 @@ def test_a_score_below_the_noise_of_the_votes_is_a_worry(tmp_path):
     board.best("run").errors[:] = 1e-6  # as if it answered with the held-out votes themselves
     board = replace(board, entries=tuple(_scored_anew(entry) for entry in board.entries))
     (told,) = caveats.below_vote_noise(board)
-    assert "it has seen the answers" in told
+    assert "labels have leaked into training" in told

@@ -13,7 +13,7 @@ from pipeline.errors import UserError
 from pipeline.nn import settings
 from pipeline.stages import folds
 from pipeline.store.artifacts import Store
-from tests.builders import fabricated
+from tests.builders import fabricated, stage_outputs
 
 ROOT = Path(__file__).parents[2]
 ASKED = """
@@ -128,9 +128,9 @@ def ready(tmp_path_factory):
         ('runs = ["a", "b"]', 'runs = ["a"]'),
     )
     store = Store(folder / "out" / "mine")
-    fabricated.inputs(store, fabricated.votes(24), fabricated.sample(6))
+    stage_outputs.inputs(store, stage_outputs.votes(24), stage_outputs.sample(6))
     pixels = np.random.default_rng(0).integers(0, 256, (24, 32, 32, 3), np.uint8)
-    fabricated.crops(store, "small", train=pixels, test=pixels[:6], aside={})
+    stage_outputs.crops(store, "small", train=pixels, test=pixels[:6], aside={})
     flags = ["--plan", str(path), "--output", str(folder / "out")]
     folds.main(flags)
     return flags, store

@@ -137,7 +137,7 @@ def by_agreement(truth: np.ndarray, predicted: np.ndarray) -> Figure:
         axes.grid(axis="x", visible=False)
 
     alt = "How often the leading answer of question 1 is right, by the volunteers' agreement; galaxies above each bar."
-    return draw("agreement", alt, numbers, on, size=(4.3, 2.7), title="The surer the people, the surer the network")
+    return draw("agreement", alt, numbers, on, size=(4.3, 2.7), title="Accuracy by agreement of the volunteers")
 
 
 def five_classes(material: Material) -> dict[str, Any] | None:

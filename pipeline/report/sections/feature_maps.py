@@ -1,4 +1,4 @@
-"""Feature maps: what the layers respond to, where the answers come from, and how the features group galaxies."""
+"""Feature maps: activations, Grad-CAM, nearest neighbours and a t-SNE map of the features."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -30,7 +30,7 @@ def section(material: Material) -> Section:
     known = {name: arrays for name, arrays in found.items() if arrays is not None}
     facts: dict[str, Any] = {"missing": missing, "plan": material.plan_option, "runs": [], "map": None}
     if not known:
-        finding = "No network of this plan was looked into."
+        finding = "No network of this plan was inspected."
         return Section("feature-maps", "Feature maps", finding, facts)
     facts["runs"] = [run_facts(material, name, arrays) for name, arrays in known.items()]
     best, arrays = next(iter(known.items()))
@@ -55,7 +55,7 @@ def load(material: Material, run: str) -> dict[str, np.ndarray] | None:
 
 
 def run_facts(material: Material, run: str, arrays: dict[str, np.ndarray]) -> dict[str, Any]:
-    """A sheet of activations, Grad-CAM of each galaxy's answers, and how alike neighbours are."""
+    """A run's activations, Grad-CAM of each galaxy's answers, and how often neighbours share a class."""
     lines = []
     for i, seen in enumerate(arrays["seen"]):
         maps = [arrays[f"level_{level}"][i, :, :, channel] for level in range(3) for channel in range(CHANNELS)]
@@ -72,13 +72,13 @@ def run_facts(material: Material, run: str, arrays: dict[str, np.ndarray]) -> di
 
 
 def grad_cams(arrays: dict[str, np.ndarray], i: int) -> dict[str, Any]:
-    """One galaxy and, for each of three answers, the galaxy lit where the answer comes from."""
+    """One galaxy and the Grad-CAM overlay for each of three answers."""
     seen, galaxy = arrays["seen"][i], int(arrays["ids"][i])
     shown = []
     for column, cam in zip(arrays["cam_answers"][i], arrays["cam"][i], strict=True):
         answer = ANSWERS[COLUMNS[column]]
         picture = img_tag(data_uri(overlay_cam(seen, cam)), f"where “{answer}” comes from in galaxy {galaxy}")
-        shown.append({"answer": answer, "picture": picture, "said": float(arrays["predicted"][i, column])})
+        shown.append({"answer": answer, "picture": picture, "fraction": float(arrays["predicted"][i, column])})
     return {
         "id": galaxy,
         "picture": img_tag(data_uri(seen), f"galaxy {galaxy} as the network sees it"),
@@ -117,7 +117,7 @@ def same_class(material: Material, arrays: dict[str, np.ndarray]) -> tuple[float
 
 
 def neighbours(material: Material, arrays: dict[str, np.ndarray]) -> list[dict[str, Any]]:
-    """For the galaxy of each class that people agree on most, those that the network finds most alike."""
+    """For each class, the galaxy with the clearest votes and its nearest neighbours in the features."""
     ids = arrays["feature_ids"]
     near, classes = nearest(arrays["features"], min(SHOWN, len(ids) - 1)), classes_of(material, ids)
     truth = pd.DataFrame(material.board.truth, material.board.ids).loc[ids].to_numpy()

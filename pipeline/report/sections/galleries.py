@@ -1,4 +1,4 @@
-"""Galleries: sure and right, sure and wrong, where models disagree, what could not be used."""
+"""Galleries: confident and right, confident and wrong, largest error, disagreement of runs, unusable images."""
 
 from typing import Any
 
@@ -21,9 +21,9 @@ def section(material: Material) -> Section:
     certainty = material.best.predicted[np.arange(len(true)), metrics.class_columns()[predicted]]
     clean, right = true >= 0, true == predicted
     galleries = [
-        _gallery(material, "Sure and right", "Clear votes, the right class, the highest fractions of each class.",
+        _gallery(material, "Confident and right", "Clear votes, the right class, the highest fractions of each class.",
                  _class_by_class(np.where(clean & right, certainty, -np.inf), predicted), _class),
-        _gallery(material, "Sure and wrong", "Clear votes, another class, and yet the highest predicted fractions.",
+        _gallery(material, "Confident and wrong", "Clear votes, the wrong class, the highest predicted fractions.",
                  np.where(clean & ~right, certainty, -np.inf), _class),
         _gallery(material, "Largest error", "The 37 fractions furthest from the votes.", material.best.errors, _error),
     ]  # fmt: skip
@@ -49,7 +49,7 @@ def section(material: Material) -> Section:
 
 
 def _class_by_class(order: np.ndarray, classes: np.ndarray) -> np.ndarray:
-    """The same galaxies, the first of every class before the second of any: minus the place within the class."""
+    """Minus the rank within the class, so that classes take turns."""
     place = pd.Series(-order).groupby(classes).rank(method="first")
     return np.where(np.isfinite(order), -place, -np.inf)
 
@@ -70,8 +70,8 @@ def _galaxy(material: Material, row: int, caption: Any) -> dict[str, Any]:
 
 def _class(material: Material, row: int) -> str:
     true, predicted = (int(part[row]) for part in material.classes)
-    said = material.best.predicted[row, metrics.class_columns()[predicted]]
-    answer = f"{metrics.FIVE_CLASSES[predicted]} {100 * said:.0f}\N{NO-BREAK SPACE}%"
+    fraction = material.best.predicted[row, metrics.class_columns()[predicted]]
+    answer = f"{metrics.FIVE_CLASSES[predicted]} {100 * fraction:.0f}\N{NO-BREAK SPACE}%"
     return answer if true == predicted else f"{answer}; people: {metrics.FIVE_CLASSES[true]}"
 
 

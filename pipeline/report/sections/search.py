@@ -1,4 +1,4 @@
-"""What the search for better settings has tried, what matters, and how sure it is that the best is better."""
+"""Hyper-parameter search: trials, importance of the settings, and the best trial against the run on fresh folds."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -30,10 +30,10 @@ def section(material: Material) -> Section | None:
     best = min(runs, key=lambda run: run["difference"])
     finding = (
         f"{best['trials']} trials changed the RMSE of {best['name']} by {exact(best['difference'])} "
-        f"({exact(best['low'])} to {exact(best['high'])}) on folds that no trial had seen: {best['verdict']}."
+        f"({exact(best['low'])} to {exact(best['high'])}) on fresh folds: {best['verdict']}."
     )
     figures = tuple(figure for run in runs for figure in run["figures"])
-    return Section("search", "Search for better settings", finding, {"runs": runs}, figures)
+    return Section("search", "Hyper-parameter search", finding, {"runs": runs}, figures)
 
 
 def searched(name: str, record: dict[str, Any], trials: pd.DataFrame, compared: pd.DataFrame) -> dict[str, Any]:
@@ -72,7 +72,7 @@ def history(name: str, trials: pd.DataFrame, before: float | None) -> Figure:
     scored = trials.dropna(subset=["rmse"])
 
     def on(axes: "Axes") -> None:
-        places = scored.index + 1  # trials of dead processes have numbers too, and were made again by others
+        places = scored.index + 1  # abandoned trials have numbers too
         axes.plot(places, scored["rmse"], "o", markersize=3.5, color=MUTED, label="a trial")
         axes.step(places, scored["rmse"].cummin(), where="post", color=ACCENT, label="the best so far")
         if before is not None:

@@ -1,4 +1,4 @@
-"""The head of the report: the best score, what it rests on, what to worry about, galaxies from smooth to featured."""
+"""The header of the report: the best score, the data, caveats, and galaxies from smooth to featured."""
 
 from typing import Any
 
@@ -42,7 +42,7 @@ def strip(material: Material) -> list[dict[str, Any]]:
     rows = order[(np.linspace(0.01, 0.99, STRIP) * (len(order) - 1)).round().astype(int)]
     return [
         {"picture": img_tag(material.thumbnails.uri(material.board.ids[row]), f"galaxy {material.board.ids[row]}"),
-         "said": float(featured[row]), "voted": float(material.board.truth[row, INDEX["Class1.2"]])}
+         "predicted": float(featured[row]), "voted": float(material.board.truth[row, INDEX["Class1.2"]])}
         for row in rows
     ]  # fmt: skip
 

@@ -1,4 +1,4 @@
-"""What the volunteers said: how votes are spread, how classes are balanced, which answers go together."""
+"""The volunteers' votes: distributions, class balance, correlations."""
 
 from typing import TYPE_CHECKING
 
@@ -64,7 +64,7 @@ def distributions(truth: np.ndarray) -> Figure:
             axes.set_axis_off()
 
     alt = "Histograms of the share of votes for each answer among galaxies for which half were asked its question."
-    return draw("vote-distributions", alt, numbers, on, size=(7.6, 5.4), panels=(3, 4), title="How people voted")
+    return draw("vote-distributions", alt, numbers, on, size=(7.6, 5.4), panels=(3, 4), title="Distribution of votes")
 
 
 def correlation(truth: np.ndarray) -> Figure:
@@ -84,7 +84,7 @@ def correlation(truth: np.ndarray) -> Figure:
 
     alt = "Correlation of the 37 vote fractions with each other."
     numbers = pd.DataFrame(made, columns=COLUMNS).assign(column=COLUMNS)
-    return draw("vote-correlation", alt, numbers, on, size=(6.4, 5.6), title="Which answers go together")
+    return draw("vote-correlation", alt, numbers, on, size=(6.4, 5.6), title="Correlation of answers")
 
 
 def clearest(thumbnails: Thumbnails, labels: pd.DataFrame, question: int, count: int = 8) -> np.ndarray:
