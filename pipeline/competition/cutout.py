@@ -2,7 +2,7 @@
 
 Where a crop is exactly twice its output, the JPEG is decoded at half scale, which is faster. From 256 to 128
 pixels that differs from a full decode and INTER_AREA by 0.22 grey levels on average over 1,394 images of the
-competition, 0.41 in the worst of them: `GALAXY_ZOO_INPUT=DIR pytest -s -k half_scale tests/test_crops.py`.
+competition, 0.41 in the worst of them: `GALAXY_ZOO_INPUT=DIR pytest -s -k half_scale tests/stages/test_crops.py`.
 Where `region` is a whole multiple of `size`, resizing takes 0.03 ms, else 0.7 ms, more than decoding (0.5 ms).
 """
 

@@ -25,7 +25,7 @@ class Member(NamedTuple):
     crop: Crop
     network: Network
     views: np.ndarray  # (v, 2, 3)
-    resize: np.ndarray  # (size, region): what resizes either side of the crop, see competition.cutout.along
+    resize: np.ndarray  # (size, region): what resizes either side of the crop, see competition.cutout.resize_matrix
     share: np.ndarray  # (37,) blend weight for each answer
 
 
