@@ -1,4 +1,4 @@
-"""Which column of a catalogue means what."""
+"""Recognition of a catalogue's columns by their names: id, ra, dec, image, pixel scale, radius."""
 
 from pathlib import Path
 
@@ -17,15 +17,15 @@ NAMES = {  # what a column means -> names that it goes by, lower-case, the likel
     "radius": ("radius", "petror90", "petror90_r", "petro_r90"),  # the Petrosian 90 % radius
 }
 CROPPING = ("radius", "pixel_scale")  # what cropping by angle takes
-TOLD = 12  # columns that are named where there are more
+MAX_LISTED = 12  # columns that a message lists
 
 
-def flag(meaning: str) -> str:
+def column_flag(meaning: str) -> str:
     """The flag that names a column."""
     return f"--{meaning.replace('_', '-')}-column"
 
 
-def take(parts: list[Part], chosen: dict[str, str], path: Path) -> tuple[Part, dict[str, str]]:
+def match_columns(parts: list[Part], chosen: dict[str, str], path: Path) -> tuple[Part, dict[str, str]]:
     """(the first table with a column of ids, its columns by what they mean); UserError where none has it.
 
     `chosen` says which column is which, where that is not by a usual name.
@@ -35,7 +35,7 @@ def take(parts: list[Part], chosen: dict[str, str], path: Path) -> tuple[Part, d
     listed = "; ".join(_short(part.columns) for part in parts)
     for meaning, name in chosen.items():
         if meaning not in columns:
-            raise UserError(f"{path} has no column {name!r} ({flag(meaning)}), only {listed}")
+            raise UserError(f"{path} has no column {name!r} ({column_flag(meaning)}), only {listed}")
     if "id" not in columns:
         raise UserError(
             f"{path}: no column of ids, such as {', '.join(NAMES['id'][:4])}, among {listed}: name it by --id-column"
@@ -43,16 +43,16 @@ def take(parts: list[Part], chosen: dict[str, str], path: Path) -> tuple[Part, d
     return part, columns
 
 
-def told(part: Part, columns: dict[str, str]) -> str:
-    """What is taken for what and what is ignored, in one line."""
+def describe_columns(part: Part, columns: dict[str, str]) -> str:
+    """Which columns are used for what, and which are ignored, in one line."""
     table = f"table {part.name}: " if part.name else ""
     meant = ", ".join(f"{meaning} = {name}" for meaning, name in columns.items())
     ignored = [name for name in part.columns if name not in columns.values()]
     return f"{table}columns {meant}" + (f"; ignored: {_short(ignored)}" if ignored else "")
 
 
-def require(columns: dict[str, str], path: Path, *, images_elsewhere: bool) -> None:
-    """UserError where nothing tells the images, or where half of what cropping by angle takes is there."""
+def require_columns(columns: dict[str, str], path: Path, *, images_elsewhere: bool) -> None:
+    """UserError where there is neither a column of images nor --images, or one of the two columns for cropping."""
     if "image" not in columns and not images_elsewhere:
         raise UserError(f"{path} names no images: say where they lie, --images, or in which column, --image-column")
     half = [meaning for meaning in CROPPING if meaning in columns]
@@ -60,14 +60,14 @@ def require(columns: dict[str, str], path: Path, *, images_elsewhere: bool) -> N
         lacks = next(meaning for meaning in CROPPING if meaning not in columns)
         raise UserError(
             f"{path}: to crop by angle takes two columns, radius (Petrosian 90 %) and pixel_scale, both in arcseconds; "
-            f"there is {columns[half[0]]!r} only: name the other by {flag(lacks)}, or take images as they are by "
-            f"--whole-images"
+            f"there is {columns[half[0]]!r} only: name the other by {column_flag(lacks)}, or take images as they are "
+            f"by --whole-images"
         )
 
 
 def _short(names: list[str]) -> str:
-    more = f" and {len(names) - TOLD:,} more" if len(names) > TOLD else ""
-    return ", ".join(name.strip() or "''" for name in names[:TOLD]) + more
+    more = f" and {len(names) - MAX_LISTED:,} more" if len(names) > MAX_LISTED else ""
+    return ", ".join(name.strip() or "''" for name in names[:MAX_LISTED]) + more
 
 
 def _meant(columns: list[str], chosen: dict[str, str], path: Path) -> dict[str, str]:
@@ -78,7 +78,7 @@ def _meant(columns: list[str], chosen: dict[str, str], path: Path) -> dict[str, 
         if len(matches) > 1:
             raise UserError(
                 f"{path}: columns {' and '.join(map(repr, matches))} both mean {meaning} by name: rename one, or "
-                f"choose by {flag(meaning)}"
+                f"choose by {column_flag(meaning)}"
             )
         if matches:
             found[meaning] = matches[0]

@@ -6,13 +6,13 @@ import numpy as np
 import pandas as pd
 
 from pipeline.core import tree
-from pipeline.core.metrics import CLEAN_SAMPLE, five_class_predicted, own_columns
+from pipeline.core.metrics import CLEAN_SAMPLE, class_columns, five_class_predicted
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 VERSION = 2
-FIELD = {  # question -> its name and those of its answers in the field's public catalogues
+FIELD_NAMES = {  # question -> its name and those of its answers in the field's public catalogues
     1: ("smooth-or-featured", "smooth", "featured-or-disk", "artifact"),
     2: ("disk-edge-on", "yes", "no"),
     3: ("bar", "yes", "no"),
@@ -25,10 +25,12 @@ FIELD = {  # question -> its name and those of its answers in the field's public
     10: ("spiral-winding", "tight", "medium", "loose"),
     11: ("spiral-arm-count", "1", "2", "3", "4", "more-than-4", "cant-tell"),
 }
-QUESTIONS = tuple(FIELD[question.number][0] for question in tree.QUESTIONS)
-ANSWERS = tuple(f"{FIELD[q.number][0]}_{a}" for q in tree.QUESTIONS for a in FIELD[q.number][1:])  # as tree.COLUMNS
+QUESTIONS = tuple(FIELD_NAMES[question.number][0] for question in tree.QUESTIONS)
+ANSWERS = tuple(
+    f"{FIELD_NAMES[q.number][0]}_{a}" for q in tree.QUESTIONS for a in FIELD_NAMES[q.number][1:]
+)  # as tree.COLUMNS
 CLASSES = tuple(CLEAN_SAMPLE)
-PLACES = ("ra", "dec")
+COORDINATES = ("ra", "dec")
 IDS = ("int64", "uint64", "string")  # types of ids; each can hold the one before, where those are not negative
 
 
@@ -52,7 +54,7 @@ def schema(ids: str, places: tuple[str, ...]) -> "pa.Schema":
     return pa.schema([(name, pa.type_for_alias(kind)) for name, kind in of.items()])
 
 
-def as_rows(frame: pd.DataFrame, schema: "pa.Schema") -> "pa.Table":
+def to_arrow(frame: pd.DataFrame, schema: "pa.Schema") -> "pa.Table":
     """What `table` makes, in the types of the schema; what is missing is null."""
     import pyarrow as pa
 
@@ -77,15 +79,15 @@ def table(
     """
     read = np.array([not reason for reason in reasons], bool)
     known = np.where(read[:, None], joint, 0)
-    conditional = np.where(read[:, None], tree.condition(known), np.nan)
-    made = {name: galaxies[name].to_numpy() for name in ("id", *PLACES) if name in galaxies}
+    conditional = np.where(read[:, None], tree.to_conditional(known), np.nan)
+    made = {name: galaxies[name].to_numpy() for name in ("id", *COORDINATES) if name in galaxies}
     made |= dict(zip(tree.COLUMNS, joint.T.astype(np.float32), strict=True))
     made |= dict(zip(ANSWERS, conditional.T.astype(np.float32), strict=True))
     made |= dict(zip((f"{c}_spread" for c in tree.COLUMNS), spread.T.astype(np.float32), strict=True))
     for question, name, columns in zip(tree.QUESTIONS, QUESTIONS, tree.SLICES, strict=True):
-        answers = np.array(FIELD[question.number][1:], dtype=object)
+        answers = np.array(FIELD_NAMES[question.number][1:], dtype=object)
         made[name] = np.where(read, answers[known[:, columns].argmax(axis=1)], None)
-    five = known[:, own_columns()]
+    five = known[:, class_columns()]
     made["five_class"] = np.where(read, np.array(CLASSES, object)[five_class_predicted(known)], None)
     made["five_class_share"] = np.where(read, five.max(axis=1) / np.maximum(five.sum(axis=1), 1e-12), np.nan)
     made["reason"] = reasons

@@ -1,4 +1,4 @@
-"""What holds images: a folder, a zip, a tar; listed once, read by any thread."""
+"""Containers of images: folder, zip, tar; listed once, read by any thread."""
 
 import os
 import posixpath
@@ -15,10 +15,10 @@ from pipeline.errors import DamagedImage, UserError
 
 
 class Container(Protocol):
-    """Images of one place: `listed` are their tidy names and what finds them there; `passed` counts all else."""
+    """Images of one place: `listed` are (normalised name, handle); `skipped` counts other files by suffix."""
 
     listed: list[tuple[str, Any]]
-    passed: Counter[str]
+    skipped: Counter[str]
 
     def read(self, handle: Any) -> bytes:
         """The bytes of one image; DamagedImage where it is not whole."""
@@ -31,13 +31,13 @@ class Folder:
     """A folder and all folders below; links are followed."""
 
     def __init__(self, path: Path):
-        self.path, self.passed, self.archives = path, Counter(), []
+        self.path, self.skipped, self.archives = path, Counter(), []
         self.listed = []
         for name in sorted(_walk(path)):
             tidy = image_names.tidy(name)
-            if tidy.lower().endswith(image_names.ARCHIVES) and not source_files.is_litter(tidy):
+            if tidy.lower().endswith(image_names.ARCHIVES) and not source_files.is_system_file(tidy):
                 self.archives.append((tidy, path / name))
-            elif wanted(tidy, self.passed):
+            elif is_image(tidy, self.skipped):
                 self.listed.append((tidy, name))
 
     def read(self, name: str) -> bytes:
@@ -65,15 +65,15 @@ class Zip:
     """A zip, read in place."""
 
     def __init__(self, path: Path):
-        self._file, self.passed = open(path, "rb"), Counter()  # noqa: SIM115 (held as long as its images are asked for)
+        self._file, self.skipped = open(path, "rb"), Counter()  # noqa: SIM115 (held as long as its images are asked for)
         weakref.finalize(self, self._file.close)
         self._stat = os.fstat(self._file.fileno())  # of what is read here, whatever takes its place
         members = source_files.list_zip(self._file, path)
-        self.listed = [(image_names.tidy(m.name), m) for m in members if wanted(m.name, self.passed)]
+        self.listed = [(image_names.tidy(m.name), m) for m in members if is_image(m.name, self.skipped)]
 
     def read(self, member: source_files.Member) -> bytes:
         """See Container; checked."""
-        image_files.small_enough(member.size)
+        image_files.check_size(member.size)
         return source_files.read_member(self._file.fileno(), member)
 
     def stamp(self, member: source_files.Member) -> int:
@@ -85,7 +85,7 @@ class Tar:
     """An uncompressed tar, read in place; links within it are followed."""
 
     def __init__(self, path: Path):
-        self._file, self.passed = open(path, "rb"), Counter()  # noqa: SIM115 (held as long as its images are asked for)
+        self._file, self.skipped = open(path, "rb"), Counter()  # noqa: SIM115 (held as long as its images are asked for)
         weakref.finalize(self, self._file.close)
         self._stat = os.fstat(self._file.fileno())  # of what is read here, whatever takes its place
         try:
@@ -103,7 +103,7 @@ class Tar:
         self.listed = []
         for member in members:
             name = image_names.tidy(member.name).lstrip("/")
-            if wanted(name, self.passed):
+            if is_image(name, self.skipped):
                 own = (member.offset_data, member.size) if member.isreg() and not member.issparse() else None
                 self.listed.append((name, own or places.get(_target(member))))
 
@@ -112,7 +112,7 @@ class Tar:
         if place is None:
             raise DamagedImage("is no plain file of its tar, nor a link to one")
         offset, size = place
-        image_files.small_enough(size)
+        image_files.check_size(size)
         data = os.pread(self._file.fileno(), size, offset)
         if len(data) < size:
             raise DamagedImage("is cut short by the end of its tar")
@@ -139,12 +139,12 @@ def _target(member: tarfile.TarInfo) -> str:
     return image_names.tidy(posixpath.normpath(posixpath.join(inside, member.linkname)))
 
 
-def wanted(name: str, passed: Counter[str]) -> bool:
-    """Whether it is the name of an image; what is not is counted by its suffix, in lower case."""
-    if source_files.is_litter(name):
-        passed["hidden"] += 1
+def is_image(name: str, skipped: Counter[str]) -> bool:
+    """Whether it is the name of an image; other names are counted in `skipped` by lower-case suffix."""
+    if source_files.is_system_file(name):
+        skipped["hidden"] += 1
     elif not image_names.suffix_of(name):
-        passed[posixpath.splitext(name)[1].lower() or "without suffix"] += 1
+        skipped[posixpath.splitext(name)[1].lower() or "without suffix"] += 1
     else:
         return True
     return False

@@ -1,4 +1,4 @@
-"""What a file is, told by its content: names of downloads are often wrong."""
+"""File types by content (magic bytes): names of downloads are often wrong."""
 
 import bz2
 import gzip
@@ -11,9 +11,13 @@ from typing import BinaryIO, NamedTuple
 
 from pipeline.errors import UserError
 
-HEAD = 4096  # bytes that are looked at
-PACKED: dict[bytes, Callable[[Path], BinaryIO]] = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ\0": lzma.open}
-BEGINS = {  # how a file begins -> its kind
+HEAD_BYTES = 4096  # bytes that are looked at
+DECOMPRESSORS: dict[bytes, Callable[[Path], BinaryIO]] = {
+    b"\x1f\x8b": gzip.open,
+    b"BZh": bz2.open,
+    b"\xfd7zXZ\0": lzma.open,
+}
+MAGIC = {  # how a file begins -> its kind
     b"PAR1": "parquet",
     b"ARROW1": "arrow",
     b"SIMPLE  =": "fits",
@@ -41,17 +45,17 @@ class Content(NamedTuple):
     packed: bool
 
 
-def of(path: Path) -> Content:
+def content_of(path: Path) -> Content:
     """What the file holds; UserError where it is not there, is empty or does not unpack."""
     if not path.is_file():
         raise UserError(f"there is no file {path}")
     try:
         with open(path, "rb") as file:
-            start = file.read(HEAD)
-        packed = any(start.startswith(mark) for mark in PACKED)
+            start = file.read(HEAD_BYTES)
+        packed = any(start.startswith(mark) for mark in DECOMPRESSORS)
         if packed:
             with unpacked(path) as file:
-                start = file.read(HEAD)
+                start = file.read(HEAD_BYTES)
     except (OSError, EOFError, lzma.LZMAError) as error:
         raise UserError(f"{path} cannot be read ({error})") from None
     if not start.strip():
@@ -63,12 +67,12 @@ def unpacked(path: Path) -> BinaryIO:
     """The file for reading, decompressed on the way where it is gzip, bzip2 or xz."""
     with open(path, "rb") as file:
         start = file.read(8)
-    opened = next((opened for mark, opened in PACKED.items() if start.startswith(mark)), None)
+    opened = next((opened for mark, opened in DECOMPRESSORS.items() if start.startswith(mark)), None)
     return opened(path) if opened else open(path, "rb")
 
 
 def _kind(path: Path, start: bytes) -> str:
-    kind = next((kind for begin, kind in BEGINS.items() if start.startswith(begin)), None)
+    kind = next((kind for begin, kind in MAGIC.items() if start.startswith(begin)), None)
     if kind == "zip":
         return "spreadsheet" if _is_spreadsheet(path) else kind
     if kind is not None:

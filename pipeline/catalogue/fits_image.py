@@ -1,4 +1,4 @@
-"""The bytes of a FITS file -> its bands, blue to red, however it holds them."""
+"""The bytes of a FITS image -> its bands, blue to red, from planes of a cube or from extensions."""
 
 import io
 import re
@@ -13,22 +13,22 @@ NANOMETRES = {
     "fuv": 153, "nuv": 231, "u": 355, "b": 445, "blue": 446, "g": 475, "v": 551, "green": 552, "r": 620, "red": 621,
     "i": 760, "z": 890, "y": 1000, "j": 1250, "h": 1650, "k": 2200, "ks": 2201,
 }  # fmt: skip
-OF_SURVEY = re.compile("sdss|decam|des|ps1|hsc|band")  # which some write in one word with the letter of the band
+SURVEY_NAMES = re.compile("sdss|decam|des|ps1|hsc|band")  # which some write in one word with the letter of the band
 TRAINING = ("g", "r", "i")  # the bands of the competition's pictures
 NAMES = ("FILTER", "BAND", "FILTNAM", "EXTNAME")
 LISTS = ("BANDS", "FILTERS", "FILTER", "BAND", "COLORS", "CTYPE3")
 SCIENCE = {"sci", "science", "image", "primary", "data"}
-BESIDE = re.compile(  # what is no image of the sky
+NOT_SCIENCE = re.compile(  # what is no image of the sky
     "(^|[^a-z0-9])(mask|flag|dq|qual|var|iv|inv|wht|weight|err|sigma|noise|rms|ctx|con|exp|psf|bkg|back|sky|model|res)"
 )
-LOOPED = re.compile(rb"(?:NAXIS|TFIELDS) *= *([0-9]+)")  # what astropy counts through, however long it takes
-PACKED = re.compile(rb"'(?:BLOCKSIZE|BYTEPIX) *'")
-PACKED_WELL = re.compile(
+COUNTS = re.compile(rb"(?:NAXIS|TFIELDS) *= *([0-9]+)")  # what astropy counts through, however long it takes
+COMPRESSION = re.compile(rb"'(?:BLOCKSIZE|BYTEPIX) *'")
+VALID_COMPRESSION = re.compile(
     rb"ZNAME(\d) *= '(?:BLOCKSIZE' [^=]{,80}ZVAL\1 *= *(?:16|32)|BYTEPIX *' [^=]{,80}ZVAL\1 *= *[1248]) "
 )
 NEGATIVE = re.compile(rb"(?:NAXIS[0-9]*|PCOUNT|GCOUNT) *= *-")  # so that it reads the same part again
-COUNTED = 999  # which is the standard's limit of both
-MOST = 16  # planes of a cube that are looked at
+MAX_COUNT = 999  # which is the standard's limit of both
+MAX_PLANES = 16  # planes of a cube that are looked at
 
 
 class Bands(NamedTuple):
@@ -59,9 +59,9 @@ def read(data: bytes) -> Bands:
 
 def _require_sane_headers(data: bytes) -> None:
     """DamagedImage where a header would keep astropy busy without end, or crash its decompression."""
-    if any(int(count) > COUNTED for count in LOOPED.findall(data)) or NEGATIVE.search(data):
+    if any(int(count) > MAX_COUNT for count in COUNTS.findall(data)) or NEGATIVE.search(data):
         raise DamagedImage("is no whole FITS file (its header counts axes, columns or pixels as there cannot be)")
-    if len(PACKED.findall(data)) != len(PACKED_WELL.findall(data)):
+    if len(COMPRESSION.findall(data)) != len(VALID_COMPRESSION.findall(data)):
         raise DamagedImage("is no whole FITS file (its header describes no compression that there is)")
 
 
@@ -83,7 +83,7 @@ def _bands(hdus: list[Any]) -> Bands:
     order = _order(bands) if len(alike) > 1 else [0]
     if order is None:
         raise DamagedImage(f"has images of the bands {', '.join(bands)}; expected one, three, or g, r, i among them")
-    planes, pictures = zip(*(_plane(hdu) for hdu in alike[:MOST]), strict=True)
+    planes, pictures = zip(*(_plane(hdu) for hdu in alike[:MAX_PLANES]), strict=True)
     return _checked(np.stack([planes[i] for i in order]), all(pictures))
 
 
@@ -109,7 +109,7 @@ def _plane(hdu: Any) -> tuple[np.ndarray, bool]:
     """(data float32 without axes of length 1, whether they are 8-bit grey levels)."""
     *planes, height, width = sorted(length for length in hdu.shape if length > 1)
     cutout.check_sides(height, width)
-    if planes and planes[0] > MOST:
+    if planes and planes[0] > MAX_PLANES:
         raise DamagedImage(f"is a FITS file of {planes[0]} bands; expected one or three")
     picture = hdu.header["BITPIX"] == 8 and hdu.header.get("BSCALE", 1) == 1 and not hdu.header.get("BZERO", 0)
     with np.errstate(over="ignore", invalid="ignore"):
@@ -138,7 +138,7 @@ def _axes(hdu: Any) -> int:
 
 
 def _is_beside(hdu: Any) -> bool:
-    return bool(BESIDE.search(str(hdu.header.get("EXTNAME", "")).strip().lower()))
+    return bool(NOT_SCIENCE.search(str(hdu.header.get("EXTNAME", "")).strip().lower()))
 
 
 def _band(hdu: Any) -> str | None:
@@ -148,7 +148,7 @@ def _band(hdu: Any) -> str | None:
 
 def _named(text: Any) -> str | None:
     """The one band in the name of a filter, such as 'r' in 'r DECam SDSS c0002 6415.0'; None where there is none."""
-    words = {OF_SURVEY.sub("", word) for word in re.split("[^a-z0-9]+", str(text or "").lower())}
+    words = {SURVEY_NAMES.sub("", word) for word in re.split("[^a-z0-9]+", str(text or "").lower())}
     found = [word for word in words if word in NANOMETRES]
     return found[0] if len(found) == 1 else None
 

@@ -1,4 +1,4 @@
-"""Bands of light, with gaps -> a picture like those of the competition."""
+"""FITS bands -> RGB like the competition's images: sky and noise from the border, asinh stretch, gaps filled."""
 
 import cv2
 import numpy as np
@@ -8,14 +8,16 @@ from pipeline.competition import cutout
 from pipeline.core.stretch import stretch
 from pipeline.errors import DamagedImage
 
-GALAXY, LACKING = 0.3, 0.1  # the share of a frame's side that holds the galaxy, and of that what may be missing
-SKY = 0.2  # the share of the border in which there must be sky
+CENTRE_SHARE = 0.3  # of a frame's side: where the galaxy is
+MAX_MISSING = 0.1  # share of the centre that may lack data
+MIN_SKY_SHARE = 0.2  # share of the border that must hold data
 PATCH = 7  # pixels: noise does not make a patch of this side of one and the same value
 BRIGHTEST = np.float32(1e6)  # units of the sky's noise; white long before
-CLIPPED, LOST = 0.25, 0.7  # shares of the sky at its very lowest value: its lower half, and its level, are lost
+CLIPPED_SHARE = 0.25  # of the sky at its lowest value: its lower half is clipped, noise comes from the upper one
+LOST_SHARE = 0.7  # of the sky at its lowest value: neither its level nor its noise can be measured
 
 
-def picture(bands: Bands, frame: float | None = None) -> tuple[np.ndarray, str]:
+def to_rgb(bands: Bands, frame: float | None = None) -> tuple[np.ndarray, str]:
     """(pixels uint8 (h, w, 3) RGB, north up; caveat or ""): stretched to look like a training image.
 
     Sky and noise of each band are measured at the border, where it holds data; light in units of that noise goes
@@ -40,7 +42,7 @@ def picture(bands: Bands, frame: float | None = None) -> tuple[np.ndarray, str]:
     return stretch(np.dstack(scaled * (3 // len(scaled)))), "; ".join(filter(None, (bands.caveat, _lacking(good))))
 
 
-def ring(shape: tuple[int, int]) -> np.ndarray:
+def border_mask(shape: tuple[int, int]) -> np.ndarray:
     """bool (h, w): the outer tenth on each side, where an image of one galaxy shows the sky."""
     edge = max(1, min(shape) // 10)
     made = np.ones(shape, bool)
@@ -61,26 +63,26 @@ def _padding(band: np.ndarray) -> np.ndarray:
     flat = cv2.erode(plain, kernel) == cv2.dilate(plain, kernel)
     flat &= (plain <= np.percentile(band[finite], 75)) | np.isin(plain, usual)
     made = cv2.dilate(flat.astype(np.uint8), kernel).astype(bool)
-    coarse = made.any() and not made.all() and np.isin(plain[~made], np.unique(plain[flat])).mean() > LOST
+    coarse = made.any() and not made.all() and np.isin(plain[~made], np.unique(plain[flat])).mean() > LOST_SHARE
     return np.zeros_like(made) if coarse else made
 
 
 def _require_galaxy(there: np.ndarray, frame: float) -> None:
-    lacking = 1 - cutout.centre(there, max(1, round(GALAXY * min(frame, *there.shape)))).mean()
-    if lacking > LACKING:
+    lacking = 1 - cutout.central_crop(there, max(1, round(CENTRE_SHARE * min(frame, *there.shape)))).mean()
+    if lacking > MAX_MISSING:
         raise DamagedImage(f"has no data in {lacking:.0%} of its centre, where the galaxy is")
 
 
 def _in_units_of_noise(band: np.ndarray, good: np.ndarray) -> np.ndarray:
     """The band with its sky at 0 and the noise of that at 1, measured where it is `good`."""
-    border = ring(band.shape)
+    border = border_mask(band.shape)
     sample = band[border & good]
-    if len(sample) < SKY * border.sum():
+    if len(sample) < MIN_SKY_SHARE * border.sum():
         raise DamagedImage(f"has data in {len(sample) / border.sum():.0%} of its border, too little to measure the sky")
     sky, lowest = np.median(sample), (sample == sample.min()).mean()
-    deviations = sample[sample > sky] - sky if lowest > CLIPPED else np.abs(sample - sky)
+    deviations = sample[sample > sky] - sky if lowest > CLIPPED_SHARE else np.abs(sample - sky)
     noise = 1.4826 * np.median(deviations) if len(deviations) else 0
-    if lowest > LOST:
+    if lowest > LOST_SHARE:
         raise DamagedImage(
             f"has one and the same value in {lowest:.0%} of its border, which hides the sky and its noise"
         )

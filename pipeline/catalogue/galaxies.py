@@ -31,10 +31,10 @@ class Galaxies:
         the catalogue has no ids, or half of what cropping takes.
         """
         self.path, self.where, self._table = path.expanduser(), where, None
-        if not self.path.is_dir() and file_types.of(self.path).kind not in ARCHIVES:
+        if not self.path.is_dir() and file_types.content_of(self.path).kind not in ARCHIVES:
             self._table = Catalogue(self.path, chosen, whole_images=whole_images, beside=where is None)
             if self.where and "://" not in self.where:
-                tell_passed(images.open_source(self.where).passed, self.where)  # and what is wrong with it
+                log_skipped(images.open_source(self.where).skipped, self.where)  # raises where the images are unusable
         elif where or chosen or whole_images:
             raise UserError(
                 f"{self.path} is not a table: --images, --whole-images and the names of columns go with one"
@@ -65,8 +65,8 @@ class Galaxies:
         for batch in self.batches():
             writers.check_ids(batch["id"], kind, first=sum(map(len, hashes)))
             types.append(columns.id_type(batch["id"]))
-            places = tuple(name for name in columns.PLACES if name in batch)
-            digests.append(shards.digest_of(batch))
+            places = tuple(name for name in columns.COORDINATES if name in batch)
+            digests.append(shards.rows_digest(batch))
             hashes.append(pd.util.hash_array(batch["id"].astype(str).to_numpy(object)))
         if not digests:
             raise UserError(f"{self.path} holds no galaxies")
@@ -94,7 +94,7 @@ def _listed(path: Path) -> tuple[list[str], list[str]]:
     """(names, ids) of the images of a folder or archive; UserError where there are none, or two of one name."""
     source = images.open_source(str(path))
     names = sorted(source.names())
-    tell_passed(source.passed, str(path))
+    log_skipped(source.skipped, str(path))
     if not names:
         raise UserError(f"{path} holds no images ({', '.join(image_names.SUFFIXES)})")
     if repeated := source.repeated():
@@ -123,8 +123,8 @@ def _is_text(name: str) -> bool:
     return not any("\ud800" <= character <= "\udfff" for character in name)
 
 
-def tell_passed(passed: Counter[str], where: str) -> None:
-    """How many files are no images, by suffix."""
-    if passed:
-        kinds = ", ".join(f"{suffix} {count:,}" for suffix, count in passed.most_common())
-        log.warning("%-10s %s: %s files passed over: %s", "classify", where, f"{passed.total():,}", kinds)
+def log_skipped(skipped: Counter[str], where: str) -> None:
+    """Log how many files are no images, by suffix."""
+    if skipped:
+        kinds = ", ".join(f"{suffix} {count:,}" for suffix, count in skipped.most_common())
+        log.warning("%-10s %s: %s files passed over: %s", "classify", where, f"{skipped.total():,}", kinds)

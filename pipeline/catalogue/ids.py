@@ -1,4 +1,4 @@
-"""Ids: names of galaxies, text or integers for a whole catalogue, as they are written; never a rounded number."""
+"""Ids of galaxies: text or integers for a whole catalogue, unchanged; rounded numbers are refused."""
 
 import re
 
@@ -10,8 +10,8 @@ import pyarrow.compute as pc
 ROUNDED = re.compile(r"[+-]?(\d[.,]\d*[eE][+-]?\d+|\d+[eE]\+\d+|\d{16,}[.,]0*)")
 
 
-class NoNames(ValueError):
-    """A column cannot be used as ids: of what row (from 0; None: of all), and why."""
+class InvalidIds(ValueError):
+    """A column cannot be used as ids: the first bad row (from 0; None: the whole column), and why."""
 
     def __init__(self, row: int | None, why: str):
         super().__init__(why)
@@ -30,7 +30,7 @@ TEXTS = (
 )
 
 
-def of(column: pa.ChunkedArray) -> np.ndarray:
+def as_ids(column: pa.ChunkedArray) -> np.ndarray:
     """(n,) objects: text without the blanks around it, or NumPy integers, as the type says; None where missing.
 
     Bytes are UTF-8 text, decimals are text. Floats are integers where each is whole and told from its neighbours
@@ -38,7 +38,7 @@ def of(column: pa.ChunkedArray) -> np.ndarray:
     """
     kind = column.type
     if pa.types.is_dictionary(kind):
-        return of(column.cast(kind.value_type))
+        return as_ids(column.cast(kind.value_type))
     if pa.types.is_null(kind):
         return np.full(len(column), None, object)
     if is_text(kind):
@@ -49,7 +49,7 @@ def of(column: pa.ChunkedArray) -> np.ndarray:
         return _whole(column)
     if pa.types.is_decimal(kind):
         return _objects([_digits(i, value) for i, value in enumerate(column.to_pylist())])
-    raise NoNames(None, f"holds {kind}; expected text or integers")
+    raise InvalidIds(None, f"holds {kind}; expected text or integers")
 
 
 def _objects(values: list) -> np.ndarray:
@@ -62,12 +62,12 @@ def _text(row: int, value: str | bytes | None) -> str | None:
     try:
         text = value.decode() if isinstance(value, bytes) else value or ""
     except UnicodeDecodeError:
-        raise NoNames(row, f"{value!r} is not UTF-8 text") from None
+        raise InvalidIds(row, f"{value!r} is not UTF-8 text") from None
     text = text.rstrip("\0").strip()
     if "\0" in text:
-        raise NoNames(row, f"{text!r} has NUL bytes in it")
+        raise InvalidIds(row, f"{text!r} has NUL bytes in it")
     if ROUNDED.fullmatch(text):
-        raise NoNames(
+        raise InvalidIds(
             row,
             f"{text} is a rounded number: a spreadsheet or a column of floating-point numbers has destroyed its last "
             f"digits. Take the ids from the original file, as text",
@@ -92,7 +92,7 @@ def _whole(column: pa.ChunkedArray) -> np.ndarray:
     if bad.any():
         row = int(np.flatnonzero(bad)[0])
         why = "is no integer" if abs(numbers[row]) < exact else "is rounded: its last digits are lost"
-        raise NoNames(
+        raise InvalidIds(
             row, f"the floating-point number {numbers[row]!r} {why}. Write ids as text or integers, missing ones too"
         )
     made = _objects(list(np.where(there, numbers, 0).astype(np.int64)))
@@ -104,5 +104,5 @@ def _digits(row: int, value) -> str | None:
     if value is None:
         return None
     if value != value.to_integral_value():
-        raise NoNames(row, f"{value} is no integer")
+        raise InvalidIds(row, f"{value} is no integer")
     return f"{value:f}".partition(".")[0]

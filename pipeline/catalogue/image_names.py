@@ -1,10 +1,10 @@
-"""The rule by which a galaxy finds its image, the same for folders, zips and tars."""
+"""Matching of galaxies to image names, the same for folders, zips and tars."""
 
 import unicodedata
 from collections.abc import Iterable
 from urllib.parse import unquote
 
-from pipeline.competition.source_files import plain_name
+from pipeline.competition.source_files import normalise_name
 from pipeline.errors import DamagedImage
 
 SUFFIXES = (".fits.gz", ".fit.gz", ".fits.fz", ".jpeg", ".jpg", ".png", ".fits", ".fit", ".fts")
@@ -14,7 +14,7 @@ NEAR = 3  # names that an ambiguity is told by
 
 def tidy(name: str) -> str:
     """A name with slashes between its folders, without "./", accents composed (macOS takes them apart)."""
-    return unicodedata.normalize("NFC", plain_name(name))
+    return unicodedata.normalize("NFC", normalise_name(name))
 
 
 def suffix_of(name: str) -> str:

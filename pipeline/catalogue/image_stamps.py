@@ -1,7 +1,7 @@
-"""What was read of each image, so that an image which is another one by now is known, and what failed is tried again.
+"""Change detection of images: changed ones are classified again, unreadable ones are retried.
 
-Two numbers an image, uint64 (n, 2): a stamp made without reading it, 0 where it is to be looked at again in any case
-(it could not be used), and a digest of its bytes, 0 where there were none.
+Two numbers an image, uint64 (n, 2): a stamp made without reading it, 0 where the image could not be used and is always
+checked again, and a digest of its bytes, 0 where it could not be read.
 """
 
 from concurrent.futures import ThreadPoolExecutor
@@ -15,13 +15,13 @@ from pipeline.core import machine
 from pipeline.errors import DamagedImage
 from pipeline.store.records import atomic
 
-FETCHING = 16  # addresses that are asked at once
+MAX_REQUESTS = 16  # at once
 STAMP, DIGEST = 0, 1
 
 
 def threads_for(source: images.Source) -> int:
     """How many images of a source are read at once."""
-    return FETCHING if isinstance(source, images.Addresses) else machine.cores()
+    return MAX_REQUESTS if isinstance(source, images.Addresses) else machine.cores()
 
 
 def save(path: Path, seen: np.ndarray) -> None:
@@ -30,24 +30,24 @@ def save(path: Path, seen: np.ndarray) -> None:
         np.save(file, seen)
 
 
-class Look(NamedTuple):
-    """What became of the images of some rows."""
+class Changes(NamedTuple):
+    """Changes of the images of some rows."""
 
-    changed: np.ndarray  # rows (k,) whose image can be read and is another than was read, or was not read
+    changed: np.ndarray  # rows (k,) whose image can be read and has changed, or could not be read before
     seen: np.ndarray  # with stamps as they are now, where the bytes are what they were
 
 
-class Looker:
-    """Compares images with what was read of them, and counts what it finds."""
+class ChangeDetector:
+    """Compares images with their recorded stamps and digests, and counts changes."""
 
     def __init__(self, where: str | None):
         self._where, self._source = where, None
-        self.others: list[str] = []  # names of images that are others by now
-        self.mended: list[str] = []  # that could not be read before
-        self.gone = 0  # that were read and are not there any more
+        self.changed: list[str] = []  # names of images with other bytes
+        self.readable: list[str] = []  # that could not be read before
+        self.missing = 0  # images that are gone
 
-    def look(self, names: list[str], seen: np.ndarray) -> Look:
-        """Only what has another stamp, or could not be used, is read; what is gone keeps its answer."""
+    def compare(self, names: list[str], seen: np.ndarray) -> Changes:
+        """Only images with another stamp, or that could not be used, are read; missing ones keep their predictions."""
         if self._source is None:
             self._source = images.open_source(self._where)
             self._pool = ThreadPoolExecutor(threads_for(self._source))
@@ -55,14 +55,14 @@ class Looker:
         asked = np.flatnonzero((seen[:, STAMP] != stamps) | (seen[:, STAMP] == 0))
         digests = np.fromiter(self._pool.map(self._digest, (names[i] for i in asked)), np.uint64, len(asked))
         before = seen[asked, DIGEST]
-        self.gone += int(((digests == 0) & (before != 0) & (seen[asked, STAMP] != 0)).sum())
+        self.missing += int(((digests == 0) & (before != 0) & (seen[asked, STAMP] != 0)).sum())
         differ = (digests != 0) & (digests != before)
         for i in asked[differ]:
-            (self.others if seen[i, STAMP] else self.mended).append(names[i])
+            (self.changed if seen[i, STAMP] else self.readable).append(names[i])
         same = asked[(digests == before) & (seen[asked, STAMP] != 0)]
         now = seen.copy()
         now[same, STAMP] = stamps[same]
-        return Look(asked[differ], now)
+        return Changes(asked[differ], now)
 
     def _digest(self, name: str) -> int:
         try:
@@ -70,15 +70,15 @@ class Looker:
         except DamagedImage:
             return 0
 
-    def told(self) -> list[str]:
-        """What was found, as sentences."""
+    def summary(self) -> list[str]:
+        """Sentences on what was found."""
         found = {
-            "whose image was another one before: classified anew": self.others,
-            "whose image could not be used before: tried again": self.mended,
+            "whose image has changed: classified again": self.changed,
+            "whose image could not be used before: tried again": self.readable,
         }
         lines = [f"{_count(len(names))}, such as {names[0]}, {what}" for what, names in found.items() if names]
-        keep = "keeps its answer" if self.gone == 1 else "keep their answers"
-        return lines + [f"{_count(self.gone)} whose image is gone by now {keep}"] * (self.gone > 0)
+        keep = "keeps its answer" if self.missing == 1 else "keep their answers"
+        return lines + [f"{_count(self.missing)} whose image is gone {keep}"] * (self.missing > 0)
 
 
 def _count(n: int) -> str:

@@ -1,4 +1,4 @@
-"""Where the images of a catalogue lie: a folder, zips, tars, or addresses; read by name, at any thread's request."""
+"""Sources of a catalogue's images: folder, zips, tars or URLs; read by name, thread-safe."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -40,7 +40,7 @@ def open_source(where: str | None) -> Source:
 
 def _archive(path: Path) -> Container:
     """The zip or tar at a path, told by its content."""
-    kind, packed = file_types.of(path)
+    kind, packed = file_types.content_of(path)
     if kind == "tar" and packed:
         raise UserError(f"{path} is a compressed tar; expected an uncompressed one, read in place: decompress it first")
     if kind in ("zip", "tar"):
@@ -51,7 +51,7 @@ def _archive(path: Path) -> Container:
 
 
 class Collection:
-    """Images of one or more folders and archives, found by the rule of `naming`."""
+    """Images of one or more folders and archives, found by the rule of `image_names`."""
 
     def __init__(self, containers: list[tuple[str, Container]]):
         """Each with what stands before its names here."""
@@ -62,7 +62,7 @@ class Collection:
                 self._copies.update([before + name] if before + name in self._places else [])
                 self._places[before + name] = (container, handle)
         self._index = Index(self._places)
-        self.passed: Counter[str] = sum((container.passed for _, container in containers), Counter())
+        self.skipped: Counter[str] = sum((container.skipped for _, container in containers), Counter())
 
     def read(self, name: str) -> bytes:
         """See Source."""
@@ -70,7 +70,7 @@ class Collection:
         if found in self._copies:
             raise DamagedImage(f"has {self._copies[found] + 1} images of one name, {found}")
         container, handle = self._places[found]
-        return image_files.unpacked(container.read(handle))
+        return image_files.decompressed(container.read(handle))
 
     def stamp(self, name: str) -> int:
         """See Source."""

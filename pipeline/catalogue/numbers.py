@@ -1,4 +1,4 @@
-"""Columns of numbers, of whatever type and unit, as float64 in the units of the pipeline."""
+"""Numeric columns of any type and unit -> float64 in the units of the pipeline."""
 
 from pathlib import Path
 
@@ -13,7 +13,7 @@ UNITS = {"ra": "deg", "dec": "deg", "pixel_scale": "arcsec", "radius": "arcsec"}
 MISSING = ("", "nan", "null", "none", "n/a", "na", "--", "\\n")  # how cells say that they have no number, lower-case
 
 
-def of(column: pa.ChunkedArray, decimal: str = ".") -> tuple[np.ndarray, list[tuple[int, str]]]:
+def as_float64(column: pa.ChunkedArray, decimal: str = ".") -> tuple[np.ndarray, list[tuple[int, str]]]:
     """(float64 (n,), NaN where there is no number; (row, text) of the cells that hold something else).
 
     `decimal` is what numbers that stand as text have before their fraction.

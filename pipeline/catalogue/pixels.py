@@ -1,4 +1,4 @@
-"""The bytes of one image, whatever its format and side -> the crops that networks look at."""
+"""The bytes of one image of any format and size -> the networks' crops."""
 
 import io
 import zlib
@@ -14,7 +14,7 @@ from pipeline.plans.config import IMAGE_SIDE, Crop
 
 JPEG, PNG, FITS, GZIP = b"\xff\xd8", b"\x89PNG\r\n\x1a\n", b"SIMPLE  =", b"\x1f\x8b"
 OTHERS = {b"GIF8": "a GIF", b"RIFF": "a WebP", b"II*\0": "a TIFF", b"MM\0*": "a TIFF", b"<": "a web page"}
-LARGEST = 1 << 28  # bytes of an unpacked image
+MAX_BYTES = 1 << 28  # bytes of an unpacked image
 FRAME = 0.02 * IMAGE_SIDE  # side of a training image in Petrosian 90 % radii (Willett et al. 2013, section 2.2)
 # Grey levels, and a share of pixels, that none of 9,750 images of the competition comes near: their brightest pixel
 # has 92 or more, their centre is never more than 0 darker than their border, 0.2 % of their pixels are white at most.
@@ -30,7 +30,7 @@ def cut(data: bytes, crops: Sequence[Crop], targets: Sequence[np.ndarray], frame
     """
     caveat = _write(data, crops, targets, frame)
     widest = max(range(len(crops)), key=lambda i: crops[i].region)
-    return "; ".join(filter(None, (caveat, strangeness(targets[widest]))))
+    return "; ".join(filter(None, (caveat, suspicious_range(targets[widest]))))
 
 
 def _write(data: bytes, crops: Sequence[Crop], targets: Sequence[np.ndarray], frame: float | None) -> str:
@@ -46,7 +46,7 @@ def _write(data: bytes, crops: Sequence[Crop], targets: Sequence[np.ndarray], fr
         region = max(1, round(crop.region * frame / IMAGE_SIDE))
         if region > side:
             raise DamagedImage(f"shows {side} pixels, and {region} are needed around the galaxy")
-        target[...] = cutout.resize(cutout.centre(image, region), crop.size)
+        target[...] = cutout.resize(cutout.central_crop(image, region), crop.size)
     return caveat
 
 
@@ -62,20 +62,20 @@ def decode(data: bytes, frame: float | None = None) -> tuple[np.ndarray, str]:
     if data[:8] == PNG:
         return png.decode(data)
     if data[:9] == FITS:
-        return fits_to_rgb.picture(fits_image.read(data), frame)
+        return fits_to_rgb.to_rgb(fits_image.read(data), frame)
     other = next((name for magic, name in OTHERS.items() if data.lstrip()[:4].startswith(magic)), None)
     raise DamagedImage(f"is {other}; expected a JPEG, PNG or FITS image" if other else "is no JPEG, PNG or FITS image")
 
 
-def strangeness(image: np.ndarray) -> str:
-    """How an image uint8 (size, size, 3) is unlike any of the competition, or ""; DamagedImage where it shows nothing.
+def suspicious_range(image: np.ndarray) -> str:
+    """Caveat on an image uint8 (size, size, 3) whose range is outside the competition's, or ""; DamagedImage for none.
 
-    Networks answer such images too, as if they were like those they know.
+    Out-of-distribution images get predictions too, which look like any others.
     """
     if image.min() == image.max():
         raise DamagedImage("shows one and the same grey everywhere, and no galaxy")
     grey = image.max(axis=2)
-    border, middle = fits_to_rgb.ring(grey.shape), cutout.centre(grey, max(1, len(grey) // 4))
+    border, middle = fits_to_rgb.border_mask(grey.shape), cutout.central_crop(grey, max(1, len(grey) // 4))
     if np.median(grey[border]) > np.median(middle) + INVERTED:
         return "is darker at its centre than at its border, like a negative"
     if grey.max() < DARK:
@@ -87,9 +87,9 @@ def strangeness(image: np.ndarray) -> str:
 def _unpacked(data: bytes) -> bytes:
     try:
         with GzipFile(fileobj=io.BytesIO(data)) as file:
-            whole = file.read(LARGEST + 1)
+            whole = file.read(MAX_BYTES + 1)
     except (OSError, EOFError, zlib.error) as error:
         raise DamagedImage(f"does not unpack ({error})") from None
-    if len(whole) > LARGEST:
-        raise DamagedImage(f"unpacks to more than {LARGEST:,} bytes, far more than an image of one galaxy")
+    if len(whole) > MAX_BYTES:
+        raise DamagedImage(f"unpacks to more than {MAX_BYTES:,} bytes, far more than an image of one galaxy")
     return whole

@@ -1,4 +1,4 @@
-"""Shards of a catalogue: a few thousand galaxies each, classified and written whole or not at all."""
+"""Shards of a catalogue: a few thousand galaxies each, classified and written atomically."""
 
 import hashlib
 import time
@@ -19,7 +19,7 @@ from pipeline.store.records import Artifact, atomic
 if TYPE_CHECKING:
     import pyarrow as pa
 
-BLOCK = 1 << 26  # bytes of the crops that are held at once, and as many again that are being read
+BLOCK_BYTES = 1 << 26  # bytes of the crops that are held at once, and as many again that are being read
 
 
 class Shard(NamedTuple):
@@ -30,11 +30,11 @@ class Shard(NamedTuple):
     spec: dict[str, Any]
     made_from: dict[str, str | None]
     schema: "pa.Schema"
-    rows: np.ndarray | None = None  # those to make anew, the others being right as they are; None: all
+    rows: np.ndarray | None = None  # those to classify again, the others being up to date; None: all
 
 
 class Block(NamedTuple):
-    """Some galaxies, read."""
+    """The images of some galaxies as crops."""
 
     crops: dict[Crop, np.ndarray]  # black where `reasons` says why an image cannot be used
     reasons: list[str]
@@ -42,7 +42,7 @@ class Block(NamedTuple):
     seen: np.ndarray  # uint64 (n, 2)
 
 
-def digest_of(galaxies: pd.DataFrame) -> str:
+def rows_digest(galaxies: pd.DataFrame) -> str:
     """sha256 of rows of a catalogue."""
     hashes = pd.util.hash_pandas_object(galaxies.astype({"id": str}), index=False).to_numpy()
     kind = "text" if isinstance(galaxies["id"].iloc[0], str) else "integer"  # ids 7 and "7" make other tables
@@ -69,9 +69,9 @@ class Worker:
         with atomic(part) as path:
             writers.write_parquet(iter([made]), shard.schema, path)
         image_stamps.save(seen_path, read)
-        told = {"galaxies": len(made), "unread": sum(map(bool, made.column("reason").to_pylist()))}
-        shard.artifact.finish(shard.spec, shard.made_from, **told, seconds=time.monotonic() - started)
-        return told
+        counts = {"galaxies": len(made), "unread": sum(map(bool, made.column("reason").to_pylist()))}
+        shard.artifact.finish(shard.spec, shard.made_from, **counts, seconds=time.monotonic() - started)
+        return counts
 
     def _answered(self, galaxies: pd.DataFrame, schema: "pa.Schema") -> tuple["pa.Table", np.ndarray]:
         """(rows of the table, what was read of the images uint64 (n, 2))."""
@@ -84,12 +84,12 @@ class Worker:
         joint, spread = (np.concatenate(values) for values in zip(*parts, strict=True))
         reasons = [reason for block in blocks for reason in block.reasons]
         caveats = [caveat for block in blocks for caveat in block.caveats]
-        made = columns.as_rows(columns.table(galaxies, joint, spread, reasons, caveats), schema)
+        made = columns.to_arrow(columns.table(galaxies, joint, spread, reasons, caveats), schema)
         return made, np.concatenate([block.seen for block in blocks])
 
     def _blocks(self, galaxies: pd.DataFrame) -> Iterator[Block]:
         """Block after block; the next is read while this one is looked at."""
-        rows = max(1, BLOCK // sum(3 * crop.size**2 for crop in self.classifier.crops))
+        rows = max(1, BLOCK_BYTES // sum(3 * crop.size**2 for crop in self.classifier.crops))
         blocks = [galaxies.iloc[i : i + rows] for i in range(0, len(galaxies), rows)]
         following = self._next.submit(self._read, blocks[0])
         for block in [*blocks[1:], None]:
@@ -99,17 +99,17 @@ class Worker:
             yield ready
 
     def _read(self, galaxies: pd.DataFrame) -> Block:
-        wanted = self.classifier.crops
-        made = {crop: np.zeros((len(galaxies), crop.size, crop.size, 3), np.uint8) for crop in wanted}
+        crops = self.classifier.crops
+        made = {crop: np.zeros((len(galaxies), crop.size, crop.size, 3), np.uint8) for crop in crops}
 
         def read(i: int, name: str, frame: float | None) -> tuple[str, str, int, int]:
             digest, stamp = 0, self.source.stamp(name)  # before it is read: what changes meanwhile is another one
             try:
                 data = self.source.read(name)
                 digest = image_files.digest_of(data)
-                caveat = pixels.cut(data, wanted, [made[crop][i] for crop in wanted], frame)
+                caveat = pixels.cut(data, crops, [made[crop][i] for crop in crops], frame)
             except DamagedImage as error:
-                for crop in wanted:
+                for crop in crops:
                     made[crop][i] = 0
                 return str(error), "", 0, digest
             return "", caveat, stamp, digest
@@ -120,7 +120,7 @@ class Worker:
 
 
 def _merged(shard: Shard, made: "pa.Table", read: np.ndarray) -> tuple["pa.Table", np.ndarray]:
-    """A shard as it is on disk, with some of its rows made anew."""
+    """A shard as it is on disk, with some of its rows replaced."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 

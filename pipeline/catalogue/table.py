@@ -1,4 +1,4 @@
-"""A catalogue as frames of galaxies: its columns by what they mean, checked row by row."""
+"""A catalogue's table as batches of galaxies, with recognised columns, checked row by row."""
 
 import logging
 from collections.abc import Iterator
@@ -21,11 +21,11 @@ class Catalogue:
     def __init__(self, path: Path, chosen: dict[str, str], *, whole_images: bool, beside: bool):
         """See Galaxies; `beside`: paths of images are told from the catalogue's folder. Says what it takes for what."""
         self.path, self.beside = path, beside
-        self._part, self._columns = column_names.take(readers.parts(path), chosen, path)
+        self._part, self._columns = column_names.match_columns(readers.parts(path), chosen, path)
         if whole_images:
             self._columns = {what: name for what, name in self._columns.items() if what not in column_names.CROPPING}
-        log.info("%-10s %s: %s", "classify", path.name, column_names.told(self._part, self._columns))
-        column_names.require(self._columns, path, images_elsewhere=not beside)
+        log.info("%-10s %s: %s", "classify", path.name, column_names.describe_columns(self._part, self._columns))
+        column_names.require_columns(self._columns, path, images_elsewhere=not beside)
         self._factors = {
             what: numbers.factor(what, self._part.units.get(self._columns[what]), path)
             for what in numbers.UNITS
@@ -49,8 +49,8 @@ class Catalogue:
     def _names(self, rows: pa.Table, what: str, row: int) -> np.ndarray:
         column = self._columns[what]
         try:
-            return ids.of(rows[column])
-        except ids.NoNames as error:
+            return ids.as_ids(rows[column])
+        except ids.InvalidIds as error:
             place = "" if error.row is None else f", galaxy {row + error.row + 1}"
             raise UserError(
                 f"{self.path}{place}: column {column!r} cannot be used as {what}: {error.why} (--{what}-column names "
@@ -86,7 +86,7 @@ class Catalogue:
         return rows.column_names.index(name), name, fields["path"]
 
     def _numbers(self, rows: pa.Table, what: str, row: int) -> np.ndarray:
-        values, strange = numbers.of(rows[self._columns[what]], self._part.decimal)
+        values, strange = numbers.as_float64(rows[self._columns[what]], self._part.decimal)
         if strange:
             count, *first = self._strange.get(what, (0, row + strange[0][0] + 1, strange[0][1]))
             self._strange[what] = (count + len(strange), *first)

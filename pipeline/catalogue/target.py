@@ -1,4 +1,4 @@
-"""The table to write: shards that go on where they were stopped, then joined to one file where that is wanted."""
+"""The output table: resumable shards, joined to one file on request."""
 
 import shutil
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ import numpy as np
 
 from pipeline.catalogue import image_stamps, shards, writers
 from pipeline.catalogue.galaxies import Galaxies
-from pipeline.catalogue.image_stamps import Looker
+from pipeline.catalogue.image_stamps import ChangeDetector
 from pipeline.catalogue.shards import Shard
 from pipeline.errors import UserError
 from pipeline.execution import locks
@@ -20,9 +20,9 @@ from pipeline.store.records import Artifact, atomic
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from pipeline.catalogue.image_stamps import Look
+    from pipeline.catalogue.image_stamps import Changes
 
-KEPT = ("galaxies", "unread", "seconds")  # facts in the record of a shard, summed in that of the table
+SUMMED_FACTS = ("galaxies", "unread", "seconds")  # facts in the record of a shard, summed in that of the table
 
 
 class Target:
@@ -68,37 +68,37 @@ class Target:
         found = self.table.record()
         if found is None and self.joining.exists():
             return False
-        if found is None or _differs(found, record):
-            why = f" ({_differs(found, record)})" if found else ""
+        if found is None or _differences(found, record):
+            why = f" ({_differences(found, record)})" if found else ""
             raise UserError(
-                f"--to {self.path} is there and is not what this command makes{why}: choose another name, or make it "
-                f"anew by --force"
+                f"--to {self.path} is there and is not what this command makes{why}: choose another name, or replace "
+                f"it by --force"
             )
         if wrong := self.table.damage() or self.table.rot():
-            raise UserError(f"--to {self.path} is damaged: {wrong[0]}. Make it anew by --force")
+            raise UserError(f"--to {self.path} is damaged: {wrong[0]}. Replace it by --force")
         return True
 
 
-def _differs(found: dict[str, Any], wanted: dict[str, Any]) -> str:
-    """What a record says otherwise than it should; nothing where it is right."""
+def _differences(found: dict[str, Any], wanted: dict[str, Any]) -> str:
+    """How a record differs from the wanted one; empty where it does not."""
     names = {"rows": "another catalogue", "ensemble": "another ensemble", "images": "other --images"}
     names |= {"views": "other --views", "version": "other columns, of an earlier version", "id": "ids of another type"}
-    told = [
+    differing = [
         names.get(name, name)
         for part in ("spec", "made_from")
         for name in found[part].keys() | wanted[part].keys()
         if found[part].get(name) != wanted[part].get(name)
     ]
-    return ", ".join(sorted(told))
+    return ", ".join(sorted(differing))
 
 
-class Plan:
-    """Which shards a table takes, and what of them is to be made."""
+class ShardPlan:
+    """Which shards a table consists of, and which of them are still to be made."""
 
     def __init__(self, galaxies: Galaxies, target: Target, wanted: list[dict[str, Any]], schema: "pa.Schema"):
         self.galaxies, self.target, self.wanted, self.schema = galaxies, target, wanted, schema
-        self.looker = Looker(galaxies.where)
-        self._looks: dict[int, Look] = {}
+        self.detector = ChangeDetector(galaxies.where)
+        self._changes: dict[int, Changes] = {}
 
     def missing(self, *, force: bool) -> Iterator[Shard | int]:
         """Every shard that is to be made, whole or in part; of those that are right, how many galaxies they hold."""
@@ -108,11 +108,11 @@ class Plan:
             found = shard.artifact.facts()
             if force or not found:
                 yield shard
-            elif differs := _differs(found, self.wanted[i]):
+            elif differs := _differences(found, self.wanted[i]):
                 raise self._strange(differs)
             elif shard.artifact.damage() or shard.artifact.rot():
                 yield shard
-            elif len(changed := self._look(i, batch, shard.artifact)):
+            elif len(changed := self._changed_rows(i, batch, shard.artifact)):
                 yield shard._replace(rows=changed)
             else:
                 yield len(batch)
@@ -123,9 +123,9 @@ class Plan:
         now = images.copy()
         for i, batch in enumerate(self._batches()):
             rows = slice(start, start := start + len(batch))
-            self._looks[i] = self.looker.look(batch["image"].tolist(), images[rows])
-            now[rows] = self._looks[i].seen
-        if any(len(look.changed) for look in self._looks.values()):
+            self._changes[i] = self.detector.compare(batch["image"].tolist(), images[rows])
+            now[rows] = self._changes[i].seen
+        if any(len(changes.changed) for changes in self._changes.values()):
             self._split()
             return False
         _refresh(self.target.table, now, images)
@@ -135,33 +135,33 @@ class Plan:
     def _split(self) -> None:
         """The shards that a joined table was made of, but for those that are there."""
         known = self.target.table.record()
-        parts = writers.read(self.target.path, self.schema, [len(look.seen) for look in self._looks.values()])
-        for (i, look), part in zip(list(self._looks.items()), parts, strict=True):
+        parts = writers.read(self.target.path, self.schema, [len(changes.seen) for changes in self._changes.values()])
+        for (i, changes), part in zip(list(self._changes.items()), parts, strict=True):
             artifact = self.target.shard(i)
             if artifact.record() is not None:  # of an earlier try, and further on
-                del self._looks[i]
+                del self._changes[i]
                 continue
             artifact.begin()
             with atomic(artifact.files[0]) as path:
                 writers.write_parquet(iter([part]), self.schema, path)
-            image_stamps.save(artifact.files[1], look.seen)
+            image_stamps.save(artifact.files[1], changes.seen)
             unread = sum(map(bool, part.column("reason").to_pylist()))
             seconds = known["seconds"] * len(part) / known["galaxies"]
             artifact.finish(**self.wanted[i], galaxies=len(part), unread=unread, seconds=seconds)
 
-    def _look(self, i: int, batch, artifact: Artifact) -> np.ndarray:
+    def _changed_rows(self, i: int, batch, artifact: Artifact) -> np.ndarray:
         """Rows of a shard whose images are others by now."""
         known = _stamps(artifact)
-        look = self._looks.get(i) or self.looker.look(batch["image"].tolist(), known)
-        if not len(look.changed):
-            _refresh(artifact, look.seen, known)
-        return look.changed
+        changes = self._changes.get(i) or self.detector.compare(batch["image"].tolist(), known)
+        if not len(changes.changed):
+            _refresh(artifact, changes.seen, known)
+        return changes.changed
 
     def _batches(self) -> Iterator:
         """The galaxies' batches, once more; UserError where they are not what they were at the first time."""
         digests = [wanted["made_from"]["rows"] for wanted in self.wanted]
         for batch, digest in zip_longest(self.galaxies.batches(), digests):
-            if batch is None or digest != shards.digest_of(batch):
+            if batch is None or digest != shards.rows_digest(batch):
                 raise UserError(f"{self.galaxies.path} was changed while it was read: give the same command again")
             yield batch
 
@@ -177,7 +177,7 @@ class Plan:
 
     def _strange(self, why: str) -> UserError:
         return UserError(
-            f"{self.target.folder} holds shards of something else ({why}): choose another --to, or make them anew by "
+            f"{self.target.folder} holds shards of something else ({why}): choose another --to, or replace them by "
             f"--force"
         )
 
@@ -186,7 +186,7 @@ class Plan:
         records = [self.target.shard(i).record() for i in range(len(self.wanted))]
         if None in records:
             raise UserError(f"shards have gone from {self.target.folder} meanwhile: give the same command again")
-        return {key: sum(record[key] for record in records) for key in KEPT}
+        return {key: sum(record[key] for record in records) for key in SUMMED_FACTS}
 
     def join(self, record: dict[str, Any]) -> None:
         """One table of all shards; then the shards go."""
@@ -217,5 +217,5 @@ def _refresh(artifact: Artifact, now: np.ndarray, known: np.ndarray) -> None:
     table, images = artifact.files
     artifact.begin()
     image_stamps.save(images, now)
-    facts = {key: record[key] for key in KEPT}
+    facts = {key: record[key] for key in SUMMED_FACTS}
     artifact.finish(record["spec"], record["made_from"], {table: record["files"][table.name]["sha256"]}, **facts)

@@ -1,4 +1,4 @@
-"""Tables of answers in the format of their name: Parquet and CSV part by part, FITS and VOTable in memory."""
+"""Writing of tables by the suffix of their name: Parquet and CSV in parts, FITS and VOTable in memory."""
 
 import re
 from collections.abc import Iterator
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from pipeline.catalogue.columns import as_rows
+from pipeline.catalogue.columns import to_arrow
 from pipeline.errors import UserError
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ KINDS = {".parquet": "parquet", ".csv": "csv", ".fits": "fits", ".fit": "fits", 
 IN_MEMORY = {"fits": 4000, "votable": 4000}  # bytes that writing a galaxy takes, measured
 ON_DISK = {"parquet": 650, "csv": 1400, "fits": 650, "votable": 3300}  # and those of a galaxy in the file
 # ids that a format cannot give back as they were, and why
-UNFIT = {
+UNSUPPORTED_IDS = {
     "parquet": (r"[\ud800-\udfff]", "is not in UTF-8"),
     "csv": (r"[\ud800-\udfff\r\x00]", "is not in UTF-8, or has control characters in it"),
     "fits": (r"[^ -~]| \Z", "has other characters than those of ASCII, or a blank at its end, which FITS cannot hold"),
@@ -44,11 +44,11 @@ def check_ids(ids: pd.Series, kind: str, first: int) -> None:
     """UserError where an id, of which `ids` are those from row `first` (from 0) on, cannot be written."""
     if pd.api.types.infer_dtype(ids, skipna=False) == "integer":
         return
-    pattern, why = UNFIT[kind]
+    pattern, why = UNSUPPORTED_IDS[kind]
     found = re.compile(pattern)
     for i, name in enumerate(map(str, ids)):
         if found.search(name):
-            others = [suffix for suffix, other in KINDS.items() if not re.search(UNFIT[other][0], name)]
+            others = [suffix for suffix, other in KINDS.items() if not re.search(UNSUPPORTED_IDS[other][0], name)]
             mends = f"--to a table of another kind ({', '.join(others)})" if others else "rename it"
             raise UserError(f"the id of galaxy {first + i + 1}, {name!a}, {why}: {mends}")
 
@@ -68,10 +68,10 @@ def check_size(kind: str, schema: "pa.Schema", galaxies: int) -> None:
 def _free_memory() -> int | None:
     """Bytes, as Linux tells them; None elsewhere."""
     try:
-        said = Path("/proc/meminfo").read_text(encoding="ascii")
+        text = Path("/proc/meminfo").read_text(encoding="ascii")
     except OSError:
         return None
-    found = re.search(r"MemAvailable:\s*(\d+) kB", said)
+    found = re.search(r"MemAvailable:\s*(\d+) kB", text)
     return int(found[1]) << 10 if found else None
 
 
@@ -119,7 +119,7 @@ def astropy_table(rows: "pa.Table"):
 def read(path: Path, schema: "pa.Schema", sizes: list[int]) -> Iterator["pa.Table"]:
     """The parts, of these numbers of rows, of a table that `write` has written."""
     reader = {"parquet": _read_parquet, "csv": _read_csv}.get(KINDS[path.suffix.lower()], _read_astropy)
-    return (as_rows(frame, schema) for frame in reader(path, schema, sizes))
+    return (to_arrow(frame, schema) for frame in reader(path, schema, sizes))
 
 
 def _read_parquet(path: Path, schema: "pa.Schema", sizes: list[int]) -> Iterator[pd.DataFrame]:

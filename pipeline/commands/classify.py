@@ -26,7 +26,7 @@ from tqdm import tqdm
 from pipeline import cli
 from pipeline.catalogue import column_names, columns, shards, writers
 from pipeline.catalogue.galaxies import Galaxies
-from pipeline.catalogue.target import Plan, Target
+from pipeline.catalogue.target import ShardPlan, Target
 from pipeline.core import views
 from pipeline.execution import engines
 from pipeline.models.classifier import Classifier, view_set_of
@@ -45,9 +45,13 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     made.add_argument("--to", type=Path, required=True, help="the table to write, or a folder for Parquet shards")
     made.add_argument("--images", help="folder, zip, tar or address of a catalogue's images")
     for what in column_names.NAMES:
-        made.add_argument(column_names.flag(what), metavar="NAME", help=f"column of {what}, where it has no usual name")
+        made.add_argument(
+            column_names.column_flag(what), metavar="NAME", help=f"column of {what}, where it has no usual name"
+        )
     made.add_argument("--whole-images", action="store_true", help="crop no image by radius and pixel_scale")
-    made.add_argument("--views", help=f"views averaged per galaxy: {', '.join(views.NAMES)}, or how many; as trained")
+    made.add_argument(
+        "--views", help=f"views averaged per galaxy: {', '.join(views.VIEW_SETS)}, or how many; as trained"
+    )
     engines.add_flags(made, "processes that hold the ensemble")
     made.add_argument("--force", action="store_true", help="make anew what is there already")
     return made.parse_args(argv)
@@ -69,7 +73,7 @@ def main(argv: list[str] | None = None) -> None:
         return {"spec": spec, "made_from": {"ensemble": ensemble.digest, "rows": rows}}
 
     whole = wanted(sha256(" ".join(digests).encode()).hexdigest())
-    plan = Plan(galaxies, target, [wanted(rows) for rows in digests], schema)
+    plan = ShardPlan(galaxies, target, [wanted(rows) for rows in digests], schema)
     with target.held():
         if target.is_whole(whole, force=options.force) and plan.is_current():
             facts = target.table.record()
@@ -82,11 +86,11 @@ def main(argv: list[str] | None = None) -> None:
             if target.joined:
                 plan.join(whole)
             log.info("classify   %s: %s", target.path, _told(facts))
-    for sentence in plan.looker.told():
+    for sentence in plan.detector.summary():
         log.info("           %s", sentence)
 
 
-def make(plan: Plan, make_worker: Callable[[], shards.Worker], options: argparse.Namespace, count: int) -> None:
+def make(plan: ShardPlan, make_worker: Callable[[], shards.Worker], options: argparse.Namespace, count: int) -> None:
     """All shards that are missing or not right any more, with a bar."""
     with tqdm(total=count, desc="classify", unit="galaxy") as bar:
 

@@ -56,14 +56,14 @@ def galaxies(plan: Plan, store: Store) -> tuple[int, int]:
 
 def of_run(run: Run, speeds: "Speeds", n: int, m: int, folds: int) -> Cost:
     """A run's cost with n training and m test galaxies."""
-    from pipeline.nn.fit import SCORES
+    from pipeline.nn.fit import SCORED_EPOCHS
 
-    seen, epochs, fold = len(views.named(run.views)), run.fine_tune.epochs, n * (folds - 1) / folds
+    seen, epochs, fold = len(views.view_set(run.views)), run.fine_tune.epochs, n * (folds - 1) / folds
     took = 3 * speeds.start + folds * speeds.head + MAP  # built by train, by predict and by insight
     if run.head_phase.epochs:
         took += n * (1 if epochs else seen) / speeds.forward
     if epochs:
-        scored = epochs if run.fine_tune.patience else min(epochs, SCORES)
+        scored = epochs if run.fine_tune.patience else min(epochs, SCORED_EPOCHS)
         took += folds * epochs * fold / speeds.train + (scored * n + (n + folds * m) * seen) / speeds.forward
     else:
         took += m * seen / speeds.forward
@@ -80,10 +80,10 @@ def of_rest(plan: Plan, n: int, m: int) -> Cost:
     took = STAGES * (time.monotonic() - began)
     disk = sum((n + m) * crop.size**2 * 3 for crop in plan.crops.values())
     if plan.sky:
-        from pipeline.sky.survey import BYTES
+        from pipeline.sky.survey import BYTES_PER_GALAXY
 
         took += (n + m) * _seconds_to_draw()
-        disk += (n + m) * BYTES
+        disk += (n + m) * BYTES_PER_GALAXY
     took += (n + m) * _seconds_to_cut(plan) + _seconds_of_baselines(plan) * n / FEW
     return Cost(took, disk, 0)
 

@@ -35,7 +35,7 @@ from pipeline.sky import galaxy, render
 from pipeline.store.records import Artifact
 
 if TYPE_CHECKING:
-    from pipeline.nn.ensemble_graph import Part
+    from pipeline.nn.ensemble_graph import Member
 
 log = logging.getLogger(__name__)
 FORMATS = {"onnx": "model.onnx", "saved-model": "saved_model"}
@@ -63,15 +63,15 @@ def drawn() -> np.ndarray:
 def answers_of(classifier: Classifier, images: np.ndarray) -> np.ndarray:
     """The pipeline's own answers (n, 37) for images (n, 424, 424, 3)."""
     crops = {
-        crop: np.stack([cutout.resize(cutout.centre(image, crop.region), crop.size) for image in images])
+        crop: np.stack([cutout.resize(cutout.central_crop(image, crop.region), crop.size) for image in images])
         for crop in classifier.crops
     }
     return classifier.answer(crops).joint
 
 
-def parts_of(classifier: Classifier) -> Iterator["Part"]:
+def parts_of(classifier: Classifier) -> Iterator["Member"]:
     """Every network of the ensemble, loaded and compared with its saved predictions, with its share."""
-    from pipeline.nn.ensemble_graph import Part
+    from pipeline.nn.ensemble_graph import Member
 
     for member, share in zip(classifier.members, blend.per_column(classifier.weights), strict=True):
         trained_in = classifier.store.trained(member.run.name, 0).record()["precision"]
@@ -80,12 +80,12 @@ def parts_of(classifier: Classifier) -> Iterator["Part"]:
             predictor.load(path)
             if prediction_check.with_predictions(predictor, classifier.store, fold, trained_in) is None:
                 log.info("export     %s: no predictions of fold %d to compare it with", member.run.name, fold)
-            yield Part(
+            yield Member(
                 member.run,
                 member.crop,
                 predictor.network,
                 predictor.views,
-                cutout.along(member.crop),
+                cutout.resize_matrix(member.crop),
                 share / len(member.folds),
             )
 
@@ -124,11 +124,11 @@ def main(argv: list[str] | None = None) -> None:
 
     from pipeline.nn import ensemble_graph, exporting
 
-    exporting.require(options.format)
-    write, run = exporting.WAYS[options.format]
+    exporting.require_packages(options.format)
+    write, run = exporting.FORMATS[options.format]
     classifier.compute_in("float32")  # as files of weights are; half precision is a choice of who computes
     with workspace(folder) as work:
-        write(ensemble_graph.Whole(parts_of(classifier)), work / path.name)
+        write(ensemble_graph.EnsembleGraph(parts_of(classifier)), work / path.name)
         gap = check(work / path.name, run, classifier)
         artifact = Artifact(folder / "model.json", (path if options.format == "onnx" else path / "saved_model.pb",))
         artifact.begin()

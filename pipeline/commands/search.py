@@ -34,7 +34,7 @@ from pipeline.store.artifacts import Store
 from pipeline.store.dependencies import Unit
 from pipeline.store.records import atomic
 from pipeline.tuning import study, variants
-from pipeline.tuning.study import APART, Trials, importance, table
+from pipeline.tuning.study import SEED_OFFSET, Trials, importance, table
 
 log = logging.getLogger(__name__)
 
@@ -42,7 +42,7 @@ log = logging.getLogger(__name__)
 def trials_of(request: cli.Request) -> Trials:
     """The trials that a command line asks for."""
     options = request.options
-    return Trials(request.plan, request.store, options.run, wanted=options.trials, hours=options.hours)
+    return Trials(request.plan, request.store, options.run, n_trials=options.trials, hours=options.hours)
 
 
 class OneTrial:
@@ -53,36 +53,36 @@ class OneTrial:
 
     def __call__(self, number: int) -> bool:
         """Whether there was one to make."""
-        return self.trials.one()
+        return self.trials.run_one()
 
 
 def make_trials(trials: Trials, options: argparse.Namespace, flags: list[str]) -> None:
     """All trials that are missing, here or by workers, with a bar of what is done."""
-    begun = len(trials.done())
-    with tqdm(total=trials.wanted, initial=begun, desc=f"search {trials.run.name}", unit="trial") as bar:
+    begun = len(trials.finished())
+    with tqdm(total=trials.n_trials, initial=begun, desc=f"search {trials.run.name}", unit="trial") as bar:
         if engines.is_here(options):
-            while trials.one():
+            while trials.run_one():
                 _tell(trials, bar)
             return
-        tasks = range(max(0, trials.wanted - begun))
+        tasks = range(max(0, trials.n_trials - begun))
         for _ in engines.each(partial(OneTrial, flags), tasks, engine=options.engine, workers=options.workers,
                               gpus=trials.plan.gpus):  # fmt: skip
             _tell(trials, bar)
 
 
 def _tell(trials: Trials, bar: tqdm) -> None:
-    bar.n = len(trials.done())
-    scores = [trial.value for trial in trials.scored()]
+    bar.n = len(trials.finished())
+    scores = [trial.value for trial in trials.completed()]
     bar.set_postfix_str(f"best {min(scores):.4f}" if scores else "", refresh=True)
 
 
 def compare(trials: Trials, best: Run) -> tuple[pd.DataFrame, dict]:
     """(RMSE of the best and of the run as it stands on each of the fresh folds, what that says)."""
     rows, errors = [], {"best": [], "before": []}
-    seeds = [trials.plan.seed + 2 * APART + i for i in range(trials.search.repeats)]
+    seeds = [trials.plan.seed + 2 * SEED_OFFSET + i for i in range(trials.search.repeats)]
     for seed in tqdm(seeds, desc="fresh folds", unit="seed", leave=False):
         for name, run in (("best", best), ("before", trials.run)):
-            errors[name].append(trials.judge.errors(run, seed))
+            errors[name].append(trials.evaluator.errors(run, seed))
             rows.append({"seed": seed, "run": name, "rmse": float(np.sqrt(np.nanmean(errors[name][-1])))})
     answered = np.isfinite(errors["best"]).any(axis=0)
     squared = {name: np.nanmean(np.stack(found)[:, answered], axis=0) for name, found in errors.items()}
@@ -106,7 +106,7 @@ def best_plan(trials: Trials, plan: str, settings: dict, found: dict) -> str:
         "[[runs]]",
         f"name = {json.dumps(trials.run.name)}",
     ]
-    kept = {key: value for key, value in settings.items() if value != variants.setting(trials.run, key)}
+    kept = {key: value for key, value in settings.items() if value != variants.get_setting(trials.run, key)}
     return "\n".join([*lines, *(f"{key} = {json.dumps(value)}" for key, value in kept.items())]) + "\n"
 
 
@@ -117,11 +117,11 @@ def finish(trials: Trials, options: argparse.Namespace) -> None:
     if complete.empty:
         raise UserError(f"none of {len(frame)} trials reached a score: widen [search.space], or lower learning rates")
     row = complete.loc[complete["rmse"].idxmin()]
-    settings = next(t.user_attrs["settings"] for t in trials.scored() if t.number == row["number"])
-    compared, found = compare(trials, variants.changed(trials.run, settings))
+    settings = next(t.user_attrs["settings"] for t in trials.completed() if t.number == row["number"])
+    compared, found = compare(trials, variants.with_settings(trials.run, settings))
     found |= {"trials": len(frame), "best": float(row["rmse"]), "before": None, "optimism": None, "luck": None}
     for first in complete[complete["first"]].to_dict("records"):  # none where the run as it stands lies outside
-        found |= {"before": first["rmse"], "luck": study.luck(trials, first["number"])}
+        found |= {"before": first["rmse"], "luck": study.selection_bias(trials, first["number"])}
         found["optimism"] = first["rmse"] - found["best"] - (found["fresh_before"] - found["fresh_best"])
     unit = trials.unit
     unit.artifact.begin()
@@ -155,23 +155,23 @@ def main(argv: list[str] | None = None) -> None:
     if not is_done(unit, options.trials):
         request.require([unit])
         trials = trials_of(request)
-        trials.begin()
+        trials.enqueue_unchanged()
         flags = ["--plan", str(plan_path(options.plan).resolve()), "--output", str(options.output.resolve())]
         flags += ["--run", options.run, "--trials", str(options.trials)]
         make_trials(trials, options, flags + ([f"--hours={options.hours}"] if options.hours else []))
         _tell_done(trials)
         with locks.holding(trials.folder / ".compare.lock", wait=True):
-            if not is_done(unit, len(trials.done())):  # another process has perhaps done it meanwhile
+            if not is_done(unit, len(trials.finished())):  # another process has perhaps done it meanwhile
                 finish(trials, options)
     _tell_found(unit.artifact.record(), options.run)
     print(f"best plan  {unit.artifact.files[1]}\nrun it by  {run_it(unit.artifact.files[1], request.store)}")
 
 
 def _tell_done(trials: Trials) -> None:
-    done = len(trials.done())
-    if done < trials.wanted:
+    done = len(trials.finished())
+    if done < trials.n_trials:
         log.warning(
-            "%-10s the time is up after %d of %d trials: the same command goes on", "search", done, trials.wanted
+            "%-10s the time is up after %d of %d trials: the same command goes on", "search", done, trials.n_trials
         )
     log.info("%-10s %d trials are done; now the best and the run as it stands, on fresh folds", "search", done)
 

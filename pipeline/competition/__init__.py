@@ -1,1 +1,1 @@
-"""The competition's images and tables, and the way to Kaggle and back."""
+"""The competition's images and tables; downloads from Kaggle, and uploads of submissions."""

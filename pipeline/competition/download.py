@@ -1,4 +1,4 @@
-"""The competition's files from Kaggle, checked; what has come stays when it is interrupted."""
+"""Download of the competition's files from Kaggle, verified and resumable."""
 
 import logging
 import shutil
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from tqdm import tqdm
 
 from pipeline.competition import kaggle_client, source_files
-from pipeline.competition.source_files import SLUG, SPELLINGS
+from pipeline.competition.source_files import FILE_NAMES, SLUG
 from pipeline.errors import UserError
 from pipeline.execution import locks
 
@@ -17,46 +17,48 @@ if TYPE_CHECKING:
     from kaggle.api.kaggle_api_extended import KaggleApi
 
 log = logging.getLogger(__name__)
-PARTIAL = ".download"  # folder within DIR of what has not come whole
-PAGE = 100  # files that Kaggle lists at once
+PARTIAL = ".download"  # folder within DIR for incomplete downloads
+PAGE_SIZE = 100  # files that Kaggle lists at once
 
 
-def listed(api: "KaggleApi") -> dict[str, int]:
+def list_files(api: "KaggleApi") -> dict[str, int]:
     """Name and bytes of every file of the competition."""
     found, token = {}, None
     while True:
-        answer = api.competition_list_files(SLUG, page_token=token, page_size=PAGE)
+        answer = api.competition_list_files(SLUG, page_token=token, page_size=PAGE_SIZE)
         found |= {file.name: file.total_bytes for file in answer.files}
         token = answer.next_page_token
         if not token:
             return found
 
 
-def choose(found: dict[str, int]) -> dict[str, str]:
+def choose_files(found: dict[str, int]) -> dict[str, str]:
     """kind -> the file to fetch; UserError where the competition has none of some kind."""
     by_stem = {Path(name).stem.lower(): name for name in found if Path(name).suffix in (".zip", ".csv")}
     chosen = {
-        kind: next((by_stem[name] for name in names if name in by_stem), None) for kind, names in SPELLINGS.items()
+        kind: next((by_stem[name] for name in names if name in by_stem), None) for kind, names in FILE_NAMES.items()
     }
     if missing := [kind for kind, name in chosen.items() if name is None]:
         raise UserError(
             f"Kaggle lists no file for {', '.join(missing)} in {SLUG}, only {', '.join(sorted(found)) or 'nothing'}: "
-            f"download by hand from {source_files.PAGE}"
+            f"download by hand from {source_files.DATA_PAGE}"
         )
     return chosen
 
 
 def fetch(api: "KaggleApi", name: str, size: int, folder: Path) -> None:
-    """Bring one file to `folder`, whole and checked, going on where an earlier try stopped."""
+    """Download one file to `folder` and verify it; resumes an incomplete download."""
     partial, target = folder / PARTIAL, folder / Path(name).name
     log.info("%-10s %s, %.0f MB", "download", name, size / 1e6)
-    with kaggle_client.told(f"downloading {name}"):
+    with kaggle_client.errors_as_sentences(f"downloading {name}"):
         try:
             api.competition_download_file(SLUG, name, path=str(partial), quiet=False)
         except ValueError as error:
-            raise UserError(f"downloading {name}: it came incomplete ({error}); {kaggle_client.AGAIN}") from None
+            raise UserError(
+                f"downloading {name}: the download is incomplete ({error}); {kaggle_client.RESUMES}"
+            ) from None
     path = partial / target.name
-    check(path, size)
+    verify(path, size)
     path.replace(target)
     if target.suffix == ".zip":
         with zipfile.ZipFile(target) as file:
@@ -64,8 +66,8 @@ def fetch(api: "KaggleApi", name: str, size: int, folder: Path) -> None:
         log.info("%-10s %s is whole: %s", "download", name, f"{count:,} files" if count != 1 else "1 file")
 
 
-def check(path: Path, size: int) -> None:
-    """UserError, and the file is gone, where it has not the bytes that Kaggle lists or its checksums do not hold."""
+def verify(path: Path, size: int) -> None:
+    """Raises UserError, and deletes the file, where its size differs from Kaggle's or its checksums fail."""
     why = None if path.stat().st_size == size else f"has {path.stat().st_size:,} bytes, Kaggle lists {size:,}"
     if why is None and path.suffix == ".zip":
         try:
@@ -76,11 +78,11 @@ def check(path: Path, size: int) -> None:
             why = "is no whole zip file"
     if why:
         path.unlink()
-        raise UserError(f"{path.name} {why}; it is thrown away: the same command downloads it again")
+        raise UserError(f"{path.name} {why}; it was deleted: the same command downloads it again")
 
 
 def _is_damaged(file: zipfile.ZipFile, member: zipfile.ZipInfo) -> bool:
-    """Whether a member's bytes are not those of its checksum."""
+    """Whether a member's checksum fails."""
     try:
         with file.open(member) as opened:
             while opened.read(1 << 20):
@@ -91,7 +93,7 @@ def _is_damaged(file: zipfile.ZipFile, member: zipfile.ZipInfo) -> bool:
 
 
 def fetch_missing(folder: Path) -> None:
-    """Bring the files that are not in `folder` yet; UserError where they cannot be had, or there is no room."""
+    """Download the files that are missing from `folder`; UserError where that fails or the disk is too small."""
     folder = folder.expanduser().resolve()
     try:
         files = source_files.find(folder)
@@ -110,18 +112,18 @@ def fetch_missing(folder: Path) -> None:
 
 def _fetch_missing(folder: Path) -> None:
     api = kaggle_client.client()
-    with kaggle_client.told("listing the competition's files"):
-        sizes = listed(api)
-    wanted = [name for name in choose(sizes).values() if not (folder / Path(name).name).is_file()]
-    _require_space(folder, sum(sizes[name] for name in wanted))
-    for name in wanted:
+    with kaggle_client.errors_as_sentences("listing the competition's files"):
+        sizes = list_files(api)
+    missing = [name for name in choose_files(sizes).values() if not (folder / Path(name).name).is_file()]
+    _require_space(folder, sum(sizes[name] for name in missing))
+    for name in missing:
         fetch(api, name, sizes[name], folder)
     shutil.rmtree(folder / PARTIAL)
     log.info("%-10s complete: %s", "download", folder)
 
 
 def _require_space(folder: Path, need: int) -> None:
-    """UserError where what is to come does not fit; what has come in part counts as free."""
+    """UserError where the downloads do not fit on the disk; incomplete downloads count as free space."""
     there = sum(path.stat().st_size for path in (folder / PARTIAL).iterdir())
     free = shutil.disk_usage(folder).free + there
     if need > free:

@@ -1,4 +1,4 @@
-"""Images that stand under several names: in two folds, or in training and test, they would leak what they answer."""
+"""Duplicate images: the same bytes under several GalaxyIDs would leak labels between folds, or into the test set."""
 
 from collections import defaultdict
 from typing import Any
@@ -13,9 +13,9 @@ Groups = list[list[int]]
 
 
 def find(files: Files) -> dict[str, Groups]:
-    """{"train": groups of the same training image, "across": groups of training and then test images}, by GalaxyID.
+    """{"train": duplicates within training, "across": duplicates of training (first) and test images}, as GalaxyIDs.
 
-    The same is what has the same bytes. Only images of one size (and checksum, in a zip) are read.
+    Duplicates have the same bytes. Only images of equal size (and checksum, in a zip) are read.
     """
     with Images(files.train) as train, Images(files.test) as test:
         alike = defaultdict(list)
@@ -36,31 +36,31 @@ def _same_bytes(candidates: list[tuple[Images, int]]) -> list[list[tuple[Images,
         try:
             found[images.read(galaxy_id)].append((images, galaxy_id))
         except DamagedImage:
-            continue  # the crops stage tells
+            continue  # the crops stage reports it
     return [group for group in found.values() if len(group) > 1]
 
 
-def together(folds: pd.Series, groups: Groups) -> pd.Series:
-    """Folds, indexed by GalaxyID, in which all names of an image have the fold of the first."""
+def keep_in_one_fold(folds: pd.Series, groups: Groups) -> pd.Series:
+    """Folds, indexed by GalaxyID, with all duplicates of an image in the fold of the first."""
     folds = folds.copy()
     for group in groups:
         folds.loc[group] = np.asarray(folds.loc[group[0]])
     return folds
 
 
-def worries(record: dict[str, Any]) -> list[str]:
-    """What the record of stage 0 says of copies, as sentences."""
+def caveats(record: dict[str, Any]) -> list[str]:
+    """Sentences about the duplicates that stage 0 recorded."""
     copies = record.get("copies", {})
-    told = []
+    found = []
     if groups := copies.get("across"):
-        told.append(f"{len(groups):,} images stand in training and test both (such as GalaxyID {_such(groups[0])}).")
+        found.append(f"{len(groups):,} images are in training and test both (such as GalaxyID {_examples(groups[0])}).")
     if groups := copies.get("train"):
-        told.append(
-            f"{len(groups):,} training images stand under several GalaxyIDs (such as {_such(groups[0])}); each was "
+        found.append(
+            f"{len(groups):,} training images have several GalaxyIDs (such as {_examples(groups[0])}); each was "
             f"kept in one fold."
         )
-    return told
+    return found
 
 
-def _such(group: list[int]) -> str:
+def _examples(group: list[int]) -> str:
     return " and ".join(map(str, group[:3]))

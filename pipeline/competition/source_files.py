@@ -1,4 +1,4 @@
-"""The competition's files as they are downloaded: found, listed and read where they lie, never unpacked."""
+"""The competition's files as they are downloaded: found, listed and read in place, never unpacked."""
 
 import hashlib
 import io
@@ -18,16 +18,16 @@ from pipeline.errors import DamagedImage, UserError
 
 INPUT = Path(__file__).parents[2] / "input"
 SLUG = "galaxy-zoo-the-galaxy-challenge"
-PAGE = f"https://www.kaggle.com/c/{SLUG}/data"
-WAYS_OUT = f"download it from {PAGE}, or name the folder that has it by --input DIR; the plan `demo` draws its own"
-SPELLINGS = {  # the first that is there is taken: the corrected release before the first one
+DATA_PAGE = f"https://www.kaggle.com/c/{SLUG}/data"
+HOW_TO_GET = f"download it from {DATA_PAGE}, or give its folder by --input DIR; plan `demo` needs no files"
+FILE_NAMES = {  # in order of preference: the corrected release before the original
     "labels": ("training_solutions_rev1", "training_solutions"),
     "train": ("images_training_rev1", "images_training", "images_train_rev1", "images_train"),
     "test": ("images_test_rev1", "images_test"),
     "sample": ("all_zeros_benchmark", "all_ones_benchmark", "central_pixel_benchmark", "sample_submission"),
 }
-LARGEST = 1 << 26  # bytes of one image; the competition's have 20 KB
-USUAL_NAME = 96  # bytes of a name and its extra fields: one read brings them and the data
+MAX_BYTES = 1 << 26  # bytes of one image; the competition's have 20 KB
+USUAL_NAME_BYTES = 96  # bytes of a name and its extra fields: one read brings them and the data
 JPEG = (".jpg", ".jpeg")
 LOCAL_HEADER = 30  # bytes before the name of a zip member
 
@@ -42,7 +42,7 @@ class Files:
     sample: Path
 
     def signature(self) -> dict[str, list] | None:
-        """Name, size and time of every file; None where one is a folder, which tells nothing of what is in it."""
+        """Name, size and modification time of every file; None where one is a folder, whose time says nothing."""
         paths = {field.name: getattr(self, field.name) for field in fields(self)}
         if any(path.is_dir() for path in paths.values()):
             return None
@@ -53,22 +53,22 @@ class Files:
 def find(folder: Path) -> Files:
     """The competition's files in `folder`, or in the folder of the competition's name within it.
 
-    Each is a zip or what it unpacks to, in any case. UserError names all that is missing and what mends it.
+    Each is a zip or its unpacked content, in any letter case. UserError lists all missing files and how to get them.
     """
     folder = Path(folder)
     if not folder.is_dir():
-        raise UserError(f"there is no folder {folder} with the competition's files: {WAYS_OUT}")
+        raise UserError(f"there is no folder {folder} with the competition's files: {HOW_TO_GET}")
     found: dict[str, Path] = {}
     for place in (folder, folder / SLUG):
         if place.is_dir():
             entries = {entry.name.lower(): entry for entry in sorted(place.iterdir(), reverse=True)}
-            found = {kind: path for kind in SPELLINGS if (path := _pick(entries, kind))} | found
-    if missing := [kind for kind in SPELLINGS if kind not in found]:
-        names = "; ".join(f"{kind}: {' or '.join(SPELLINGS[kind])}" for kind in missing)
+            found = {kind: path for kind in FILE_NAMES if (path := _pick(entries, kind))} | found
+    if missing := [kind for kind in FILE_NAMES if kind not in found]:
+        names = "; ".join(f"{kind}: {' or '.join(FILE_NAMES[kind])}" for kind in missing)
         bundle = folder / f"{SLUG}.zip"
         hint = f"unpack {bundle} there (`unzip {bundle} -d {folder}`), or " if bundle.is_file() else ""
         raise UserError(
-            f"{folder} lacks {len(missing)} of the competition's 4 files, zip or folder ({names}): {hint}{WAYS_OUT}"
+            f"{folder} lacks {len(missing)} of the competition's 4 files, zip or folder ({names}): {hint}{HOW_TO_GET}"
         )
     return Files(**found)
 
@@ -76,7 +76,7 @@ def find(folder: Path) -> Files:
 def _pick(entries: dict[str, Path], kind: str) -> Path | None:
     """The file of that kind among the entries of a folder (by lower-case name)."""
     suffixes = (".zip", "") if kind in ("train", "test") else (".zip", ".csv", "")
-    for name in SPELLINGS[kind]:
+    for name in FILE_NAMES[kind]:
         for suffix in suffixes:
             path = entries.get(name + suffix)
             if path and (path.is_dir() if suffix == "" else path.exists()):
@@ -96,10 +96,10 @@ class Member(NamedTuple):
 
 
 class Images:
-    """The images <GalaxyID>.jpg of a zip (read in place) or of a folder, at any thread's request.
+    """The images <GalaxyID>.jpg of a zip (read in place) or of a folder. Thread-safe.
 
-    `ids` are int64, ascending. `problems` are sentences on names that are no GalaxyID or stand there twice.
-    Raises UserError for what is no whole zip, or has names that point outside it.
+    `ids` are int64, ascending. `problems` are sentences on names that are no GalaxyID or are repeated.
+    Raises UserError for a damaged zip, or one with names that point outside it.
     """
 
     def __init__(self, path: Path):
@@ -108,7 +108,9 @@ class Images:
         if self._file:
             weakref.finalize(self, self._file.close)
         members = list_zip(self._file, self.path) if self._file else _list_folder(self.path)
-        members = [member for member in members if member.name.lower().endswith(JPEG) and not is_litter(member.name)]
+        members = [
+            member for member in members if member.name.lower().endswith(JPEG) and not is_system_file(member.name)
+        ]
         self._members, self.problems = _by_id(members, self.path.name)
         self.ids = np.array(sorted(self._members), dtype=np.int64)
 
@@ -122,14 +124,14 @@ class Images:
         return len(self.ids)
 
     def close(self) -> None:
-        """Let go of the zip file."""
+        """Close the zip file."""
         if self._file:
             self._file.close()
 
     def read(self, galaxy_id: int) -> bytes:
-        """The JPEG of one galaxy. Threads may call it at once. KeyError if absent, DamagedImage if not whole."""
+        """The JPEG of one galaxy. Thread-safe. KeyError if absent, DamagedImage if damaged."""
         member = self._members[int(galaxy_id)]
-        if max(member.size, member.packed) > LARGEST:
+        if max(member.size, member.packed) > MAX_BYTES:
             raise DamagedImage(f"has {max(member.size, member.packed):,} bytes, far more than an image of one galaxy")
         if self._file is None:
             try:
@@ -143,20 +145,20 @@ class Images:
         return ((galaxy_id, member.size, member.crc) for galaxy_id, member in self._members.items())
 
     def fingerprint(self) -> dict[str, int | str]:
-        """Count, and digest of every image's name, size and (in a zip) checksum; the folders above do not count."""
+        """Count, and digest over every image's file name, size and (in a zip) checksum; folder names do not matter."""
         lines = sorted(f"{_file_name(m.name)} {m.size} {m.crc}" for m in self._members.values())
         return {"count": len(lines), "sha256": hashlib.sha256("\n".join(lines).encode()).hexdigest()}
 
 
 def list_zip(file: io.BufferedReader, path: Path) -> list[Member]:
     """The files in a zip; UserError where it is broken, encrypted or points outside itself."""
-    infos = members_of_zip(file, path)
+    infos = zip_members(file, path)
     if locked := [info.filename for info in infos if info.flag_bits & 1]:
         raise UserError(f"{path}: {len(locked):,} members are encrypted (such as {locked[0]}); expected none to be")
     return [Member(i.filename, i.file_size, i.CRC, i.header_offset, i.compress_size, i.compress_type) for i in infos]
 
 
-def members_of_zip(file: io.BufferedReader, path: Path) -> list[zipfile.ZipInfo]:
+def zip_members(file: io.BufferedReader, path: Path) -> list[zipfile.ZipInfo]:
     """The files in a zip; UserError where it is broken or points outside itself."""
     try:
         infos = zipfile.ZipFile(file).infolist()
@@ -165,7 +167,7 @@ def members_of_zip(file: io.BufferedReader, path: Path) -> list[zipfile.ZipInfo]
     except (zipfile.BadZipFile, NotImplementedError) as error:
         raise UserError(f"{path} is not a whole zip file ({error}): download it again") from None
     for info in infos:
-        info.filename = plain_name(info.filename)
+        info.filename = normalise_name(info.filename)
     names = [info.filename for info in infos]
     if outside := [n for n in names if n.startswith("/") or ".." in n.split("/") or n[1:2] == ":"]:
         raise UserError(f"{path}: {len(outside)} names point outside the archive (such as {outside[0]}); do not use it")
@@ -185,52 +187,49 @@ def _list_folder(path: Path) -> list[Member]:
 
 
 def _file_name(name: str) -> str:
-    """The last part of a path; pathlib takes ten times as long, which counts for 141,553 images."""
+    """The last part of a path; pathlib takes ten times as long, which matters for 141,553 images."""
     return name.rpartition("/")[2]
 
 
-def plain_name(name: str) -> str:
-    """The name of a member with slashes between its folders and without "./", whoever packed it."""
+def normalise_name(name: str) -> str:
+    """The name of a member with forward slashes and without "./", whatever program packed it."""
     return "/".join(part for part in name.replace("\\", "/").split("/") if part != ".")
 
 
-def is_litter(name: str) -> bool:
-    """What macOS and file managers leave behind."""
+def is_system_file(name: str) -> bool:
+    """Whether it is a hidden file or one that macOS adds."""
     return any(part.startswith((".", "__MACOSX")) for part in name.split("/"))
 
 
-def galaxy_id(text: str) -> int | None:
-    """The GalaxyID that a text is; None where it is none, or would be written otherwise (0104 for 104)."""
+def parse_galaxy_id(text: str) -> int | None:
+    """Text -> GalaxyID; None where it is none, or not in canonical form (0104 for 104)."""
     plain = text.isascii() and text.isdecimal() and len(text) <= 18
     return int(text) if plain and text == str(int(text)) else None
 
 
 def _by_id(members: list[Member], where: str) -> tuple[dict[int, Member], list[str]]:
-    """(the first image of every GalaxyID, what is wrong with the others)."""
+    """(the first image of every GalaxyID, sentences on the others)."""
     known: dict[int, Member] = {}
-    strange, twice = [], []
+    invalid, repeated = [], []
     for member in members:
         stem = _file_name(member.name).rpartition(".")[0]
-        galaxy = galaxy_id(stem)
+        galaxy = parse_galaxy_id(stem)
         if galaxy is None:
-            strange.append(member.name)
+            invalid.append(member.name)
         elif galaxy in known:
-            twice.append(member.name)
+            repeated.append(member.name)
         else:
             known[galaxy] = member
     problems = [
-        (strange, "images whose name is no GalaxyID"),
-        (twice, "images of a GalaxyID that stands there already"),
+        (invalid, "images whose name is no GalaxyID"),
+        (repeated, "images of a GalaxyID that is there already"),
     ]
     return known, [f"{where}: {len(n):,} {what} (such as {', '.join(n[:3])})" for n, what in problems if n]
 
 
 def read_member(descriptor: int, member: Member) -> bytes:
-    """The bytes of a zip member, checked; DamagedImage where they are not whole.
-
-    pread has no position, so threads do not disturb each other.
-    """
-    block = os.pread(descriptor, LOCAL_HEADER + USUAL_NAME + member.packed, member.offset)
+    """The bytes of a zip member; DamagedImage where they are damaged. Thread-safe, since pread has no position."""
+    block = os.pread(descriptor, LOCAL_HEADER + USUAL_NAME_BYTES + member.packed, member.offset)
     if block[:4] != b"PK\3\4" or len(block) < LOCAL_HEADER:
         raise DamagedImage("is not where its zip says it is")
     begins = LOCAL_HEADER + sum(struct.unpack("<HH", block[26:LOCAL_HEADER]))  # the name and extra fields

@@ -1,4 +1,4 @@
-"""A submission's way to Kaggle and its scores back: sent once, confirmed by Kaggle's own list, recorded."""
+"""Uploads of submissions to Kaggle and their scores: sent once, confirmed by Kaggle's list, recorded."""
 
 import logging
 import time
@@ -21,14 +21,14 @@ if TYPE_CHECKING:
     from kaggle.api.kaggle_api_extended import KaggleApi
 
 log = logging.getLogger(__name__)
-LISTED = 100  # the latest submissions that Kaggle is asked for
-CONFIRMED_IN = 60  # seconds after which a submission that is not listed counts as refused
-PAUSE = 5  # seconds between two looks at the list
+PAGE_SIZE = 100  # latest submissions that are requested
+CONFIRM_TIMEOUT = 60  # seconds after which a submission that is not listed counts as refused
+POLL_INTERVAL = 5  # seconds between two requests for the list
 
 
 @dataclass(frozen=True)
 class Upload:
-    """One submission as Kaggle lists it, with what was known of it here."""
+    """One submission as Kaggle lists it, with its ensemble and out-of-fold score."""
 
     ensemble: str
     sha256: str  # of the file
@@ -42,8 +42,8 @@ class Upload:
     error: str
 
 
-def mark(digest: str) -> str:
-    """What a submission's description ends with, so that it is known again: the start of its file's sha256."""
+def digest_mark(digest: str) -> str:
+    """The end of a submission's description, which identifies its file: the start of the sha256."""
     return f"#{digest[:12]}"
 
 
@@ -65,8 +65,8 @@ def load(store: Store) -> pd.DataFrame:
     return pd.read_csv(artifact.verified(), dtype=texts, keep_default_na=False, na_values=scores)
 
 
-def remember(store: Store, upload: Upload) -> None:
-    """Write an upload down, in the place of what was known of it before."""
+def record_upload(store: Store, upload: Upload) -> None:
+    """Add an upload to the record, or replace its earlier entry."""
     frame = load(store)
     rows = pd.DataFrame([asdict(upload)])
     frame = rows if frame.empty else pd.concat([frame[frame["ref"] != upload.ref], rows])
@@ -77,8 +77,8 @@ def remember(store: Store, upload: Upload) -> None:
     unit.finish()
 
 
-def current(store: Store, name: str) -> tuple[float, float]:
-    """(public, private) score of an ensemble's submission as it is now; NaN where Kaggle has not scored it."""
+def current_scores(store: Store, name: str) -> tuple[float, float]:
+    """(public, private) score of an ensemble's current submission; NaN where Kaggle has not scored it."""
     record, frame = store.submission(name).record(), load(store)
     if record is None or frame.empty:
         return float("nan"), float("nan")
@@ -87,17 +87,17 @@ def current(store: Store, name: str) -> tuple[float, float]:
     return tuple(found.iloc[-1][["public", "private"]].astype(float)) if len(found) else (float("nan"), float("nan"))
 
 
-class Sender:
+class Uploader:
     """Sends the submissions of one plan."""
 
     def __init__(self, api: "KaggleApi", plan: Plan, store: Store):
         self.api, self.plan, self.store = api, plan, store
 
     def send(self, name: str, message: str | None, agreed: Callable[[str], bool], wait: float) -> Upload:
-        """Upload an ensemble's submission unless Kaggle has this very file, and wait for its score up to `wait` s.
+        """Upload an ensemble's submission unless Kaggle already has the file; wait up to `wait` seconds for the score.
 
-        `agreed` is asked before one of the day's submissions is used. UserError where Kaggle does not take it, or
-        another process is sending.
+        `agreed` is called for confirmation before one of the day's submissions is used. UserError where Kaggle
+        rejects it, or another process is uploading.
         """
         with locks.holding(self.store.uploads().record_path.with_name(".sending.lock")):
             return self._send(name, message, agreed, wait)
@@ -109,24 +109,24 @@ class Sender:
         if upload:
             log.info("%-10s %s is on Kaggle already, sent %s", "upload", artifact.files[0].name, upload.at)
         else:
-            text = f"{message or describe(self.plan, self.store, name)} {mark(digest)}"
+            text = f"{message or describe(self.plan, self.store, name)} {digest_mark(digest)}"
             if not agreed(f"Upload {artifact.files[0]} to {SLUG} as “{text}”? {self._left()}"):
                 raise UserError("nothing was uploaded")
             upload = self._upload(artifact, name, digest, text)
-        remember(self.store, upload)
+        record_upload(self.store, upload)
         return self._scored(upload, digest, wait)
 
     def _scored_before(self, digest: str) -> Upload | None:
-        """This file's upload, where its scores are known already."""
+        """The upload of this file, where its scores are known already."""
         frame = load(self.store)
         rows = frame[(frame["sha256"] == digest) & (frame["status"] == "complete")].to_dict("records")
         return Upload(**rows[-1]) if rows else None
 
     def _look(self, name: str, digest: str) -> Upload | None:
         """The submission of this file in Kaggle's list; None where it is not there."""
-        with kaggle_client.told("listing the submissions"):
-            listed = self.api.competition_submissions(SLUG, page_size=LISTED) or []
-        found = next((item for item in listed if (item.description or "").endswith(mark(digest))), None)
+        with kaggle_client.errors_as_sentences("listing the submissions"):
+            listed = self.api.competition_submissions(SLUG, page_size=PAGE_SIZE) or []
+        found = next((item for item in listed if (item.description or "").endswith(digest_mark(digest))), None)
         if found is None:
             return None
         return Upload(
@@ -143,17 +143,17 @@ class Sender:
         )
 
     def _upload(self, artifact: Artifact, name: str, digest: str, text: str) -> Upload:
-        """Send the file and wait until Kaggle lists it: what the client answers is no proof."""
-        with kaggle_client.told("uploading"):
+        """Upload the file and wait until Kaggle lists it: the client's answer is no proof."""
+        with kaggle_client.errors_as_sentences("uploading"):
             answer = self.api.competition_submit(str(artifact.files[0]), text, SLUG)
-        until = time.monotonic() + CONFIRMED_IN
+        until = time.monotonic() + CONFIRM_TIMEOUT
         while not (found := self._look(name, digest)):
             if time.monotonic() > until or answer.message == self.api.COMPETITION_SUBMIT_UPLOAD_FAILED_MESSAGE:
-                said = " ".join((answer.message or "nothing").split())[:200]
+                message = " ".join((answer.message or "nothing").split())[:200]
                 raise UserError(
-                    f"Kaggle does not list the submission, so it counts as refused. The client said: {said}"
+                    f"Kaggle does not list the submission, so it counts as refused. The client said: {message}"
                 )
-            time.sleep(PAUSE)
+            time.sleep(POLL_INTERVAL)
         log.info("%-10s %s was taken (%s)", "upload", artifact.files[0].name, found.ref)
         return found
 
@@ -162,18 +162,18 @@ class Sender:
         until = time.monotonic() + wait
         while upload.status == "pending":
             if time.monotonic() > until:
-                log.warning("%-10s no score yet: the same command asks for it again", "upload")
+                log.warning("%-10s no score yet: the same command asks again", "upload")
                 return upload
-            time.sleep(PAUSE)
+            time.sleep(POLL_INTERVAL)
             upload = self._look(upload.ensemble, digest) or upload
-        remember(self.store, upload)
+        record_upload(self.store, upload)
         if upload.status == "error":
             raise UserError(f"Kaggle could not score {upload.ensemble}: {upload.error or 'it does not say why'}")
         return upload
 
     def _left(self) -> str:
-        """How many submissions Kaggle allows today; nothing where it does not know the user's team yet."""
-        with kaggle_client.told("asking how many submissions are left"):
+        """How many submissions are left today; "" where Kaggle does not know the user's team yet."""
+        with kaggle_client.errors_as_sentences("asking how many submissions are left"):
             limits = self.api.competition_get_submission_limits(SLUG)
         known = limits.num_today or limits.num_allowed_now
         return f"It is one of {limits.num_allowed_now} that are left today." if known else ""

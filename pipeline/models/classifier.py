@@ -38,7 +38,7 @@ class Answers(NamedTuple):
 def view_set_of(asked: str | None) -> str | None:
     """The name of the view set; UserError where there is none such."""
     try:
-        return None if asked is None else views.by_name_or_count(asked)
+        return None if asked is None else views.view_set_name(asked)
     except ValueError as error:
         raise UserError(f"--views: {error}") from None
 

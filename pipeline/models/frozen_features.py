@@ -21,7 +21,7 @@ def frozen(built: "Network", unit: dependencies.Unit, images: np.ndarray, *, fre
 
     Where another process is making them, this one waits. TrainingFailed where they cannot be used.
     """
-    from pipeline.nn.predict import require_sound
+    from pipeline.nn.predict import require_plausible
 
     path, start = unit.artifact.files[0], built.facts["weights"]
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -29,13 +29,13 @@ def frozen(built: "Network", unit: dependencies.Unit, images: np.ndarray, *, fre
         if fresh or not _usable(unit, start):
             unit.artifact.begin()
             started = time.monotonic()
-            made = require_sound(_made(built, unit, images), unit.run)
+            made = require_plausible(_made(built, unit, images), unit.run)
             _require_difference(made, unit.run)
             with atomic(path) as temporary:
                 np.save(temporary, made)
             seconds = time.monotonic() - started
             unit.finish(weights=start, seconds=seconds, images_per_second=len(images) / seconds)
-    return require_sound(np.load(unit.artifact.verified()), unit.run)
+    return require_plausible(np.load(unit.artifact.verified()), unit.run)
 
 
 def kept(unit: dependencies.Unit) -> np.ndarray | None:
@@ -64,6 +64,6 @@ def _require_difference(made: np.ndarray, run: str) -> None:
 def _made(built: "Network", unit: dependencies.Unit, images: np.ndarray) -> np.ndarray:
     from pipeline.nn.predict import predict_views
 
-    seen = views.named(unit.spec["views"])
+    seen = views.view_set(unit.spec["views"])
     with tqdm(total=len(images), desc=unit.label, unit="galaxy", leave=False) as bar:
         return predict_views(built.for_prediction().features, images, seen, 64, bar.update)

@@ -29,8 +29,8 @@ class Predictor:
         from pipeline.nn import network, runtime
 
         self.run = run
-        self.views = views.named(run.views)
-        self.precision = runtime.predicts_in(precision)
+        self.views = views.view_set(run.views)
+        self.precision = runtime.prediction_precision(precision)
         self.network = network.build(run, stored=stored, size=size, seed=0, trained_as=self.precision)
         self.batch_size = BATCH
         self._kept: dict[Path, list[np.ndarray]] = {}  # what the weights of a fold make of the network for prediction
@@ -66,10 +66,10 @@ class Predictor:
 
     def _seen(self, model: "keras.Model", images: np.ndarray, progress: Progress) -> tuple[np.ndarray, np.ndarray]:
         from pipeline.nn import runtime
-        from pipeline.nn.predict import predict_views, require_sound
+        from pipeline.nn.predict import predict_views, require_plausible
 
         def averaged(batch_size: int) -> tuple[np.ndarray, np.ndarray]:
             return predict_views(model, images, self.views, max(batch_size, len(self.views)), progress, squares=True)
 
-        (mean, square), self.batch_size = runtime.halving(averaged, self.batch_size, SMALLEST)
-        return require_sound(mean, self.run.name), square
+        (mean, square), self.batch_size = runtime.with_halved_batches(averaged, self.batch_size, SMALLEST)
+        return require_plausible(mean, self.run.name), square

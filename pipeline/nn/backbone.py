@@ -1,7 +1,7 @@
-"""The graph of a backbone, one and the same wherever its weights come from, and copies of it.
+"""The graph of a backbone, the same wherever its weights come from, and copies of it.
 
-What a layer does hangs on its configuration and its weights alone, so that weights copied, set or loaded from a file
-make the same network of any copy.
+A layer's output depends on its configuration and weights only, so that any copy with the same weights is the same
+network.
 """
 
 from collections.abc import Mapping
@@ -37,7 +37,7 @@ class Normalization(keras.layers.Normalization):
         return ops.cast(ops.reshape(values, self._broadcast_shape), self.compute_dtype)
 
 
-def of_keras(name: str, size: int, weights: str | None) -> keras.Model:
+def keras_application(name: str, size: int, weights: str | None) -> keras.Model:
     """The backbone without its top for (size, size, 3) inputs as keras.applications makes it of `weights`."""
     constructor = getattr(keras.applications, BACKBONES[name].constructor)
     # under Keras's own name: EfficientNetV2 and ConvNeXt look their blocks and files up by it
@@ -46,7 +46,7 @@ def of_keras(name: str, size: int, weights: str | None) -> keras.Model:
 
 def construct(name: str, size: int) -> keras.Model:
     """The backbone without its top for (size, size, 3) inputs, of random weights: the graph that ImageNet's are for."""
-    made, gain = of_keras(name, size, None), BACKBONES[name].gain
+    made, gain = keras_application(name, size, None), BACKBONES[name].gain
     if gain is None:
         return made
 
@@ -56,12 +56,12 @@ def construct(name: str, size: int) -> keras.Model:
             return keras.layers.Rescaling(list(gain), name="second_rescaling")(values)
         return values
 
-    return keras.models.clone_model(made, clone_function=copied, call_function=call)
+    return keras.models.clone_model(made, clone_function=copy_layer, call_function=call)
 
 
 def pretrained(name: str, size: int) -> keras.Model:
     """The same with the ImageNet weights that Keras keeps or downloads; Keras's exception where it can do neither."""
-    of_imagenet = of_keras(name, size, "imagenet")
+    of_imagenet = keras_application(name, size, "imagenet")
     if BACKBONES[name].gain is None:
         return of_imagenet
     made = construct(name, size)
@@ -69,7 +69,7 @@ def pretrained(name: str, size: int) -> keras.Model:
     return made
 
 
-def copied(layer: keras.layers.Layer, **changes: Any) -> keras.layers.Layer:
+def copy_layer(layer: keras.layers.Layer, **changes: Any) -> keras.layers.Layer:
     """A new layer of the same configuration but for `changes`, with weights of its own."""
     kind = Normalization if isinstance(layer, keras.layers.Normalization) else type(layer)
     return kind.from_config(layer.get_config() | changes)

@@ -1,4 +1,4 @@
-"""An ensemble as one network: images of galaxies -> vote fractions on the tree. For use outside this pipeline."""
+"""An ensemble as one graph, for export: images of galaxies -> vote fractions, with crops, views, blend and tree."""
 
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
@@ -9,48 +9,48 @@ from keras import ops
 
 from pipeline.core import tree
 from pipeline.nn.augment import warp
-from pipeline.nn.backbone import copied, copy_weights
+from pipeline.nn.backbone import copy_layer, copy_weights
 from pipeline.nn.network import Network, Scale, pool
 from pipeline.plans.backbones import BACKBONES
 from pipeline.plans.config import IMAGE_SIDE, Crop, Run
 
-STEPS = 500  # of the projection onto the tree, at most; a hundred are many
-SETTLED = -1e-6
+MAX_PROJECTION_STEPS = 500  # of the projection onto the tree, at most; a hundred are many
+PROJECTION_TOLERANCE = -1e-6
 
 
-class Part(NamedTuple):
+class Member(NamedTuple):
     """One trained network of an ensemble and its share of the answer."""
 
     run: Run
     crop: Crop
     network: Network
     views: np.ndarray  # (v, 2, 3)
-    resize: np.ndarray  # (size, region): what resizes either side of the crop, see competition.cutout.along
-    share: np.ndarray  # (37,) weight in each answer
+    resize: np.ndarray  # (size, region): what resizes either side of the crop, see competition.cutout.resize_matrix
+    share: np.ndarray  # (37,) blend weight for each answer
 
 
-class Whole:
+class EnsembleGraph:
     """The function from images uint8 (n, 424, 424, 3) RGB to vote fractions float32 (n, 37).
 
     The same crops, views, networks and weights as the pipeline's; the projection onto the tree stops at 1e-6.
     """
 
-    def __init__(self, parts: Iterable[Part]):
+    def __init__(self, members: Iterable[Member]):
         """Of each part only its copy is kept: parts that are made when they are asked for need no more memory."""
-        self.looks = [Look(part) for part in parts]
-        self.crops = {look.crop: cropping(look.crop, look.resize) for look in self.looks}
-        self.networks = [network for look in self.looks for network in (look.backbone, look.head)]
+        self.members = [MemberGraph(member) for member in members]
+        self.crops = {member.crop: make_cropper(member.crop, member.resize) for member in self.members}
+        self.networks = [network for member in self.members for network in (member.backbone, member.head)]
 
     def __call__(self, images: keras.KerasTensor) -> keras.KerasTensor:
         """Vote fractions of images."""
         seen = {crop: cut(images) for crop, cut in self.crops.items()}
         total = 0.0
-        for look in self.looks:
-            total = total + look(seen[look.crop]) * look.share
+        for member in self.members:
+            total = total + member(seen[member.crop]) * member.share
         return project(total)
 
 
-def cropping(crop: Crop, resize: np.ndarray) -> Callable[[keras.KerasTensor], keras.KerasTensor]:
+def make_cropper(crop: Crop, resize: np.ndarray) -> Callable[[keras.KerasTensor], keras.KerasTensor]:
     """Images (n, 424, 424, 3) -> whole grey levels float32 (n, size, size, 3), as `cutout` makes them of pixels."""
     margin = (IMAGE_SIDE - crop.region) // 2
 
@@ -68,19 +68,19 @@ def cropping(crop: Crop, resize: np.ndarray) -> Callable[[keras.KerasTensor], ke
     return cut
 
 
-class Look:
+class MemberGraph:
     """One network: crops (n, s, s, 3) -> the mean over the views of its answers, or of its features, then answers."""
 
-    def __init__(self, part: Part):
-        self.crop, self.resize, self.views = part.crop, part.resize, part.views
-        self.share = part.share.astype(np.float32)
-        self.of_features = not part.run.fine_tune.epochs  # views are averaged before the head, as in training
-        self.size = part.network.features.get_layer("warp").size
+    def __init__(self, member: Member):
+        self.crop, self.resize, self.views = member.crop, member.resize, member.views
+        self.share = member.share.astype(np.float32)
+        self.of_features = not member.run.fine_tune.epochs  # views are averaged before the head, as in training
+        self.size = member.network.features.get_layer("warp").size
         pixels = keras.Input((self.size, self.size, 3))
-        scaled = Scale(BACKBONES[part.run.backbone].scaling)(pixels)
-        backbone = exportable(part.network.for_prediction().backbone)
-        self.backbone = keras.Model(pixels, pool(backbone, scaled, part.run.pooling))
-        self.head = part.network.head
+        scaled = Scale(BACKBONES[member.run.backbone].scaling)(pixels)
+        backbone = exportable(member.network.for_prediction().backbone)
+        self.backbone = keras.Model(pixels, pool(backbone, scaled, member.run.pooling))
+        self.head = member.network.head
 
     def __call__(self, images: keras.KerasTensor) -> keras.KerasTensor:
         """Answers (n, 37)."""
@@ -120,7 +120,7 @@ def _exportable(layer: keras.layers.Layer) -> keras.layers.Layer:
         return keras.layers.DepthwiseConv2D(**{key: config[key] for key in keys})
     if isinstance(layer, keras.layers.Activation) and layer.activation is keras.activations.gelu:
         return keras.layers.Activation(_gelu, name=layer.name, dtype=layer.dtype_policy)
-    return copied(layer)
+    return copy_layer(layer)
 
 
 def _gelu(x: keras.KerasTensor) -> keras.KerasTensor:
@@ -141,7 +141,7 @@ def project(values: keras.KerasTensor) -> keras.KerasTensor:
         return x - ops.matmul(ops.matmul(x, sums.T) - totals, back)
 
     def goes_on(step: keras.KerasTensor, x: keras.KerasTensor, correction: keras.KerasTensor) -> keras.KerasTensor:
-        return ops.logical_and(step < STEPS, ops.min(x) < SETTLED)
+        return ops.logical_and(step < MAX_PROJECTION_STEPS, ops.min(x) < PROJECTION_TOLERANCE)
 
     def one(step: keras.KerasTensor, x: keras.KerasTensor, correction: keras.KerasTensor) -> tuple:
         inside = ops.maximum(x + correction, 0.0)

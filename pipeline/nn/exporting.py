@@ -16,7 +16,7 @@ OPSET = 17
 Function = Callable[[keras.KerasTensor], keras.KerasTensor]
 
 
-def require(form: str) -> None:
+def require_packages(form: str) -> None:
     """UserError where the packages or the backend that writing "onnx" or "saved-model" needs are missing."""
     if keras.backend.backend() != "tensorflow":
         raise UserError(f"export needs Keras on TensorFlow, not on {keras.backend.backend()}: unset KERAS_BACKEND")
@@ -69,4 +69,4 @@ def _traced(answer: Function):
     return tf.function(lambda images: {OUTPUT: answer(images)}, input_signature=signature), signature
 
 
-WAYS = {"onnx": (to_onnx, run_onnx), "saved-model": (to_saved_model, run_saved_model)}  # how to write, how to ask
+FORMATS = {"onnx": (to_onnx, run_onnx), "saved-model": (to_saved_model, run_saved_model)}  # how to write, how to ask

@@ -22,7 +22,7 @@ class History:
         path.parent.mkdir(parents=True, exist_ok=True)
         self._write()
 
-    def of(self, phase: str) -> list[dict]:
+    def of_phase(self, phase: str) -> list[dict]:
         """Its rows of one phase."""
         return [row for row in self.rows if row["phase"] == phase]
 
@@ -31,15 +31,15 @@ class History:
         self.rows.append(row)
         self._write()
 
-    def keep(self, phase: str, epochs: int) -> None:
+    def truncate(self, phase: str, epochs: int) -> None:
         """Drop rows of a phase after its first `epochs`: those that no checkpoint followed."""
-        dropped = self.of(phase)[epochs:]
+        dropped = self.of_phase(phase)[epochs:]
         self.rows = [row for row in self.rows if row not in dropped]
         self._write()
 
     def digest(self, epochs: int) -> str:
         """sha256 of its rows up to so many epochs of fine-tuning: the same when they are read back."""
-        rows = [*self.of("head"), *self.of("fine-tune")[:epochs]]
+        rows = [*self.of_phase("head"), *self.of_phase("fine-tune")[:epochs]]
         values = [[row["phase"], *(float(str(row[key])) for key in FIELDS[1:])] for row in rows]
         return hashlib.sha256(json.dumps(values).encode()).hexdigest()
 

@@ -10,7 +10,7 @@ from pipeline.errors import TrainingFailed
 from pipeline.nn.data import viewed_batches
 
 BLOCK = 1024  # features at once
-LARGEST = 1e6  # that a feature of a sound network may be: such as fit their input make less than 1,000
+MAX_FEATURE = 1e6  # largest plausible feature: networks that fit their input stay below 1,000
 
 
 def predict_views(
@@ -24,7 +24,7 @@ def predict_views(
 ) -> np.ndarray | tuple[np.ndarray, np.ndarray]:
     """Mean over views (v, 2, 3) of the model's outputs for images uint8 (n, s, s, 3): float32 (n, outputs).
 
-    With `squares` also the mean of their squares, float64. `progress` is told how many images each step finished.
+    With `squares` also the mean of their squares, float64. `progress` gets the number of images of each step.
     """
     result = np.empty((len(images), model.output_shape[-1]), np.float32)
     square = np.empty(result.shape) if squares else None
@@ -53,10 +53,10 @@ def predict_head(head: keras.Model, features: np.ndarray) -> np.ndarray:
     return np.concatenate([np.asarray(head.predict_on_batch(block), np.float32) for block in blocks])
 
 
-def require_sound(made: np.ndarray, run: str) -> np.ndarray:
+def require_plausible(made: np.ndarray, run: str) -> np.ndarray:
     """The features or answers (n, d) of a run's network as they are; TrainingFailed where they cannot be used."""
     size = np.abs(made).max(axis=1, initial=0) if len(made) else np.zeros(0)
-    unsound = ~(size <= LARGEST)  # NaN among them
+    unsound = ~(size <= MAX_FEATURE)  # NaN among them
     if unsound.any():
         largest = f"up to {size[np.isfinite(size)].max(initial=0):.2g}" if np.isfinite(size).all() else "not finite"
         raise TrainingFailed(

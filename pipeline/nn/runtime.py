@@ -17,7 +17,7 @@ from pipeline.core import machine
 from pipeline.errors import TrainingFailed
 from pipeline.nn import settings
 
-settings.prepare()
+settings.prepare_environment()
 
 
 @contextmanager
@@ -33,7 +33,7 @@ def _without_stderr() -> Iterator[None]:
         os.close(nowhere)
 
 
-with _without_stderr(), settings.importing():
+with _without_stderr(), settings.explain_import_errors():
     import keras
 
     keras.config.set_image_data_format("channels_last")  # whatever the user's keras.json says
@@ -93,13 +93,13 @@ def choose_precision(wanted: str) -> tuple[str, str]:
     """
     if wanted == "auto":
         return _gpu_precision() if gpus() else ("float32", "a CPU computes in half precision only where the plan asks")
-    can = machine.flags_of_cpu()
+    can = machine.cpu_flags()
     if wanted in HALF_ON_CPU and can and not can & HALF_ON_CPU[wanted] and not gpus():
         return wanted, "the plan says so, though this CPU has no arithmetic for it: float32 would be faster"
     return wanted, "the plan says so"
 
 
-def predicts_in(trained: str) -> str:
+def prediction_precision(trained: str) -> str:
     """The dtype policy of prediction for a network trained by that one: on a CPU always float32, as its weights are."""
     return trained if gpus() else "float32"
 
@@ -117,21 +117,21 @@ def _gpu_precision() -> tuple[str, str]:
 
 
 def determinism() -> str:
-    """What the same seed gives: for the records."""
+    """How reproducible training is here, for the records."""
     if gpus():
         return "GPU kernels add in any order: the same seed gives weights that differ in their last digits"
     return "on a CPU of this kind the same seed and libraries give the same weights to the last bit"
 
 
-def seed_of(seed: int, name: str) -> int:
-    """A 31-bit seed for what bears this name, the same on every machine."""
+def derived_seed(seed: int, name: str) -> int:
+    """A 31-bit seed derived from a seed and a name, the same on every machine."""
     return int(np.random.SeedSequence((seed, *name.encode())).generate_state(1)[0] >> 1)
 
 
-def halving(work: Callable[[int], Any], batch_size: int, least: int) -> tuple[Any, int]:
-    """(what the work makes with this batch size, that size); with half of it and so on where memory does not suffice.
+def with_halved_batches(work: Callable[[int], Any], batch_size: int, least: int) -> tuple[Any, int]:
+    """(result of `work`, batch size used): the batch size is halved as long as memory does not suffice.
 
-    TrainingFailed where not even `least` would do.
+    TrainingFailed where that would go below `least`.
     """
     while True:
         try:
@@ -149,12 +149,12 @@ def halving(work: Callable[[int], Any], batch_size: int, least: int) -> tuple[An
 
 
 def is_out_of_memory(error: Exception) -> bool:
-    """Whether that is what an exception of Python or of a backend says."""
+    """Whether an exception of Python or of a backend means that memory is exhausted."""
     if isinstance(error, MemoryError):
         return True
     return type(error).__name__ in ("ResourceExhaustedError", "OutOfMemoryError") or "RESOURCE_EXHAUSTED" in str(error)
 
 
-def compile_by_xla() -> bool:
+def use_xla() -> bool:
     """Whether the whole network is compiled by XLA: on a GPU; on a CPU it makes a training step slower."""
     return bool(gpus()) or keras.backend.backend() == "jax"

@@ -1,7 +1,7 @@
-"""What the user's environment may decide of Keras and TensorFlow, and what not: settled before either is imported.
+"""Environment of Keras and TensorFlow, set before either is imported: which of the user's settings count.
 
-The backend is the user's choice (KERAS_BACKEND, else keras.json, else TensorFlow) as far as it is installed. Image
-format, float type and epsilon are what the pipeline is written for; limits that cut a training short are taken away.
+The backend is the user's choice (KERAS_BACKEND, else keras.json, else TensorFlow) where it is installed. Image
+format, float type and epsilon are fixed by the pipeline; variables that cut training short are removed.
 """
 
 import importlib.util
@@ -20,30 +20,30 @@ from pipeline.plans.backbones import keras_folder
 
 log = logging.getLogger(__name__)
 BACKENDS = {"tensorflow": "TensorFlow", "jax": "JAX", "torch": "PyTorch"}  # those of Keras's that can train
-LIMITS = ("KERAS_MAX_EPOCHS", "KERAS_MAX_STEPS_PER_EPOCH", "KERAS_NNX_ENABLED")  # none of them meant for this
+LIMITS = ("KERAS_MAX_EPOCHS", "KERAS_MAX_STEPS_PER_EPOCH", "KERAS_NNX_ENABLED")  # removed
 FLAGS = ("XLA_FLAGS", "TF_XLA_FLAGS")  # XLA ends the process where it does not know one
-TRIALS = {
+FLAG_TESTS = {
     "tensorflow": "import tensorflow as tf; tf.function(lambda x: x + 1, jit_compile=True)(tf.zeros(1))",
     "jax": "import jax; jax.numpy.zeros(1) + 1",
 }
 
 
-def prepare() -> None:
-    """Settle the environment for Keras's first import; UserError where something in it makes that impossible."""
+def prepare_environment() -> None:
+    """Set the environment for Keras's first import; UserError where it makes that impossible."""
     for name in LIMITS:
         os.environ.pop(name, None)
     os.environ["KERAS_NNX_ENABLED"] = "false"  # keras.json may say otherwise
     os.environ["KERAS_BACKEND"] = backend = choose_backend()
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")  # off by default without AVX-512; 1.5x the training step there
-    if (flags := machine.flags_of_cpu()) and "avx" not in flags:
+    if (flags := machine.cpu_flags()) and "avx" not in flags:
         raise UserError(f"this processor has no AVX, which {BACKENDS[backend]}'s packages are built for: use another")
     _try_flags(backend)
 
 
 @contextmanager
-def importing() -> Iterator[None]:
-    """Around Keras's first import: UserError where it fails, since that hangs on what is installed and set here."""
+def explain_import_errors() -> Iterator[None]:
+    """Around Keras's first import: errors become UserError, since their cause is the installation or environment."""
     try:
         yield
     except Exception as error:
@@ -56,7 +56,7 @@ def importing() -> Iterator[None]:
 
 
 def choose_backend() -> str:
-    """The backend that the user asks for; TensorFlow, and a word about it, where that is not installed."""
+    """The user's backend; TensorFlow, with a warning, where that is not installed."""
     asked, by = os.environ.get("KERAS_BACKEND"), "KERAS_BACKEND"
     if not asked:
         asked, by = _in_file(), str(_file())
@@ -75,7 +75,7 @@ def _file() -> Path:
 
 
 def _in_file() -> str:
-    """The backend that keras.json names; what else stands there is Keras's business."""
+    """The backend in keras.json; its other settings are ignored here."""
     try:
         content = json.loads(_file().read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -87,10 +87,12 @@ def _in_file() -> str:
 def _try_flags(backend: str) -> None:
     """UserError where the user's flags for XLA end a process that starts with them."""
     given = {name: os.environ[name] for name in FLAGS if os.environ.get(name)}
-    if not given or backend not in TRIALS:
+    if not given or backend not in FLAG_TESTS:
         return
-    trial = subprocess.run([sys.executable, "-c", TRIALS[backend]], capture_output=True, text=True, errors="replace")
+    trial = subprocess.run(
+        [sys.executable, "-c", FLAG_TESTS[backend]], capture_output=True, text=True, errors="replace"
+    )
     if trial.returncode:
-        told = " and ".join(f"{name}={value}" for name, value in given.items())
+        flags = " and ".join(f"{name}={value}" for name, value in given.items())
         why = (trial.stderr.strip().splitlines() or ["no reason given"])[-1]
-        raise UserError(f"{BACKENDS[backend]} does not start with {told} in the environment: {why[:300]}; unset it")
+        raise UserError(f"{BACKENDS[backend]} does not start with {flags} in the environment: {why[:300]}; unset it")

@@ -1,4 +1,4 @@
-"""How fast a run's network is on this machine: a few steps of each kind, on pixels of noise."""
+"""Speed of a run's network on this machine: a few steps of each kind, on random pixels."""
 
 import tempfile
 import time
@@ -14,8 +14,8 @@ from pipeline.nn import data, fit, network, runtime
 from pipeline.nn.predict import predict_views
 from pipeline.plans.config import FineTune, Run
 
-ROWS = 1500  # galaxies whose head is trained, at most
-ENOUGH = 2.0  # seconds of steps of a kind
+MAX_ROWS = 1500  # galaxies whose head is trained, at most
+SECONDS_EACH = 2.0  # seconds of steps of a kind
 
 
 class Speeds(NamedTuple):
@@ -38,7 +38,7 @@ def measure(run: Run, *, stored: int, size: int, n_train: int) -> Speeds:
     labels = rng.random((batch, 37), np.float32)
     precision, _ = runtime.choose_precision(run.precision)
     built = network.build(run, stored=stored, size=size, seed=0, trained_as=precision)
-    single = views.named("single")
+    single = views.view_set("single")
     fast = built.for_prediction()
     whole = fast.model if run.fine_tune.epochs else fast.features
 
@@ -78,14 +78,14 @@ def _rate(work: Callable[[], None]) -> float:
     """How often a second `work` can be done."""
     work()
     done, started = 0, time.monotonic()
-    while time.monotonic() - started < ENOUGH:
+    while time.monotonic() - started < SECONDS_EACH:
         work()
         done += 1
     return done / (time.monotonic() - started)
 
 
 def _head_seconds(built: network.Network, run: Run, n_train: int) -> float:
-    rows = min(n_train, ROWS)
+    rows = min(n_train, MAX_ROWS)
     rng = np.random.default_rng(0)
     features = rng.standard_normal((rows + 8, built.head.input_shape[-1]), np.float32)
     labels = rng.random((rows + 8, 37), np.float32)

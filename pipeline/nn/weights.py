@@ -1,4 +1,4 @@
-"""Where a backbone's first weights come from: a file the user gave, Keras's ImageNet file, or chance."""
+"""A backbone's first weights: from a given file, from Keras's ImageNet file, or random."""
 
 import hashlib
 import logging
@@ -16,23 +16,23 @@ from pipeline.plans.backbones import BACKBONES, keras_folder
 log = logging.getLogger(__name__)
 
 
-class Start(NamedTuple):
-    """A backbone with its first weights, and where they came from (source, file, sha256)."""
+class FirstWeights(NamedTuple):
+    """A backbone with its first weights, and their origin (source, file, sha256)."""
 
     backbone: keras.Model
     origin: dict[str, Any]
 
 
-def build_backbone(name: str, size: int, given: dict[str, Any] | None, on_missing: str) -> Start:
+def build_backbone(name: str, size: int, given: dict[str, Any] | None, on_missing: str) -> FirstWeights:
     """The backbone for (size, size, 3) inputs. UserError where its weights are missing and must not be.
 
     `given` names a file as {path, sha256}; without it Keras's own download is tried, and where that fails
     `on_missing` decides: "error", or "random".
     """
     if given:
-        return Start(_from_file(name, size, given), {"source": "file", **given})
+        return FirstWeights(_from_file(name, size, given), {"source": "file", **given})
     try:
-        return Start(pretrained(name, size), {"source": "imagenet", **_downloaded(name, size)})
+        return FirstWeights(pretrained(name, size), {"source": "imagenet", **_downloaded(name, size)})
     except Exception as error:  # Keras raises a bare Exception for a failed download
         if on_missing == "error":
             raise UserError(
@@ -44,7 +44,7 @@ def build_backbone(name: str, size: int, given: dict[str, Any] | None, on_missin
     log.warning(
         "train      %s: NO IMAGENET WEIGHTS here (%s); it starts from RANDOM ones, far less accurate", name, why
     )
-    return Start(construct(name, size), {"source": "random"})
+    return FirstWeights(construct(name, size), {"source": "random"})
 
 
 def _from_file(name: str, size: int, given: dict[str, Any]) -> keras.Model:

@@ -1,4 +1,4 @@
-"""Two finished plans side by side: what got better or worse, by how much, and where."""
+"""Comparison of two finished plans: what got better or worse, by how much, and where."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,20 +11,20 @@ from pipeline.core.tree import QUESTIONS, SLICES
 from pipeline.errors import UserError
 from pipeline.store.artifacts import Store, load_fractions, same_galaxies
 
-FEWEST = 10  # galaxies that both must have
+MIN_SHARED = 10  # galaxies that both must have
 SHOWN = 5  # galaxies whose error changed most
 
 
-def tell(first: Path, second: Path) -> Iterator[str]:
+def comparison_lines(first: Path, second: Path) -> Iterator[str]:
     """The comparison line by line; `first` and `second` are output folders of plans (output/<plan>).
 
     Differences are second less first on the galaxies that both predicted out of fold, with 95 % intervals of a paired
     bootstrap. UserError where a folder holds no finished plan or the two share too few galaxies.
     """
-    a, b = entries(first), entries(second)
+    a, b = load_predictions(first), load_predictions(second)
     truth = common_truth(first, second)
     yield f"{second} against {first}, on the {len(truth):,} galaxies of both; negative is better"
-    best = [best_of(one, truth) for one in (a, b)]
+    best = [best_name(one, truth) for one in (a, b)]
     pairs = [(name, name) for name in a if name in b]
     if tuple(best) not in pairs:
         pairs.append(tuple(best))
@@ -49,7 +49,7 @@ def tell(first: Path, second: Path) -> Iterator[str]:
         yield f"much {what}: {', '.join(named) or 'none'}"
 
 
-def entries(folder: Path) -> dict[str, pd.DataFrame]:
+def load_predictions(folder: Path) -> dict[str, pd.DataFrame]:
     """Out-of-fold predictions of all baselines, runs and ensembles under a plan's output: 'kind/name' -> (n, 37)."""
     found = {}
     store = Store(folder)
@@ -73,14 +73,14 @@ def common_truth(first: Path, second: Path) -> pd.DataFrame:
     """Votes (n, 37) of the galaxies that both plans have, alike in both."""
     labels = [Store(folder).load_labels() for folder in (first, second)]
     shared = labels[0].index.intersection(labels[1].index)
-    if len(shared) < FEWEST:
+    if len(shared) < MIN_SHARED:
         raise UserError(f"{first} and {second} share {len(shared)} galaxies: nothing to compare")
     if not np.allclose(labels[0].loc[shared], labels[1].loc[shared], atol=1e-6):
         raise UserError(f"{first} and {second} have different votes for the same galaxies: not the same data")
     return labels[0].loc[shared].astype(np.float64)
 
 
-def best_of(found: dict[str, pd.DataFrame], truth: pd.DataFrame) -> str:
+def best_name(found: dict[str, pd.DataFrame], truth: pd.DataFrame) -> str:
     """The best ensemble; the best of all where there is none."""
     names = [name for name in found if name.startswith("ensembles/")] or list(found)
     return min(names, key=lambda name: metrics.rmse(truth.to_numpy(), _aligned(found[name], truth, name)))

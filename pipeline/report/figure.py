@@ -1,7 +1,7 @@
-"""A figure: drawn once as SVG, shown on the page in the page's colours, saved beside its numbers for a paper.
+"""A figure: drawn once as SVG, inlined in the page with CSS colours, saved as a file beside its numbers.
 
-Matplotlib knows no CSS: it draws in stand-ins, which become the page's variables, or the colours of the light page
-in a file of its own.
+Matplotlib has no CSS variables: it draws in placeholder colours, which become the page's variables, or, in a file,
+the colours of the light theme.
 """
 
 import io
@@ -24,8 +24,8 @@ DARK = {
     "accent": "#82aef2", "second": "#e0a55c", "alarm": "#f08a7d", "good": "#7cc796",
     "class0": "#e0a55c", "class1": "#c39bdc", "class2": "#f08a7d", "class3": "#7cc796", "class4": "#82aef2",
 }  # fmt: skip
-STAND_INS = {name: "#" + 3 * f"{i:02x}" for i, name in enumerate(LIGHT, 1)}
-PAPER, _, INK, MUTED, GRID, ACCENT, SECOND, ALARM, GOOD, *CLASSES = STAND_INS.values()
+PLACEHOLDERS = {name: "#" + 3 * f"{i:02x}" for i, name in enumerate(LIGHT, 1)}
+PAPER, _, INK, MUTED, GRID, ACCENT, SECOND, ALARM, GOOD, *CLASSES = PLACEHOLDERS.values()
 STYLE = {
     "svg.fonttype": "none",  # text stays text
     "font.size": 9,
@@ -54,11 +54,11 @@ STYLE = {
 
 
 class Figure(NamedTuple):
-    """A figure under a name, unique in the report, with what it says in words and in numbers."""
+    """A figure: a name that is unique in the report, its alternative text, SVG and numbers."""
 
     name: str
     alt: str
-    drawn: str  # SVG whose colours are stand-ins
+    drawn: str  # SVG in placeholder colours
     numbers: pd.DataFrame
     title: str = ""
 
@@ -66,14 +66,14 @@ class Figure(NamedTuple):
         """An <svg> element that scales and takes colours and font from the page."""
         start = r'<svg [^>]*?viewBox="([^"]*)"[^>]*>'
         svg = re.sub(start, r'<svg viewBox="\1" aria-hidden="true">', self._svg(), count=1)
-        for name, colour in STAND_INS.items():
+        for name, colour in PLACEHOLDERS.items():
             svg = svg.replace(colour, f"var(--{name})")
         return re.sub(r"font: ([\d.]+px) [^;\"]*", r"font-size: \1", svg)
 
     def file(self) -> str:
         """An SVG file in the colours of the light page."""
         svg = self._svg()
-        for name, colour in STAND_INS.items():
+        for name, colour in PLACEHOLDERS.items():
             svg = svg.replace(colour, LIGHT[name])
         return svg
 

@@ -1,4 +1,4 @@
-"""Numbers as the report words them."""
+"""Formatting of numbers in the report."""
 
 import math
 

@@ -1,6 +1,6 @@
-"""Every baseline, run and ensemble of a plan scored on the same galaxies: the leaderboard and what it rests on.
+"""The leaderboard: every baseline, run and ensemble of a plan, scored on the same galaxies.
 
-All scores are out of fold: no model answered for a galaxy that it was trained on.
+All scores are out of fold: no model predicts a galaxy that it was trained on.
 """
 
 from collections.abc import Sequence
@@ -58,7 +58,7 @@ class Entry:
     folds: np.ndarray  # (k,) RMSE of each fold
     interval: tuple[float, float]
     noise: float  # the RMSE of perfect predictions
-    one_view: float  # the RMSE of a single view
+    single_view_rmse: float  # the RMSE of a single view
     accuracy5: float
     params: float
     train_seconds: float
@@ -77,13 +77,19 @@ class Entry:
 
     def row(self) -> tuple[Any, ...]:
         """Its values in the order of `COLUMNS`."""
-        scores = (self.rmse, *self.interval, self.beyond_noise, float(self.folds.std()), self.one_view - self.rmse)
+        scores = (
+            self.rmse,
+            *self.interval,
+            self.beyond_noise,
+            float(self.folds.std()),
+            self.single_view_rmse - self.rmse,
+        )
         costs = (self.params, self.train_seconds, self.images_per_second)
         return (self.name, self.kind, *scores, self.accuracy5, *costs, *self.kaggle)
 
 
 @dataclass(frozen=True)
-class Board:
+class Leaderboard:
     """All entries, best first, with the galaxies that they were scored on."""
 
     entries: tuple[Entry, ...]
@@ -95,7 +101,7 @@ class Board:
         """The best entry of a kind; None where there is none."""
         return next((entry for entry in self.entries if entry.kind == kind), None)
 
-    def of(self, kind: str) -> list[Entry]:
+    def of_kind(self, kind: str) -> list[Entry]:
         """All entries of a kind, best first."""
         return [entry for entry in self.entries if entry.kind == kind]
 
@@ -105,8 +111,8 @@ class Board:
         return made.astype({"params": "Int64"})
 
 
-def score_all(plan: Plan, store: Store) -> Board:
-    """Score all that a plan names. UserError where something is missing or damaged, with the command that mends it."""
+def score_all(plan: Plan, store: Store) -> Leaderboard:
+    """Score everything in a plan. UserError where something is missing or damaged, with the command that fixes it."""
     labels = store.load_labels()
     truth, fold_of = labels.to_numpy(np.float64), store.load_folds().loc[labels.index].to_numpy()
     entries = []
@@ -130,11 +136,11 @@ def score_all(plan: Plan, store: Store) -> Board:
         costs[run.name] = cost_of_run(store, plan, run.name)
         parts = [store.predicted(run.name, fold).verified("valid.parquet") for fold in range(plan.folds)]
         frame = pd.concat([load_fractions(part) for part in parts])
-        add(run.name, "run", frame, _cost_of([run.name], plan, costs), one_view(store, plan, run.name))
+        add(run.name, "run", frame, _cost_of([run.name], plan, costs), single_view_rmse(store, plan, run.name))
     for spec in plan.ensembles:
         cost, blended = _cost_of(spec.runs, plan, costs), store.ensemble(spec.name).verified("oof.parquet")
-        add(spec.name, "ensemble", load_fractions(blended), cost, kaggle=uploads.current(store, spec.name))
-    return Board(tuple(sorted(entries, key=lambda entry: entry.rmse)), truth, fold_of, labels.index.to_numpy())
+        add(spec.name, "ensemble", load_fractions(blended), cost, kaggle=uploads.current_scores(store, spec.name))
+    return Leaderboard(tuple(sorted(entries, key=lambda entry: entry.rmse)), truth, fold_of, labels.index.to_numpy())
 
 
 def cost_of_run(store: Store, plan: Plan, run: str) -> tuple[float, float, float]:
@@ -154,7 +160,7 @@ def cost_of_run(store: Store, plan: Plan, run: str) -> tuple[float, float, float
     return _number(trained[0], "params"), seconds, rate
 
 
-def one_view(store: Store, plan: Plan, run: str) -> float:
+def single_view_rmse(store: Store, plan: Plan, run: str) -> float:
     """RMSE of a run on its held-out galaxies, seen once each, as training scored it.
 
     NaN where only a head was trained: its features are already the mean over views.
@@ -185,7 +191,7 @@ def to_text(frame: pd.DataFrame) -> str:
 
 
 def _shown(frame: pd.DataFrame) -> pd.DataFrame:
-    """Without Kaggle's columns where nothing was sent there."""
+    """Without Kaggle's columns where nothing was uploaded."""
     return frame.drop(columns=[column for column in KAGGLE if column in frame and frame[column].isna().all()])
 
 
@@ -201,7 +207,7 @@ def _score(
     truth: np.ndarray,
     fold_of: np.ndarray,
     cost: tuple[float, float, float],
-    one_view: float,
+    single_view_rmse: float,
     kaggle: tuple[float, float],
     seed: int,
 ) -> Entry:
@@ -209,7 +215,7 @@ def _score(
     folds = np.array([np.sqrt(errors[fold_of == fold].mean()) for fold in np.unique(fold_of)])
     interval = stats.bootstrap_rmse(errors, seed)
     noise, accuracy = metrics.vote_noise(truth), metrics.accuracy5(truth, predicted)
-    return Entry(name, kind, predicted, errors, folds, interval, noise, one_view, accuracy, *cost, kaggle)
+    return Entry(name, kind, predicted, errors, folds, interval, noise, single_view_rmse, accuracy, *cost, kaggle)
 
 
 def _cost_of(

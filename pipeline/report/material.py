@@ -1,4 +1,4 @@
-"""What every section of the report is made from, and what it gives back."""
+"""Input and output of the report's sections: a plan's results in, a section's text and figures out."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -9,18 +9,18 @@ import numpy as np
 from pipeline.core import metrics
 from pipeline.plans.config import Plan
 from pipeline.report.figure import Figure
-from pipeline.report.leaderboard import Board, Entry
+from pipeline.report.leaderboard import Entry, Leaderboard
 from pipeline.report.pictures import Thumbnails
 from pipeline.store.artifacts import Store
 
 
 @dataclass(frozen=True)
 class Material:
-    """A finished plan: its scores, its files, its pictures."""
+    """A finished plan: scores, files and thumbnails."""
 
     plan: Plan
     store: Store
-    board: Board
+    board: Leaderboard
     plan_option: str  # the plan as the command line names it
 
     @cached_property
@@ -36,11 +36,11 @@ class Material:
     @cached_property
     def runs(self) -> np.ndarray:
         """Out-of-fold predictions of every run: (M, n, 37), in the leaderboard's order."""
-        return np.stack([entry.predicted for entry in self.board.of("run")])
+        return np.stack([entry.predicted for entry in self.board.of_kind("run")])
 
     @cached_property
     def thumbnails(self) -> Thumbnails:
-        """Pictures of galaxies."""
+        """Thumbnails of training galaxies."""
         return Thumbnails(self.store, self.plan)
 
 
@@ -49,6 +49,6 @@ class Section(NamedTuple):
 
     name: str
     title: str
-    finding: str  # what it shows, in one sentence with numbers
+    finding: str  # main result, in one sentence with numbers
     facts: dict[str, Any]
     figures: tuple[Figure, ...] = ()

@@ -1,4 +1,4 @@
-"""The whole report: every section's numbers through its template into one page, and its figures into files."""
+"""The report's page: every section rendered by its template, and the figures that go into files."""
 
 from contextlib import closing
 from pathlib import Path
@@ -7,7 +7,7 @@ from typing import NamedTuple
 from pipeline.plans.config import Plan
 from pipeline.report.figure import DARK, LIGHT, Figure
 from pipeline.report.formatting import FILTERS
-from pipeline.report.leaderboard import Board
+from pipeline.report.leaderboard import Leaderboard
 from pipeline.report.material import Material
 from pipeline.report.sections import (
     accuracy,
@@ -34,8 +34,8 @@ class Report(NamedTuple):
     figures: tuple[Figure, ...]
 
 
-def render(plan: Plan, store: Store, board: Board, plan_option: str) -> Report:
-    """The report as one HTML page that needs nothing else; `plan_option` is the plan as the command line names it."""
+def render(plan: Plan, store: Store, board: Leaderboard, plan_option: str) -> Report:
+    """The report as one self-contained HTML page; `plan_option` is the plan as the command line names it."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
     from markupsafe import Markup
 

@@ -72,7 +72,7 @@ def id_problems(what: str, ids: pd.Index | np.ndarray) -> list[str]:
     ids = pd.Index(ids)
     if not len(ids):
         return [f"{what}: no galaxies in it"]
-    strange = [i for i in map(str, ids) if source_files.galaxy_id(i) is None]
+    strange = [i for i in map(str, ids) if source_files.parse_galaxy_id(i) is None]
     texts = [i or "an empty cell" for i in strange if not (i.isascii() and i.isdecimal())]
     others = [i for i in strange if i.isascii() and i.isdecimal()]
     twice = ids[ids.duplicated()].unique()
@@ -86,7 +86,7 @@ def id_problems(what: str, ids: pd.Index | np.ndarray) -> list[str]:
 
 def matching_problems(what: str, images: np.ndarray, table: str, listed: pd.Index | np.ndarray) -> list[str]:
     """Images that the table does not list, and galaxies of the table without image."""
-    listed = np.array([i for i in map(source_files.galaxy_id, map(str, listed)) if i is not None], np.int64)
+    listed = np.array([i for i in map(source_files.parse_galaxy_id, map(str, listed)) if i is not None], np.int64)
     checks = {
         f"{what} that are not in the {table}": np.setdiff1d(images, listed),
         f"galaxies of the {table} without one of the {what}": np.setdiff1d(listed, images),
@@ -133,7 +133,7 @@ def _told(files: Files, problems: list[str]) -> str:
     count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
     return (
         f"the competition's files in {files.labels.parent} have {count}; nothing was written:\n{lines}\n"
-        f"download what is damaged again from {source_files.PAGE}, or mend it, and run the same command"
+        f"download what is damaged again from {source_files.DATA_PAGE}, or mend it, and run the same command"
     )
 
 
@@ -179,7 +179,7 @@ def draw_sky(request: cli.Request) -> None:
         from pipeline.sky import survey  # needs OpenCV, which a plan with real files does not need here
 
         began, count = time.perf_counter(), unit.spec["train"] + unit.spec["test"]
-        request.store.require_space(count * survey.BYTES, "the drawn galaxies")
+        request.store.require_space(count * survey.BYTES_PER_GALAXY, "the drawn galaxies")
         unit.artifact.begin()
         log.info("%-10s drawing %s training and %s test galaxies", "inputs", unit.spec["train"], unit.spec["test"])
         folder = unit.artifact.record_path.parent
@@ -203,7 +203,7 @@ def make(request: cli.Request, folder: Path, drawn: bool) -> dict[str, Any]:
         unit.artifact.begin()
         write(store, labels, header, ids, prints)
         record = unit.finish(**found, n_train=len(labels), n_test=len(ids), copies=duplicates.find(files))
-        for worry in duplicates.worries(record):
+        for worry in duplicates.caveats(record):
             log.warning("%-10s %s", "inputs", worry)
     if any(record.get(key) != value for key, value in found.items()):  # the same files, elsewhere
         record |= found

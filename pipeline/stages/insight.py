@@ -45,7 +45,7 @@ def held_out(store: Store, crop: str) -> tuple[np.ndarray, np.ndarray, np.ndarra
 
 def of_each_kind(votes: np.ndarray) -> np.ndarray:
     """Rows of votes (n, 37): the clearest galaxy of each of the five classes, and the oddest of the others."""
-    classes, own = metrics.five_class(votes), metrics.own_columns()
+    classes, own = metrics.five_class(votes), metrics.class_columns()
     kinds = [np.where(classes == i, votes[:, column], -1) for i, column in enumerate(own)]
     chosen = [int(kind.argmax()) for kind in kinds if kind.max() >= 0]
     odd = votes[:, tree.INDEX["Class6.1"]].copy()
@@ -96,7 +96,7 @@ def look(unit: dependencies.Unit, plan: Plan, store: Store) -> dict[str, np.ndar
     """The arrays of one run, as the stage's docstring lists them."""
     from pipeline.nn import activations as inside
     from pipeline.nn import network
-    from pipeline.nn.predict import predict_views, require_sound
+    from pipeline.nn.predict import predict_views, require_plausible
 
     run, trained = plan.run(unit.run), store.trained(unit.run, 0)
     stored, size = plan.crops[run.crop].size, plan.input_size(run)
@@ -106,18 +106,18 @@ def look(unit: dependencies.Unit, plan: Plan, store: Store) -> dict[str, np.ndar
     rows, ids, votes = held_out(store, run.crop)
     if not len(rows):
         raise UserError(f"insight of {run.name}: fold 0 holds no galaxy whose image could be used; choose fewer folds")
-    kinds, single = of_each_kind(votes), views.named("single")
+    kinds, single = of_each_kind(votes), views.view_set("single")
     shown = np.asarray(images[rows[kinds]])
     predicted = predict_views(built.model, shown, single, len(shown))
-    names, answers = inside.levels(built.backbone), tree.leading_answers(predicted)
+    names, answers = inside.representative_layers(built.backbone), tree.leading_answers(predicted)
     some = np.sort(np.random.default_rng(SEED).permutation(len(rows))[:MOST])
     with tqdm(total=len(some), desc=unit.label, unit="galaxy", leave=False) as bar:
         features = predict_views(built.for_prediction().features, images[rows[some]], single, 64, bar.update)
-    components, flat = embed(require_sound(features, run.name))
+    components, flat = embed(require_plausible(features, run.name))
     maps = inside.activations(built, shown, names)
     return {
         "ids": ids[kinds],
-        "seen": inside.seen(built, shown).round().astype(np.uint8),
+        "seen": inside.network_input(built, shown).round().astype(np.uint8),
         "predicted": predicted,
         "level_names": np.array(names),
         **{f"level_{i}": most_varied(level) for i, level in enumerate(maps)},

@@ -74,7 +74,7 @@ def main(argv: list[str] | None = None) -> None:
     if "--compare" in given:  # needs no plan
         parser = cli.Parser(description=comparison.__doc__)
         parser.add_argument("--compare", nargs=2, type=Path, metavar=("FIRST", "SECOND"), required=True)
-        print("\n".join(comparison.tell(*parser.parse_args(given).compare)))
+        print("\n".join(comparison.comparison_lines(*parser.parse_args(given).compare)))
         return
     request = cli.parse(cli.parser(__doc__), argv).of_trained()
     for unit in request.to_do(dependencies.report(request.plan, request.store)):

@@ -67,7 +67,7 @@ def upload(request: cli.Request) -> None:
         raise UserError(f"the galaxies of {request.plan.name} are drawn, Kaggle does not know them: give --input DIR")
     records = {e.name: store.ensemble(e.name).record() or {} for e in request.plan.ensembles}
     name = options.run or min(records, key=lambda name: records[name].get("rmse", 1))
-    sender = uploads.Sender(kaggle_client.client(), request.plan, store)
+    sender = uploads.Uploader(kaggle_client.client(), request.plan, store)
     sent = sender.send(name, options.message, agreed=lambda text: options.yes or _ask(text), wait=60 * options.wait)
     log.info("upload     %s: public %s, private %s, out of fold %.5f", name, sent.public, sent.private, sent.rmse)
 

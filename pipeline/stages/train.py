@@ -54,7 +54,7 @@ def make_trainer(
         run,
         stored=plan.crops[run.crop].size,
         size=plan.input_size(run),
-        seed=runtime.seed_of(plan.seed, run.name),
+        seed=runtime.derived_seed(plan.seed, run.name),
         given=store.load_weights_list().get(run.backbone),
         sample=images[fold_of >= 0][:64],
         trained_as=run.precision if run.start_from else None,
@@ -89,7 +89,7 @@ def train_run(todo: list[dependencies.Unit], plan: Plan, store: Store, *, fresh:
     for unit in todo:
         try:
             start = _start(unit, run, store)
-            _, batch_size = runtime.halving(
+            _, batch_size = runtime.with_halved_batches(
                 lambda size, unit=unit, start=start: train_fold(
                     trainer(size), unit, fold_of, check, start, fresh=fresh
                 ),

@@ -21,7 +21,7 @@ def environment() -> dict[str, Any]:
         "code": _commit(),
         "python": platform.python_version(),
         "libraries": libraries,
-        "machine": f"{machine.processor()}, {machine.cores()} cores",
+        "machine": f"{machine.cpu_name()}, {machine.cores()} cores",
         "command": " ".join(Path(a).name if i == 0 else a for i, a in enumerate(sys.argv)),
     }
 

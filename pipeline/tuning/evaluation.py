@@ -1,4 +1,4 @@
-"""Variants of a run, judged out of fold on folds that the leaderboard does not use."""
+"""Evaluation of a run's variants, out of fold, on folds that the leaderboard does not use."""
 
 import dataclasses
 import hashlib
@@ -32,8 +32,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
-class Judge:
-    """Trains variants of a plan's run and scores them; what it has found is kept on disk, as are features."""
+class Evaluator:
+    """Trains variants of a plan's run and scores them; errors and features are cached on disk."""
 
     def __init__(self, plan: Plan, store: Store, search: dependencies.Unit):
         self.plan, self.store = plan, store
@@ -42,23 +42,23 @@ class Judge:
         self._data = lru_cache(maxsize=2)(self._loaded)
         self._of = [plan.folds, plan.search.galaxies, search.made_from()]
 
-    def kept(self, run: Run, seed: int) -> Path:
-        """Where the squared errors of a variant lie, as far as they are known."""
+    def cache_path(self, run: Run, seed: int) -> Path:
+        """File of the squared errors of a variant that are known so far."""
         graph = [graph] if (graph := BACKBONES[run.backbone].graph) else []
         given = variants.given_weights(run, self.store)
         text = json.dumps([*self._of, run.model_dump(mode="json"), seed, *graph, given], sort_keys=True)
         return self.folder / "errors" / f"{hashlib.sha256(text.encode()).hexdigest()[:16]}.npz"
 
-    def fold_by_fold(self, run: Run, seed: int) -> Iterator[np.ndarray]:
-        """Squared error (n,) of every training galaxy, out of fold, as known after each fold; NaN where it is not.
+    def errors_by_fold(self, run: Run, seed: int) -> Iterator[np.ndarray]:
+        """Out-of-fold squared error (n,) of the training galaxies after each fold; NaN for folds still to come.
 
-        `seed` chooses the galaxies, where the search has fewer than there are, deals them to folds, starts the
-        networks and draws their augmentations. A fine-tuned network sees a held-out galaxy once. Folds that were
-        judged before are not trained again. Raises TrainingFailed where a fold diverges.
+        `seed` selects the galaxies (where the search uses a subset), assigns folds, initialises the networks and
+        draws their augmentations. A fine-tuned network predicts from a single view. Folds that were evaluated
+        before are not trained again. Raises TrainingFailed where a fold diverges.
         """
         images, labels, ids, used = self._data(run.crop)
-        fold_of = np.where(self._drawn(used, seed), self._dealt(ids, seed), -1)
-        path, trainer = self.kept(run, seed), None
+        fold_of = np.where(self._sampled(used, seed), self._folds(ids, seed), -1)
+        path, trainer = self.cache_path(run, seed), None
         known = _read(path, len(ids))
         for fold in range(self.plan.folds):
             valid, train = np.flatnonzero(fold_of == fold), np.flatnonzero((fold_of >= 0) & (fold_of != fold))
@@ -66,14 +66,14 @@ class Judge:
                 trainer = trainer or self._trainer(run, seed)
                 with tempfile.TemporaryDirectory() as folder:
                     trainer.fit(train, valid, fold, Path(folder))
-                known[valid] = squared_error_per_galaxy(labels[valid], _answers(trainer, images, valid))
+                known[valid] = squared_error_per_galaxy(labels[valid], _predictions(trainer, images, valid))
                 with atomic(path) as temporary:
                     np.savez(temporary, errors=known)
             yield np.where((fold_of >= 0) & (fold_of <= fold), known, np.nan)
 
     def errors(self, run: Run, seed: int) -> np.ndarray:
         """The same after the last fold."""
-        *_, last = self.fold_by_fold(run, seed)
+        *_, last = self.errors_by_fold(run, seed)
         return last
 
     def _trainer(self, run: Run, seed: int) -> "Trainer":
@@ -81,11 +81,11 @@ class Judge:
 
         images, labels, *_ = self._data(run.crop)
         frozen = self._features(run) if run.head_phase.epochs else None
-        drawn = runtime.seed_of(seed, run.name)
+        drawn = runtime.derived_seed(seed, run.name)
         if run.fine_tune.epochs:
             built = self._network(run, drawn, images)
         else:
-            built = network.only_head(run, frozen.shape[1], drawn)
+            built = network.head_only(run, frozen.shape[1], drawn)
         trainer = fit.Trainer(built, run, seed, images, labels, frozen)
         if frozen is not None:
             spec = dependencies.features(self.plan, self.store, run).spec
@@ -101,7 +101,7 @@ class Judge:
         return network.build(run, stored=stored, size=size, seed=seed, given=given, sample=images[:64])
 
     def _features(self, run: Run) -> np.ndarray:
-        """Features of a variant: those of the run itself where they are the same, else kept beside the search."""
+        """Features of a variant: those of the run itself where they are the same, else cached beside the search."""
         from pipeline.nn import runtime
 
         unit = dependencies.features(self.plan, self.store, run)
@@ -113,7 +113,7 @@ class Judge:
         if (found := frozen_features.kept(unit)) is not None:
             return found
         images = self._data(run.crop)[0]
-        built = self._network(run, runtime.seed_of(self.plan.seed, run.name), images)
+        built = self._network(run, runtime.derived_seed(self.plan.seed, run.name), images)
         return frozen_features.frozen(built, unit, images, fresh=False)
 
     def _loaded(self, crop: str) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
@@ -121,16 +121,16 @@ class Judge:
         images, labels, fold_of = self.store.load_training(crop)
         return np.asarray(images), labels, self.store.load_crops(crop, "train")[1], fold_of >= 0
 
-    def _drawn(self, used: np.ndarray, seed: int) -> np.ndarray:
-        """Which galaxies take part, bool (n,): all in use, or as many of them as the search asks for."""
+    def _sampled(self, used: np.ndarray, seed: int) -> np.ndarray:
+        """Which galaxies the search uses, bool (n,): all in use, or a random subset of the configured size."""
         order = np.random.default_rng(seed).permutation(np.flatnonzero(used))
         return np.isin(np.arange(len(used)), order[: self.plan.search.galaxies])
 
-    def _dealt(self, ids: np.ndarray, seed: int) -> np.ndarray:
-        """Fold of each galaxy, stratified as those of the plan, copies of one image together."""
+    def _folds(self, ids: np.ndarray, seed: int) -> np.ndarray:
+        """Fold of each galaxy, stratified as those of the plan, duplicates in one fold."""
         labels = self.store.load_labels().loc[ids]
         fold = pd.Series(stratified_folds(ids, labels.to_numpy(), self.plan.folds, seed), pd.Index(ids, name=ID))
-        return duplicates.together(fold, self.store.copies()).to_numpy()
+        return duplicates.keep_in_one_fold(fold, self.store.copies()).to_numpy()
 
 
 def _read(path: Path, n: int) -> np.ndarray:
@@ -148,7 +148,7 @@ def _read(path: Path, n: int) -> np.ndarray:
     return np.full(n, np.nan, np.float32)
 
 
-def _answers(trainer: "Trainer", images: np.ndarray, rows: np.ndarray) -> np.ndarray:
+def _predictions(trainer: "Trainer", images: np.ndarray, rows: np.ndarray) -> np.ndarray:
     """Vote fractions (m, 37) that the network, trained, predicts for these rows."""
     from pipeline.nn import predict
 
@@ -156,4 +156,4 @@ def _answers(trainer: "Trainer", images: np.ndarray, rows: np.ndarray) -> np.nda
     if not run.fine_tune.epochs:
         return predict.predict_head(network.head, trainer.features[rows])
     model = network.for_prediction().model
-    return predict.predict_views(model, images[rows], views.named("single"), 2 * run.batch_size)
+    return predict.predict_views(model, images[rows], views.view_set("single"), 2 * run.batch_size)

@@ -17,8 +17,8 @@ from pipeline.sky import survey
 from pipeline.stages import crops, inputs
 from pipeline.store.artifacts import Store
 from tests import competition_files as tiny
-from tests import fabricated, finished_plan
 from tests.benchmarks.measure import Row, child, compare, module, once, rate
+from tests.builders import fabricated, finished_plan, stage_outputs
 
 COMPETITION = (61_578, 79_975)  # training and test galaxies
 CROPS = """
@@ -119,15 +119,15 @@ def big_rows(folder: Path, quick: bool) -> Iterator[Row]:
     path = folder / "big.toml"
     path.write_text(f'{text}{runs}[[ensembles]]\nname = "final"\nruns = {names}\n')
     plan, store = load_plan(str(path)), Store(folder / "big")
-    rng, truth = np.random.default_rng(1), fabricated.votes(n)
+    rng, truth = np.random.default_rng(1), stage_outputs.votes(n)
     fold_of = np.arange(n) % plan.folds
-    fabricated.inputs(store, truth, fabricated.sample(m))
-    fabricated.folds(store, fold_of)
-    base = fabricated.votes(m, seed=1).astype(np.float32)
+    stage_outputs.inputs(store, truth, stage_outputs.sample(m))
+    stage_outputs.folds(store, fold_of)
+    base = stage_outputs.votes(m, seed=1).astype(np.float32)
     for i, name in enumerate(names):
         oof = np.clip(truth + rng.normal(0, 0.1 + i / 100, truth.shape), 0, 1).astype(np.float32)
         noise = rng.normal(0, 0.01, (plan.folds, 1, base.shape[1])).astype(np.float32)
-        fabricated.predictions(store, name, fold_of, oof, list(np.clip(base + noise, 0, 1)))
+        stage_outputs.predictions(store, name, fold_of, oof, list(np.clip(base + noise, 0, 1)))
     flags = ["--plan", path, "--output", folder, "--force"]
     made = [child(module("pipeline", stage, *flags)) for stage in ("ensemble", "submit")]
     took, peak = sum(one[0] for one in made), max(one[1] for one in made)

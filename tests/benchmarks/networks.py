@@ -64,7 +64,7 @@ def feed(run: Run, size: int, steps: int) -> Row:
         keras.optimizers.AdamW(1e-5, use_ema=True),
         "mean_squared_error",
         metrics=[keras.metrics.RootMeanSquaredError()],
-        jit_compile=runtime.compile_by_xla(),
+        jit_compile=runtime.use_xla(),
     )
     pixels = keras.ops.convert_to_tensor(images[:batch, :size, :size].astype(np.float32))
     answers = keras.ops.convert_to_tensor(labels[:batch])
@@ -150,7 +150,7 @@ def head_rows(quick: bool) -> Iterator[Row]:
     run = _run("mobilenetv2", head_phase={"epochs": epochs}, fine_tune={"epochs": 0})
     built = built_of(run, stored=size, size=size)
     fold_of = np.arange(len(images)) % folds
-    features = partial(predict_views, built.for_prediction().features, images, views.named("single"), 64)
+    features = partial(predict_views, built.for_prediction().features, images, views.view_set("single"), 64)
 
     def ours() -> None:
         trainer = fit.Trainer(built, run, 1, images, labels, features())
@@ -227,7 +227,7 @@ def eight_views(run: Run, size: int, n: int, batches: tuple[int, ...], folded: b
     which = "folded as ours" if folded else "as Keras builds it"
     return compare(
         f"8 views {run.backbone} {size} px",
-        seconds(lambda: predict_views(built.for_prediction().model, images, views.named("dihedral8"), 64)),
+        seconds(lambda: predict_views(built.for_prediction().model, images, views.view_set("dihedral8"), 64)),
         lambda: 8 * seconds(partial(loop, best))(),
         unit="s",
         goal="<= 1.05",

@@ -1,4 +1,4 @@
-"""A plan whose stages are all done but the report: votes and predictions made up, records as the stages write them."""
+"""A plan with all stages complete but the report: synthetic votes and predictions, records as the stages write them."""
 
 from pathlib import Path
 
@@ -8,8 +8,8 @@ import pandas as pd
 from pipeline.core import blend, metrics, tree
 from pipeline.plans.backbones import BACKBONES
 from pipeline.plans.config import Plan, load_plan
-from pipeline.store.artifacts import ID, Store, fractions, save_fractions
-from pipeline.store.records import Artifact
+from pipeline.store.artifacts import Store, fractions
+from tests.builders import stage_outputs
 
 PLAN = """
 seed = 5
@@ -44,7 +44,7 @@ NOISE = {"ridge": 0.12, "vgg16": 0.08, "efficientnetb0": 0.05}
 def votes(rng: np.random.Generator, n: int) -> np.ndarray:
     """Vote fractions (n, 37) with clear majorities, on which every sum of the tree holds."""
     shares = [rng.dirichlet([0.35] * len(question.answers), n) for question in tree.QUESTIONS]
-    return tree.join(np.concatenate(shares, axis=1))
+    return tree.to_joint(np.concatenate(shares, axis=1))
 
 
 def make(folder: Path, n: int = 90, folds: int = 3) -> tuple[Path, Plan, Store]:
@@ -58,9 +58,11 @@ def make(folder: Path, n: int = 90, folds: int = 3) -> tuple[Path, Plan, Store]:
     noisy = {name: np.clip(truth + rng.normal(0, sigma, truth.shape), 0, 1) for name, sigma in NOISE.items()}
     noisy["mean"] = np.tile(truth.mean(axis=0), (n, 1))
     for seconds, name in enumerate(plan.baselines, 1):
-        _finish(store.baseline(name), {"oof.parquet": fractions(ids, noisy[name])}, seconds=seconds, rmse=0.1)
+        stage_outputs.write(
+            store.baseline(name), {"oof.parquet": fractions(ids, noisy[name])}, seconds=seconds, rmse=0.1
+        )
     for run in plan.runs:
-        _finish(store.features(run.name), {"features.npy": ""}, seconds=5.0, images_per_second=100.0)
+        stage_outputs.write(store.features(run.name), {"features.npy": ""}, seconds=5.0, images_per_second=100.0)
         for fold in range(folds):
             _fold(store, run.name, fold, fractions(ids, noisy[run.name])[fold_of == fold])
     for spec in plan.ensembles:
@@ -70,22 +72,18 @@ def make(folder: Path, n: int = 90, folds: int = 3) -> tuple[Path, Plan, Store]:
         oof = blend.cross_fitted(stack, truth, fold_of, blend.METHODS[method])
         facts = {"method": method, "weights": weights, "scores": scores, "rmse": metrics.rmse(truth, oof)}
         frames = {"oof.parquet": fractions(ids, oof), "test.parquet": fractions(ids, oof)}
-        _finish(store.ensemble(spec.name), frames, **facts)
-        _finish(store.submission(spec.name), {f"{spec.name}.csv": "made up\n"}, rows=20)
+        stage_outputs.write(store.ensemble(spec.name), frames, **facts)
+        stage_outputs.write(store.submission(spec.name), {f"{spec.name}.csv": "made up\n"}, rows=20)
     return path, plan, store
 
 
 def _inputs(store: Store, ids: np.ndarray, truth: np.ndarray, fold_of: np.ndarray) -> None:
-    sample = fractions(ids, np.zeros_like(truth)).to_csv()
-    files = {"labels.parquet": fractions(ids, truth), "sample.csv": sample, "images.json": "{}"}
-    _finish(store.inputs(), files, folder="sky")
-    folds = pd.Series(fold_of, index=pd.Index(ids, name=ID), name="fold")
-    _finish(store.folds(), {"folds.csv": folds.to_csv()}, sizes=np.bincount(fold_of).tolist())
+    stage_outputs.inputs(store, truth, fractions(ids, np.zeros_like(truth)).reset_index(), ids)
+    stage_outputs.folds(store, fold_of, ids)
     pixels = np.random.default_rng(3).integers(0, 256, (len(ids), 32, 32, 3), np.uint8)
     for split in ("train", "test"):
-        files = {f"{split}.npy": pixels, f"{split}.ids.npy": ids}
-        aside = [int(ids[4])] if split == "train" else []
-        _finish(store.crops("central", split), files, set_aside=aside, seconds=1.5, images_per_second=1400)
+        facts = {"set_aside": [int(ids[4])] if split == "train" else [], "seconds": 1.5, "images_per_second": 1400}
+        stage_outputs.split_crops(store, "central", split, pixels, ids, **facts)
 
 
 def _fold(store: Store, run: str, fold: int, valid: pd.DataFrame) -> None:
@@ -104,18 +102,7 @@ def _fold(store: Store, run: str, fold: int, valid: pd.DataFrame) -> None:
         "n_valid": len(valid),
     }
     files = {"model.weights.h5": "", "history.csv": history.to_csv(index=False)}
-    _finish(store.trained(run, fold), files, {"graph": BACKBONES[run].graph}, **facts)
+    stage_outputs.write(store.trained(run, fold), files, {"graph": BACKBONES[run].graph}, **facts)
     rate = 1000.0 if run == "vgg16" else 300.0  # of the former only the head
     frames = {"valid.parquet": valid, "test.parquet": valid}
-    _finish(store.predicted(run, fold), frames, seconds=1.0, images_per_second=rate, rmse=0.1)
-
-
-def _finish(
-    artifact: Artifact, files: dict[str, pd.DataFrame | np.ndarray | str], spec: dict | None = None, **facts
-) -> None:
-    artifact.begin()
-    save = {str: Path.write_text, np.ndarray: np.save, pd.DataFrame: save_fractions}
-    for path in artifact.files:
-        content = files[path.name]
-        save[type(content)](path, content)
-    artifact.finish(spec or {}, {}, **facts)
+    stage_outputs.write(store.predicted(run, fold), frames, seconds=1.0, images_per_second=rate, rmse=0.1)

@@ -15,7 +15,7 @@ from pipeline.catalogue.addresses import Addresses, Limits, _retry_after
 from pipeline.errors import DamagedImage, UserError
 
 IMAGE = b"\xff\xd8" + bytes(range(256)) * 8
-SHORT = Limits(connect=0.5, silence=0.3, whole=1.2, tries=3, pause=0.05, in_a_row=3)
+SHORT = Limits(connect=0.5, read=0.3, total=1.2, attempts=3, pause=0.05, max_failures=3)
 
 
 class Rude(http.server.BaseHTTPRequestHandler):
@@ -108,7 +108,7 @@ class Rude(http.server.BaseHTTPRequestHandler):
         self.send(200, gzip.compress(IMAGE), Content_Encoding="gzip")
 
     def bomb(self) -> None:
-        self.send(200, gzip.compress(bytes(image_files.LARGEST + 10)), Content_Encoding="gzip")
+        self.send(200, gzip.compress(bytes(image_files.MAX_BYTES + 10)), Content_Encoding="gzip")
 
     def large(self) -> None:
         self.send(200, bytes(1 << 20), 1 << 40)
@@ -168,7 +168,7 @@ def test_a_rude_host_costs_a_limited_time_and_is_asked_again_by_the_same_command
     reason = refused(Addresses(base, SHORT), f"{how}/1.jpg")
     assert reason.startswith("cannot be fetched at present")
     assert said in reason
-    assert time.monotonic() - began < SHORT.whole + 0.5
+    assert time.monotonic() - began < SHORT.total + 0.5
     assert Rude.asked[f"/{how}/1.jpg"] == tries
 
 
@@ -181,7 +181,7 @@ def test_a_rude_host_costs_a_limited_time_and_is_asked_again_by_the_same_command
     ("large", "far more than an image"),
 ])  # fmt: skip
 def test_what_will_not_pass_is_not_tried_again(base, how, said, monkeypatch):
-    monkeypatch.setattr(image_files, "LARGEST", 1 << 19)
+    monkeypatch.setattr(image_files, "MAX_BYTES", 1 << 19)
     reason = refused(Addresses(base, SHORT), f"{how}/1.jpg")
     assert said in reason
     assert "at present" not in reason
@@ -189,10 +189,10 @@ def test_what_will_not_pass_is_not_tried_again(base, how, said, monkeypatch):
 
 
 def test_a_host_that_is_down_is_left_alone_and_that_is_said_once(base, caplog):
-    source = Addresses(None, SHORT._replace(tries=1))
+    source = Addresses(None, SHORT._replace(attempts=1))
     reasons = [refused(source, f"{base}/down/{i}.jpg") for i in range(9)]
     assert sum(Rude.asked.values()) == 3
-    assert all("was not asked for: 127.0.0.1" in reason and "same command" in reason for reason in reasons[3:])
+    assert all("was not requested: 127.0.0.1" in reason and "same command" in reason for reason in reasons[3:])
     assert caplog.text.count("failed 3 times in a row") == 1
     other = base.replace("127.0.0.1", "localhost")
     assert source.read(f"{other}/whole/1.jpg") == IMAGE
@@ -208,7 +208,7 @@ def test_images_that_are_not_there_do_not_make_a_host_down(base):
 def test_a_host_that_asks_for_rest_is_left_alone_by_all(base):
     source = Addresses(base, SHORT)
     refused(source, "much/1.jpg")
-    assert "left alone for" in refused(source, "whole/1.jpg")
+    assert "asks to wait for" in refused(source, "whole/1.jpg")
     assert Rude.asked["/whole/1.jpg"] == 0
 
 

@@ -247,8 +247,8 @@ def test_a_gzip_that_is_none(tmp_path, monkeypatch):
     source = images.open_source(str(folder(tmp_path, broken)))
     assert "gzip without its end" in found(source, "1")
     assert "does not unpack" in found(source, "2")
-    monkeypatch.setattr(image_files, "LARGEST", 999)
-    monkeypatch.setattr(image_files, "LARGEST", 999)
+    monkeypatch.setattr(image_files, "MAX_BYTES", 999)
+    monkeypatch.setattr(image_files, "MAX_BYTES", 999)
     assert "far more than an image" in found(source, "3")
 
 

@@ -92,7 +92,7 @@ def test_a_mended_and_a_replaced_image_are_classified_anew_by_the_same_command(
     made.clear()
     second = command(folder, to)
     assert made == [1, 1]  # of the first two shards; the others' rows stay as they are
-    assert "1 galaxy, such as 0.jpg, whose image was another one" in caplog.text
+    assert "1 galaxy, such as 0.jpg, whose image has changed" in caplog.text
     assert "1 galaxy, such as 4.jpg, whose image could not be used" in caplog.text
     fresh = command(folder, tmp_path / f"fresh{to.suffix}")
     pd.testing.assert_frame_equal(second, fresh, atol=1e-6)
@@ -136,8 +136,10 @@ def test_images_that_were_copied_are_read_once_more_and_not_classified_again(
     for path in folder.iterdir():
         os.utime(path, ns=(1, 1))
     made.clear()
-    looked, digest = [], image_stamps.Looker._digest
-    monkeypatch.setattr(image_stamps.Looker, "_digest", lambda self, name: looked.append(name) or digest(self, name))
+    looked, digest = [], image_stamps.ChangeDetector._digest
+    monkeypatch.setattr(
+        image_stamps.ChangeDetector, "_digest", lambda self, name: looked.append(name) or digest(self, name)
+    )
     for to in (tmp_path / "out", tmp_path / "out.parquet"):
         command(folder, to)
         assert len(looked) == 7
@@ -159,7 +161,7 @@ def test_images_that_are_gone_keep_their_answers(command, folder, tmp_path, capl
     assert before.loc[2, "reason"] == ""
     (folder / "2.jpg").unlink()
     after = command(tmp_path / "galaxies.csv", tmp_path / "other", "--images", str(folder))
-    assert "1 galaxy whose image is gone by now keeps its answer" in caplog.text
+    assert "1 galaxy whose image is gone keeps its answer" in caplog.text
     pd.testing.assert_frame_equal(before, after)
 
 
@@ -172,14 +174,14 @@ class Later(addresses.Addresses):
     def _fetch(self, address: str, seconds: float) -> bytes:
         Later.asked.append(address[-5:])
         if address[-5:] in self.failing:
-            raise addresses.Passing("503 Service Unavailable")
+            raise addresses.TransientError("503 Service Unavailable")
         return Path("/" + address.split("://")[1].split("/", 1)[1]).read_bytes()
 
 
 def test_of_addresses_only_what_could_not_be_read_is_asked_for_again(command, folder, made, tmp_path, monkeypatch):
     from pipeline.catalogue import images
 
-    monkeypatch.setattr(images, "open_source", lambda where: Later(where, addresses.Limits(pause=0, tries=1)))
+    monkeypatch.setattr(images, "open_source", lambda where: Later(where, addresses.Limits(pause=0, attempts=1)))
     pd.DataFrame({"id": range(7), "url": [f"http://x{folder}/{i}.jpg" for i in range(7)]}).to_csv(
         tmp_path / "galaxies.csv", index=False
     )
@@ -222,7 +224,7 @@ def test_the_schema_has_the_columns_of_the_table_and_its_documented_types():
     schema = columns.schema("string", ("ra",))
     frame = columns.table(pd.DataFrame({"id": ["a"], "ra": [1]}), np.zeros((1, 37)), np.zeros((1, 37)), [""])
     assert schema.names == list(frame.columns)
-    rows = columns.as_rows(frame, schema)
+    rows = columns.to_arrow(frame, schema)
     assert rows.schema.types == schema.types
     assert {str(t) for t in schema.types} == {"string", "double", "float"}
 
@@ -259,7 +261,7 @@ def test_every_format_gives_back_what_was_written(tmp_path, suffix):
         frame = pd.DataFrame({"id": pd.Series(ids, dtype=object if kind == "string" else kind)})
         frame = frame.assign(ra=rng.random(len(ids)) * 360, dec=np.nan)
         schema = columns.schema(kind, ("ra", "dec"))
-        made = columns.as_rows(columns.table(frame, values, values / 3, ["broken", *[""] * (len(ids) - 1)]), schema)
+        made = columns.to_arrow(columns.table(frame, values, values / 3, ["broken", *[""] * (len(ids) - 1)]), schema)
         for row in fit if kind == "string" else []:
             writers.check_ids(pd.Series([row]), writers.KINDS[suffix], 0)
         writers.write(iter([made[:1], made[1:]]), schema, path)

@@ -4,9 +4,9 @@ import pytest
 
 from pipeline.commands import estimate
 from pipeline.nn import speed_probe
-from pipeline.nn.fit import SCORES
+from pipeline.nn.fit import SCORED_EPOCHS
 from pipeline.store.artifacts import Store
-from tests.builders import fabricated
+from tests.builders import fabricated, stage_outputs
 
 SPEEDS = speed_probe.Speeds(start=5, train=100, forward=200, head=3, params=1_000_000, features=50)
 
@@ -33,7 +33,7 @@ def test_only_early_stopping_scores_every_epoch(tmp_path):
     run = edited(tmp_path, ("fine_tune = { epochs = 2 }", "fine_tune = { epochs = 40 }")).run("b")
     patient = edited(tmp_path, ("fine_tune = { epochs = 2 }", "fine_tune = { epochs = 40, patience = 5 }")).run("b")
     took = [estimate.of_run(one, SPEEDS, n=1000, m=100, folds=2).seconds for one in (run, patient)]
-    assert took[1] - took[0] == pytest.approx((40 - SCORES) * 1000 / 200)
+    assert took[1] - took[0] == pytest.approx((40 - SCORED_EPOCHS) * 1000 / 200)
 
 
 def test_without_estimate_the_runs_are_told_and_nothing_is_timed(tmp_path, capsys):
@@ -47,7 +47,7 @@ def test_without_estimate_the_runs_are_told_and_nothing_is_timed(tmp_path, capsy
 def test_a_plan_without_a_sky_is_as_large_as_the_competition_until_files_are_known(tmp_path):
     plan, store = edited(tmp_path, ("sky = { train = 24, test = 6 }", "")), Store(tmp_path / "out")
     assert estimate.galaxies(plan, store) == (61_578, 79_975)
-    fabricated.inputs(store, fabricated.votes(12), fabricated.sample(5))
+    stage_outputs.inputs(store, stage_outputs.votes(12), stage_outputs.sample(5))
     assert estimate.galaxies(plan, store) == (12, 5)
 
 

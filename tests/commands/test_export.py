@@ -38,8 +38,10 @@ def images() -> np.ndarray:
 def test_crops_of_the_graph_are_those_of_the_pipeline(images, crop):
     from pipeline.nn import ensemble_graph
 
-    mine = np.asarray(ensemble_graph.cropping(crop, cutout.along(crop))(images))
-    other = np.stack([cutout.resize(cutout.centre(image, crop.region), crop.size) for image in images]).astype(float)
+    mine = np.asarray(ensemble_graph.make_cropper(crop, cutout.resize_matrix(crop))(images))
+    other = np.stack([cutout.resize(cutout.central_crop(image, crop.region), crop.size) for image in images]).astype(
+        float
+    )
     assert np.abs(mine - other).max() <= 1
     enlarged = crop.size > crop.region  # by OpenCV in whole numbers, which no matrix tells
     assert (mine != other).mean() < (0.2 if enlarged else 1e-6)
@@ -79,12 +81,14 @@ def exported(name: str, folder, images: np.ndarray) -> float:
     crop = Crop(region=256, size=96)
     run = Run(name="a", backbone=name, crop="c", on_missing_weights="random", head="tree", fine_tune={"epochs": 1})
     seen, levels = (
-        views.named("flips4"),
-        np.asarray(ensemble_graph.cropping(crop, cutout.along(crop))(images)).astype(np.uint8),
+        views.view_set("flips4"),
+        np.asarray(ensemble_graph.make_cropper(crop, cutout.resize_matrix(crop))(images)).astype(np.uint8),
     )
     built = network.build(run, stored=crop.size, size=crop.size, seed=1, sample=levels, trained_as="float32")
     exporting.to_onnx(
-        ensemble_graph.Whole([ensemble_graph.Part(run, crop, built, seen, cutout.along(crop), np.ones(37))]),
+        ensemble_graph.EnsembleGraph(
+            [ensemble_graph.Member(run, crop, built, seen, cutout.resize_matrix(crop), np.ones(37))]
+        ),
         folder / "model.onnx",
     )
     made = exporting.run_onnx(folder / "model.onnx", images)

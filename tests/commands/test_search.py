@@ -25,7 +25,7 @@ from pipeline.nn.fit import Trainer
 from pipeline.plans.config import PLANS, load_plan
 from pipeline.store.artifacts import Store
 from pipeline.tuning import evaluation, study, variants
-from pipeline.tuning.evaluation import Judge
+from pipeline.tuning.evaluation import Evaluator
 
 SHIPPED = sorted(path.stem for path in PLANS.glob("*.toml"))
 PLAN = """
@@ -143,7 +143,7 @@ def test_what_is_found_is_a_plan_with_its_evidence(searched):
     assert record["best"] == frame["rmse"].min()
     plan, found = load_plan(flags[1]), load_plan(str(best))
     assert found.name == "searched-head-best"
-    assert found.run("head") == variants.changed(plan.run("head"), record["settings"])
+    assert found.run("head") == variants.with_settings(plan.run("head"), record["settings"])
     assert found.model_copy(update={"name": plan.name, "runs": plan.runs}) == plan
     assert f"{record['fresh_best']:.5f}" in best.read_text()
     fresh = pd.read_csv(compared).groupby("run")["rmse"].mean()
@@ -174,17 +174,17 @@ def test_nothing_is_done_twice_and_more_trials_go_on(searched, caplog):
     assert len(pd.read_csv(store.search("head").files[0])) == 6
 
 
-def judge_of(flags: list[str], **search) -> Judge:
-    """The judge of a search, with other keys in its table [search]."""
+def evaluator_of(flags: list[str], **search) -> Evaluator:
+    """The evaluator of a search, with other keys in its table [search]."""
     request = cli.parse(cli.parser(""), flags, select=("run",))
     request.options.trials = 1
     plan = request.plan.model_copy(update={"search": request.plan.search.model_copy(update=search)})
-    return Judge(plan, request.store, study.unit(request.plan, request.store, request.options.run))
+    return Evaluator(plan, request.store, study.unit(request.plan, request.store, request.options.run))
 
 
-def answered(judge: Judge, seed: int) -> list[np.ndarray]:
+def answered(evaluator: Evaluator, seed: int) -> list[np.ndarray]:
     """Rows that each fold in turn answers for."""
-    known = [np.isfinite(errors) for errors in judge.fold_by_fold(judge.plan.run("head"), seed)]
+    known = [np.isfinite(errors) for errors in evaluator.errors_by_fold(evaluator.plan.run("head"), seed)]
     return [np.flatnonzero(now & ~before) for before, now in pairwise([np.zeros_like(known[0]), *known])]
 
 
@@ -206,44 +206,44 @@ def test_folds_of_the_search_are_not_those_of_the_leaderboard(searched):
     flags, store = searched
     ids = store.load_crops("half", "train")[1]
     own = store.load_folds().loc[ids].to_numpy()
-    held_out = answered(judge_of(flags), load_plan(flags[1]).seed + study.APART)
+    held_out = answered(evaluator_of(flags), load_plan(flags[1]).seed + study.SEED_OFFSET)
     assert sorted(np.concatenate(held_out)) == list(range(len(ids)))
     assert all(len(np.unique(own[rows])) > 1 for rows in held_out)
 
 
 def test_trials_may_see_a_part_of_the_galaxies_and_the_comparison_another(searched):
-    judge = judge_of(searched[0], galaxies=20)
-    first, again, other = (np.concatenate(answered(judge, seed)) for seed in (5, 5, 6))
+    evaluator = evaluator_of(searched[0], galaxies=20)
+    first, again, other = (np.concatenate(answered(evaluator, seed)) for seed in (5, 5, 6))
     assert len(first) == len(other) == 20
     np.testing.assert_array_equal(first, again)
     assert set(first) != set(other)
 
 
 def test_the_same_seed_gives_the_same_errors(searched):
-    judge = judge_of(searched[0])
-    run = judge.plan.run("head")
-    first = judge.errors(run, 7)
-    judge.kept(run, 7).unlink()
-    np.testing.assert_array_equal(first, judge_of(searched[0]).errors(run, 7))
+    evaluator = evaluator_of(searched[0])
+    run = evaluator.plan.run("head")
+    first = evaluator.errors(run, 7)
+    evaluator.cache_path(run, 7).unlink()
+    np.testing.assert_array_equal(first, evaluator_of(searched[0]).errors(run, 7))
 
 
 def test_folds_that_were_judged_are_not_trained_again(searched, monkeypatch):
-    judge = judge_of(searched[0])
-    run = judge.plan.run("head")
-    whole = judge.errors(run, 8)
-    judge.kept(run, 8).unlink()
-    next(judge.fold_by_fold(run, 8))  # killed after its first fold
+    evaluator = evaluator_of(searched[0])
+    run = evaluator.plan.run("head")
+    whole = evaluator.errors(run, 8)
+    evaluator.cache_path(run, 8).unlink()
+    next(evaluator.errors_by_fold(run, 8))  # killed after its first fold
     trained = []
     fit = Trainer.fit
     monkeypatch.setattr(Trainer, "fit", lambda self, *data: trained.append(data[2]) or fit(self, *data))
-    np.testing.assert_array_equal(judge.errors(run, 8), whole)
+    np.testing.assert_array_equal(evaluator.errors(run, 8), whole)
     assert trained == [1]
 
 
 def test_kept_errors_that_are_damaged_are_made_again(searched, caplog):
-    judge = judge_of(searched[0])
-    run = judge.plan.run("head")
-    whole, path = judge.errors(run, 9), judge.kept(run, 9)
+    evaluator = evaluator_of(searched[0])
+    run = evaluator.plan.run("head")
+    whole, path = evaluator.errors(run, 9), evaluator.cache_path(run, 9)
     content = path.read_bytes()
     for at in range(len(content)):
         path.write_bytes(content[:at] + bytes([content[at] ^ 16]) + content[at + 1 :])
@@ -252,16 +252,18 @@ def test_kept_errors_that_are_damaged_are_made_again(searched, caplog):
     for part in (content[:-1], content[: len(content) // 2], b"", content + b"x"):
         caplog.clear()
         path.write_bytes(part)
-        np.testing.assert_array_equal(judge.errors(run, 9), whole)
+        np.testing.assert_array_equal(evaluator.errors(run, 9), whole)
         assert part.startswith(content) or "errors" in caplog.text
 
 
 def test_kept_errors_are_of_the_weights_that_were_given(searched, monkeypatch):
-    judge = judge_of(searched[0])
-    run, found = judge.plan.run("head"), set()
+    evaluator = evaluator_of(searched[0])
+    run, found = evaluator.plan.run("head"), set()
     for given in ({}, {"mobilenetv2": {"sha256": "a"}}, {"mobilenetv2": {"sha256": "b"}}):
-        monkeypatch.setattr(judge.store, "load_weights_list", lambda given=given: given)
-        found.add((judge.kept(run, 9), study._name(study.unit(judge.plan, judge.store, "head"))))
+        monkeypatch.setattr(evaluator.store, "load_weights_list", lambda given=given: given)
+        found.add(
+            (evaluator.cache_path(run, 9), study._study_name(study.unit(evaluator.plan, evaluator.store, "head")))
+        )
     assert len({path for path, _ in found}) == len({name for _, name in found}) == 3
 
 
@@ -309,7 +311,7 @@ fine_tune = { epochs = 1 }
 def test_what_the_shipped_plans_try_every_run_of_theirs_can_have(name):
     plan = load_plan(name)
     for run in plan.runs if plan.search else ():
-        assert variants.check(plan, run) is plan.search
+        assert variants.check_search(plan, run) is plan.search
 
 
 @pytest.mark.slow
@@ -356,17 +358,17 @@ def test_the_trial_of_a_dead_process_is_made_again_with_its_settings(searched):
     dead = trials.study.ask()
     dead.suggest_float("dropout", 0.0, 0.5)
     dead.set_user_attr("lock", ".trial-of-the-dead.lock")
-    assert trials.one()
+    assert trials.run_one()
     states = {trial.number: trial.state.name for trial in trials.study.get_trials()}
     assert states[dead.number] == "FAIL"
-    assert trials.scored()[-1].params["dropout"] == dead.params["dropout"]
+    assert trials.completed()[-1].params["dropout"] == dead.params["dropout"]
 
 
 def test_a_process_waits_for_what_another_is_at(searched, monkeypatch):
     flags, _ = searched
     request = cli.parse(search.arguments(), [*flags, "--trials", "1"], select=("run",))
     trials = search.trials_of(request)
-    trials.wanted = len(trials.done()) + 1
+    trials.n_trials = len(trials.finished()) + 1
     theirs, lock = trials._ask()
     theirs.set_user_attr("settings", {})
     waited = []
@@ -375,10 +377,10 @@ def test_a_process_waits_for_what_another_is_at(searched, monkeypatch):
         waited.append(seconds)
         trials.study.tell(theirs, state=study._state("PRUNED"))
 
-    monkeypatch.setattr(study, "_held", lambda lock: True)
+    monkeypatch.setattr(study, "_is_held", lambda lock: True)
     monkeypatch.setattr("time.sleep", wait)
-    assert trials.one() is False
-    assert waited == [study.LOOK]
+    assert trials.run_one() is False
+    assert waited == [study.POLL_SECONDS]
     locks.release(lock)
 
 

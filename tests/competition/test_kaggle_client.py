@@ -56,7 +56,7 @@ def kaggle(tmp_path, monkeypatch, archives):
     folder = tmp_path / "home" / ".kaggle"
     folder.mkdir(parents=True)
     (folder / "access_token").write_text(kaggle_server.TOKEN)
-    monkeypatch.setattr(uploads, "PAUSE", 0.01)
+    monkeypatch.setattr(uploads, "POLL_INTERVAL", 0.01)
     monkeypatch.setattr("time.sleep", lambda seconds: None)  # the client's pauses before it tries again
     yield made
     server.shutdown()
@@ -127,9 +127,9 @@ def test_what_is_not_whole_is_thrown_away_and_told(kaggle, tmp_path, archives, c
 
 REFUSALS = {
     "the rules": ({"DownloadDataFile": (403, "You must accept this competition's rules", {})}, "accept the .*rules"),
-    "another name": ({"ListDataFiles": (404, "Not found", {})}, "knows nothing of this name"),
+    "another name": ({"ListDataFiles": (404, "Not found", {})}, "does not know this name"),
     "rate": ({"ListDataFiles": (429, "Too many requests", {"Retry-After": "30"})}, "wait for 30 seconds"),
-    "credentials": ({"ListDataFiles": (401, "Unauthenticated", {})}, "does not take these credentials"),
+    "credentials": ({"ListDataFiles": (401, "Unauthenticated", {})}, "rejects these credentials"),
     "trouble": ({"ListDataFiles": (503, "Unavailable", {})}, "try again later"),
     "else": ({"ListDataFiles": (400, "The\nmoon is\tfull", {})}, "The moon is full"),
 }
@@ -157,7 +157,7 @@ def no_json(home) -> None:
 
 CREDENTIALS = {
     "none": (no_file, "nobody is signed in"),
-    "not taken": (wrong_token, "does not take the token of ~/.kaggle/access_token"),
+    "not taken": (wrong_token, "rejects the token of ~/.kaggle/access_token"),
     "kaggle.json without a key": (no_json, "holds no username and key"),
 }
 
@@ -267,7 +267,7 @@ def test_an_own_message_and_an_own_choice(kaggle, finished):
 
 def test_what_the_client_calls_a_success_is_looked_up(kaggle, finished, monkeypatch):
     kaggle.swallow = True
-    monkeypatch.setattr(uploads, "CONFIRMED_IN", 0.05)
+    monkeypatch.setattr(uploads, "CONFIRM_TIMEOUT", 0.05)
     with pytest.raises(UserError, match=r"does not list the submission.*Successfully submitted"):
         finished.upload("--yes")
     assert uploads.load(finished.store).empty
@@ -340,11 +340,11 @@ def test_scores_belong_to_the_file_that_was_sent(kaggle, finished):
     artifact = finished.store.submission(name)
     record = artifact.record()
     artifact.finish(record["spec"], record["made_from"])
-    assert all(value != value for value in uploads.current(finished.store, name)), "another file has no score"
+    assert all(value != value for value in uploads.current_scores(finished.store, name)), "another file has no score"
 
 
 def test_an_ensemble_that_looks_like_a_number_keeps_its_name(tmp_path):
     upload = uploads.Upload("007", "12e45", 0.1, "NA", 3, "", "pending", float("nan"), 0.5, "")
-    uploads.remember(Store(tmp_path), upload)
+    uploads.record_upload(Store(tmp_path), upload)
     (row,) = uploads.load(Store(tmp_path)).to_dict("records")
     assert (row["ensemble"], row["sha256"], row["message"], row["ref"]) == ("007", "12e45", "NA", 3)

@@ -56,7 +56,7 @@ def test_says_all_that_is_missing_where_and_what_mends_it(tmp_path):
     text = str(error.value)
     for expected in ("lacks 3", "training_solutions_rev1", "images_training_rev1", "all_zeros_benchmark"):
         assert expected in text
-    for expected in (str(tmp_path), source_files.PAGE, "--input DIR", "unzip"):
+    for expected in (str(tmp_path), source_files.DATA_PAGE, "--input DIR", "unzip"):
         assert expected in text
     assert "images_test_rev1" not in text
     with pytest.raises(UserError, match=r"no folder .*nowhere"):
@@ -136,7 +136,7 @@ def test_strange_and_double_names_are_told(tmp_path):
     assert images.read(5) == b"a"
     strange, twice = images.problems
     assert "2 images whose name is no GalaxyID (such as x/05.jpg, galaxy.jpg)" in strange
-    assert "1 images of a GalaxyID that stands there already (such as x/5.jpg)" in twice
+    assert "1 images of a GalaxyID that is there already (such as x/5.jpg)" in twice
 
 
 @pytest.mark.parametrize("packed", ["./in/{}", "in\\{}", "./{}"])

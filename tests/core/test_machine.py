@@ -18,9 +18,9 @@ CPUINFO = (
 
 @pytest.fixture(autouse=True)
 def _fresh():
-    machine._told.cache_clear()
+    machine._cpuinfo_field.cache_clear()
     yield
-    machine._told.cache_clear()
+    machine._cpuinfo_field.cache_clear()
 
 
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="only Linux confines a process to some cores")
@@ -32,21 +32,21 @@ def test_cores_are_those_that_are_left_to_the_process():
 
 @pytest.mark.parametrize(("given", "expected"), [("100000 100000", 1), ("50000 100000", 1), ("max 100000", None)])
 def test_a_container_may_have_less_than_its_machine(monkeypatch, tmp_path, given, expected):
-    monkeypatch.setattr(machine, "QUOTA", tmp_path / "none")
+    monkeypatch.setattr(machine, "CGROUP_QUOTA", tmp_path / "none")
     without = machine.cores()
-    monkeypatch.setattr(machine, "QUOTA", tmp_path / "cpu.max")
-    machine.QUOTA.write_text(given + "\n")
+    monkeypatch.setattr(machine, "CGROUP_QUOTA", tmp_path / "cpu.max")
+    machine.CGROUP_QUOTA.write_text(given + "\n")
     assert machine.cores() == (expected or without)
 
 
 def test_what_linux_says_of_the_processor(monkeypatch, tmp_path):
-    monkeypatch.setattr(machine, "PROCESSOR", tmp_path / "cpuinfo")
-    machine.PROCESSOR.write_text(CPUINFO)
-    assert machine.processor() == "A Processor"
-    assert machine.flags_of_cpu() == {"fpu", "avx2", "avx512_bf16"}
+    monkeypatch.setattr(machine, "CPUINFO", tmp_path / "cpuinfo")
+    machine.CPUINFO.write_text(CPUINFO)
+    assert machine.cpu_name() == "A Processor"
+    assert machine.cpu_flags() == {"fpu", "avx2", "avx512_bf16"}
 
 
 def test_where_nothing_is_said_nothing_is_known(monkeypatch, tmp_path):
-    monkeypatch.setattr(machine, "PROCESSOR", tmp_path / "none")
-    assert machine.processor()
-    assert machine.flags_of_cpu() == frozenset()
+    monkeypatch.setattr(machine, "CPUINFO", tmp_path / "none")
+    assert machine.cpu_name()
+    assert machine.cpu_flags() == frozenset()

@@ -152,7 +152,7 @@ def test_vote_noise_is_the_error_of_votes_counted_from_true_fractions():
     true = tree.normalise(rng.random((4000, 37)))
     counted = np.zeros_like(true)  # 44 volunteers walk through the tree
     asked = {None: np.full(len(true), 44)}
-    conditional = tree.condition(true)
+    conditional = tree.to_conditional(true)
     for columns, parent in tree.in_tree_order():
         shares = conditional[:, columns] / conditional[:, columns].sum(axis=1, keepdims=True)
         votes = rng.multinomial(asked[parent], shares)

@@ -50,20 +50,20 @@ def test_the_best_of_equals_owes_its_lead_to_luck():
     # chosen among equals, a model leads by chance: sd of a mean 0.002 / sqrt(500), of its root that / 0.2; the least
     # of twenty lies 1.87 of them below the middle. The galaxies not drawn err the other way, so it is overestimated
     theory = 1.87 * 0.002 / 500**0.5 / 0.2
-    assert theory < stats.luck_of_choice(errors, reference=0) < 2.2 * theory
+    assert theory < stats.selection_bias(errors, reference=0) < 2.2 * theory
 
 
 def test_a_lead_that_is_real_is_no_luck():
     errors = np.random.default_rng(4).exponential(0.01, 500) * np.array([[1.0], [0.8], [1.2]])
     roots = np.sqrt(errors.mean(axis=1))
-    assert abs(stats.luck_of_choice(errors, reference=0)) < 0.05 * (roots[0] - roots[1])
+    assert abs(stats.selection_bias(errors, reference=0)) < 0.05 * (roots[0] - roots[1])
 
 
 def test_where_there_is_nothing_to_choose_there_is_no_luck():
     errors = np.random.default_rng(4).random((1, 50))
-    assert stats.luck_of_choice(errors, reference=0) == 0
+    assert stats.selection_bias(errors, reference=0) == 0
     with pytest.raises(ValueError, match=r"received shape \(50,\)"):
-        stats.luck_of_choice(errors[0], reference=0)
+        stats.selection_bias(errors[0], reference=0)
 
 
 def test_verdict_of_known_cases():

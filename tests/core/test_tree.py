@@ -43,7 +43,7 @@ def test_join_multiplies_along_the_path():
     conditional = np.zeros((1, 37))
     for column, value in {"Class1.2": 0.8, "Class2.2": 0.5, "Class4.1": 0.5, "Class11.2": 0.25}.items():
         conditional[0, tree.INDEX[column]] = value
-    joined = tree.join(conditional)[0]
+    joined = tree.to_joint(conditional)[0]
     assert joined[tree.INDEX["Class2.2"]] == pytest.approx(0.4)
     assert joined[tree.INDEX["Class4.1"]] == pytest.approx(0.2)
     assert joined[tree.INDEX["Class11.2"]] == pytest.approx(0.05)
@@ -52,13 +52,13 @@ def test_join_multiplies_along_the_path():
 
 def test_condition_undoes_join():
     fractions = random_fractions()
-    np.testing.assert_allclose(tree.join(tree.condition(fractions)), fractions, atol=1e-15)
+    np.testing.assert_allclose(tree.to_joint(tree.to_conditional(fractions)), fractions, atol=1e-15)
 
 
 def test_condition_is_zero_where_nobody_was_asked():
     fractions = np.zeros((1, 37))
     fractions[0, tree.INDEX["Class1.1"]] = 1
-    assert tree.condition(fractions)[0, tree.SLICES[1]].tolist() == [0, 0]
+    assert tree.to_conditional(fractions)[0, tree.SLICES[1]].tolist() == [0, 0]
 
 
 def test_reached_is_the_parents_fraction():
@@ -92,9 +92,9 @@ def test_project_makes_every_sum_hold_and_keeps_the_type():
 
 
 def test_project_leaves_votes_as_they_are():
-    conditional = tree.condition(random_fractions())
+    conditional = tree.to_conditional(random_fractions())
     conditional[:, :3] = [1, 0, 0]  # with zeros, at the edge of the set
-    votes = tree.join(conditional)
+    votes = tree.to_joint(conditional)
     np.testing.assert_allclose(tree.project(votes), votes, atol=1e-12)
 
 

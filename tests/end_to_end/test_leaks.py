@@ -81,9 +81,9 @@ def test_copies_share_a_fold_and_are_told(shuffled):
     fold = shuffled.load_folds().to_numpy().reshape(-1, 2)
     assert (fold[:, 0] == fold[:, 1]).all()
     assert 0.3 < fold.mean() < 0.7
-    first, second = duplicates.worries(shuffled.inputs().record())
-    assert first.startswith("1 images stand in training and test both (such as GalaxyID 100000 and ")
-    assert second.startswith("80 training images stand under several GalaxyIDs")
+    first, second = duplicates.caveats(shuffled.inputs().record())
+    assert first.startswith("1 images are in training and test both (such as GalaxyID 100000 and ")
+    assert second.startswith("80 training images have several GalaxyIDs")
 
 
 @pytest.mark.parametrize("zipped", [True, False])
@@ -96,7 +96,7 @@ def test_copies_are_found_in_zips_and_folders(tmp_path, zipped):
 
 def test_a_competition_without_copies_has_none(tmp_path):
     assert duplicates.find(find(tiny.write(tmp_path))) == {"train": [], "across": []}
-    assert duplicates.worries({}) == []
+    assert duplicates.caveats({}) == []
 
 
 def _scored_anew(entry: leaderboard.Entry) -> leaderboard.Entry:
@@ -106,8 +106,8 @@ def _scored_anew(entry: leaderboard.Entry) -> leaderboard.Entry:
 def test_a_score_below_the_noise_of_the_votes_is_a_worry(tmp_path):
     _, plan, store = finished_plan.make(tmp_path)
     board = leaderboard.score_all(plan, store)
-    assert list(caveats.too_good(board)) == []
+    assert list(caveats.below_vote_noise(board)) == []
     board.best("run").errors[:] = 1e-6  # as if it answered with the held-out votes themselves
     board = replace(board, entries=tuple(_scored_anew(entry) for entry in board.entries))
-    (told,) = caveats.too_good(board)
-    assert "it has seen the answers" in told
+    (told,) = caveats.below_vote_noise(board)
+    assert "labels have leaked into training" in told

@@ -10,7 +10,7 @@ from pipeline.execution import locks
 from pipeline.models.frozen_features import frozen
 from pipeline.store import dependencies
 from pipeline.store.artifacts import Store
-from tests.builders import fabricated
+from tests.builders import fabricated, stage_outputs
 
 N = 12
 RANDOM, IMAGENET = {"source": "random"}, {"source": "imagenet", "sha256": "abc"}
@@ -20,9 +20,9 @@ RANDOM, IMAGENET = {"source": "random"}, {"source": "imagenet", "sha256": "abc"}
 def store(tmp_path):
     """Crops of 12 galaxies."""
     store = Store(tmp_path / "output" / "mine")
-    fabricated.inputs(store, fabricated.votes(N), fabricated.sample(3))
+    stage_outputs.inputs(store, stage_outputs.votes(N), stage_outputs.sample(3))
     pixels = np.zeros((N, 64, 64, 3), np.uint8)
-    fabricated.crops(store, "big", train=pixels, test=pixels[:3], aside={})
+    stage_outputs.crops(store, "big", train=pixels, test=pixels[:3], aside={})
     return store
 
 

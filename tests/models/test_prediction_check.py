@@ -15,7 +15,7 @@ from pipeline.models.predictor import Predictor
 from pipeline.plans.config import load_plan
 from pipeline.stages import folds, insight, predict, train
 from pipeline.store.artifacts import Store, load_fractions
-from tests.builders import fabricated, keras_weights
+from tests.builders import fabricated, keras_weights, stage_outputs
 
 N, SIZE = 24, 32
 ROOT = Path(__file__).parents[2]
@@ -37,9 +37,9 @@ def prepared(folder: Path, *, fine: bool) -> tuple[list[str], Store]:
     text = text.replace('baselines = ["mean", "ridge"]', "baselines = []")
     (folder / "mine.toml").write_text(f'{text}{RUNS}{phase}\n[[ensembles]]\nname = "final"\nruns = ["b0"]\n')
     store = Store(folder / "out" / "mine")
-    fabricated.inputs(store, fabricated.votes(N), fabricated.sample(6))
+    stage_outputs.inputs(store, stage_outputs.votes(N), stage_outputs.sample(6))
     pixels = keras_weights.images(N, SIZE)
-    fabricated.crops(store, "small", train=pixels, test=pixels[:6], aside={})
+    stage_outputs.crops(store, "small", train=pixels, test=pixels[:6], aside={})
     flags = ["--plan", str(folder / "mine.toml"), "--output", str(folder / "out")]
     folds.main(flags)
     return flags, store
@@ -213,7 +213,7 @@ def test_a_few_galaxies_at_once_are_the_mean_over_views(tiny):
     from pipeline.core import views
     from pipeline.nn.predict import predict_eagerly, predict_views
 
-    seen = views.named("dihedral8")
+    seen = views.view_set("dihedral8")
     expected = predict_views(tiny.network.model, tiny.images[:3], seen, 8)
     np.testing.assert_allclose(predict_eagerly(tiny.network.model, tiny.images[:3], seen), expected, atol=1e-4)
     assert isinstance(tiny.network.model, keras.Model)

@@ -20,7 +20,7 @@ def build(backbone: str = "mobilenetv2", size: int = 40, **keys) -> tuple[networ
 
 
 def pixels_of(built: network.Network) -> np.ndarray:
-    return ops.convert_to_numpy(built.features.get_layer("scale")(activations.seen(built, IMAGES)))
+    return ops.convert_to_numpy(built.features.get_layer("scale")(activations.network_input(built, IMAGES)))
 
 
 @pytest.mark.parametrize(
@@ -36,9 +36,9 @@ def pixels_of(built: network.Network) -> np.ndarray:
 )
 def test_gradients_are_those_of_finite_differences(backbone, keys):
     built, run = build(backbone, **keys)
-    layer, columns = activations.cam_layer(built.backbone), np.array([0, 14, 25])
+    layer, columns = activations.grad_cam_layer(built.backbone), np.array([0, 14, 25])
     pixels = pixels_of(built)
-    model, probe = activations.probed(built, run, layer, len(IMAGES))
+    model, probe = activations.with_probe(built, run, layer, len(IMAGES))
     before = ops.convert_to_numpy(model(pixels))
     found = activations.gradients(model, probe, pixels, columns)
     up = np.maximum(found, 0)  # where maps tie at 0, a maximum follows one of them up but not down
@@ -55,7 +55,7 @@ def _inputs() -> dict[str, np.ndarray]:
 
 def test_three_levels_from_fine_to_coarse():
     built, _ = build()
-    names = activations.levels(built.backbone)
+    names = activations.representative_layers(built.backbone)
     maps = activations.activations(built, IMAGES, names)
     sides = [level.shape[1] for level in maps]
     assert sides == sorted(sides, reverse=True)
@@ -66,7 +66,7 @@ def test_three_levels_from_fine_to_coarse():
 
 def test_seen_is_the_centre_of_the_image():
     built, _ = build(size=32)
-    np.testing.assert_allclose(activations.seen(built, IMAGES), IMAGES[:, 4:-4, 4:-4], atol=1e-3)
+    np.testing.assert_allclose(activations.network_input(built, IMAGES), IMAGES[:, 4:-4, 4:-4], atol=1e-3)
 
 
 def test_grad_cam_lies_between_0_and_1_and_differs_between_answers():

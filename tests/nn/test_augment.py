@@ -9,7 +9,11 @@ from pipeline.nn.augment import Warp
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (8, 20, 20, 3), np.uint8)
 RANDOM = views.random(np.random.default_rng(1), 8, rotation=180, zoom=1.5, shift=0.3, flip=True)
-SEEN = {"random": RANDOM, "dihedral": views.named("dihedral8"), "single": np.repeat(views.named("single"), 8, axis=0)}
+SEEN = {
+    "random": RANDOM,
+    "dihedral": views.view_set("dihedral8"),
+    "single": np.repeat(views.view_set("single"), 8, axis=0),
+}
 
 
 @pytest.mark.parametrize("size", [20, 12, 11])

@@ -79,7 +79,7 @@ def trained(run: Run, given: dict | None) -> network.Network:
     """A network with those first weights and a head that tells images apart."""
     built = network.build(run, stored=SIZE, size=SIZE, seed=1, given=given)
     pixels, rng = keras_weights.images(16, SIZE), np.random.default_rng(2)
-    built.head.get_layer("standardise").set(predict_eagerly(built.features, pixels, views.named("single")))
+    built.head.get_layer("standardise").fit(predict_eagerly(built.features, pixels, views.view_set("single")))
     for layer in built.head.layers:
         if isinstance(layer, keras.layers.Dense):
             kernel = rng.normal(0, 1 / np.sqrt(layer.kernel.shape[0]), layer.kernel.shape)
@@ -97,20 +97,20 @@ def differs(made, expected, allowed: float) -> None:
 @pytest.mark.parametrize(("name", "choice", "precision"), CASES)
 def test_what_predicts_is_what_was_trained(name, choice, precision, files, tmp_path):
     run, pixels = run_of(name, precision, **choice), keras_weights.images(4, SIZE)
-    seen, allowed = views.named("flips4"), ROUNDING[precision]
+    seen, allowed = views.view_set("flips4"), ROUNDING[precision]
     built = trained(run, files(name))
     answers = predict_eagerly(built.model, pixels, seen)
     built.model.save_weights(tmp_path / "fold.weights.h5")
-    copy, _ = activations.probed(built, run, activations.cam_layer(built.backbone), 4)
-    inside = copy(built.features.get_layer("scale")(activations.seen(built, pixels)))
-    differs(inside, predict_eagerly(built.model, pixels, views.named("single")), allowed)
+    copy, _ = activations.with_probe(built, run, activations.grad_cam_layer(built.backbone), 4)
+    inside = copy(built.features.get_layer("scale")(activations.network_input(built, pixels)))
+    differs(inside, predict_eagerly(built.model, pixels, views.view_set("single")), allowed)
     predictor = Predictor(run, stored=SIZE, size=SIZE, precision=precision)
     predictor.network.twin.model.run_eagerly = True
     predictor.load(tmp_path / "fold.weights.h5")
     differs(predictor.of_images(pixels)[0], answers, allowed)
     crop = Crop(region=SIZE, size=SIZE)
-    part = ensemble_graph.Part(run, crop, predictor.network, seen, cutout.along(crop), np.ones(37))
-    exported = ensemble_graph.Look(part)
+    part = ensemble_graph.Member(run, crop, predictor.network, seen, cutout.resize_matrix(crop), np.ones(37))
+    exported = ensemble_graph.MemberGraph(part)
     differs(exported(ops.cast(pixels, "float32")), answers, allowed)
 
 
@@ -123,9 +123,9 @@ def test_a_file_given_and_a_file_that_keras_has_make_the_network_that_keras_make
     pixels = keras_weights.images(4, SIZE)
     made = [network.build(run_of(name), stored=SIZE, size=SIZE, seed=1, given=source) for source in (given, None)]
     assert [built.facts["weights"]["source"] for built in made] == ["file", "imagenet"]
-    of_file, of_keras = (predict_eagerly(built.features, pixels, views.named("single")) for built in made)
+    of_file, of_keras = (predict_eagerly(built.features, pixels, views.view_set("single")) for built in made)
     np.testing.assert_allclose(of_file, of_keras, atol=1e-5 * np.abs(of_keras).max())
-    official = backbone.of_keras(name, SIZE, "imagenet")
+    official = backbone.keras_application(name, SIZE, "imagenet")
     maps = official(network.Scale(BACKBONES[name].scaling)(pixels.astype(np.float32)), training=False)
     expected = np.asarray(maps).mean(axis=(1, 2))
     np.testing.assert_allclose(of_keras, expected, atol=1e-4 * np.abs(expected).max())
@@ -137,7 +137,9 @@ def test_only_the_graphs_that_the_table_says_hang_on_the_weights(monkeypatch):
     monkeypatch.setattr(keras.Model, "load_weights", lambda *_, **__: None)
     monkeypatch.setattr("keras.src.utils.file_utils.get_file", lambda *_, **__: "none")
     for name in CHOICES:
-        with_weights, without = (len(backbone.of_keras(name, SIZE, source).layers) for source in ("imagenet", None))
+        with_weights, without = (
+            len(backbone.keras_application(name, SIZE, source).layers) for source in ("imagenet", None)
+        )
         assert with_weights == without + (BACKBONES[name].gain is not None)
 
 
@@ -145,7 +147,7 @@ def test_a_normalisation_follows_its_weights_however_they_come(tmp_path):
     """Also in a function that was traced before, where Keras's own keeps what it had."""
     inputs = keras.Input((4, 4, 3))
     plain = keras.Model(inputs, keras.layers.Normalization(name="norm")(inputs))
-    made = keras.models.clone_model(plain, clone_function=backbone.copied)
+    made = keras.models.clone_model(plain, clone_function=backbone.copy_layer)
     x = np.random.default_rng(0).random((2, 4, 4, 3)).astype(np.float32)
     np.testing.assert_allclose(made.predict_on_batch(x), x, atol=1e-5)
     mean, variance = np.array([0.1, 0.2, 0.3]), np.array([0.04, 0.09, 0.25])
@@ -164,8 +166,8 @@ def test_a_member_of_each_family_as_onnx(name, files, tmp_path):
     crop, run = Crop(region=64, size=SIZE), run_of(name, **CHOICES[name])
     pixels = np.pad(keras_weights.images(4, 64), ((0, 0), (180, 180), (180, 180), (0, 0)))
     built = trained(run, files(name))
-    part = ensemble_graph.Part(run, crop, built, views.named("flips4"), cutout.along(crop), np.ones(37))
-    exporting.to_onnx(ensemble_graph.Whole([part]), tmp_path / "model.onnx")
-    levels = np.asarray(ensemble_graph.cropping(crop)(pixels)).astype(np.uint8)
+    part = ensemble_graph.Member(run, crop, built, views.view_set("flips4"), cutout.resize_matrix(crop), np.ones(37))
+    exporting.to_onnx(ensemble_graph.EnsembleGraph([part]), tmp_path / "model.onnx")
+    levels = np.asarray(ensemble_graph.make_cropper(crop)(pixels)).astype(np.uint8)
     answers = np.asarray(ensemble_graph.project(predict_eagerly(built.model, levels, part.views)))
     differs(exporting.run_onnx(tmp_path / "model.onnx", pixels), answers, 2e-4)

@@ -39,7 +39,7 @@ def test_every_row_is_seen_once_an_epoch_with_its_own_label():
 def test_a_rest_that_fills_no_batch_waits_for_another_epoch():
     batches = stream(range(1), batch_size=5)
     seen = np.concatenate([labels[:, 0] for _, _, labels in batches])
-    assert len(batches) == data.steps(16, 5) == 3
+    assert len(batches) == data.steps_per_epoch(16, 5) == 3
     assert len(set(seen)) == 15
     assert set(seen) <= set(ROWS)
 
@@ -63,7 +63,7 @@ def test_a_resumed_stream_is_the_uninterrupted_one():
 
 def test_views_are_drawn_as_the_plan_says():
     still = np.concatenate([view for _, view, _ in stream(range(1), rotation=0, zoom=1, shift=0, flip=False)])
-    assert (still == views.named("single")).all()
+    assert (still == views.view_set("single")).all()
     turned = np.concatenate([view for _, view, _ in stream(range(1))])
     assert len(np.unique(turned, axis=0)) == 16
 
@@ -76,7 +76,7 @@ def test_the_stored_images_are_not_changed():
 
 @pytest.mark.parametrize(("n", "count"), [(5, 3), (4, 2), (1, 1)])
 def test_views_vary_fastest_and_the_last_batch_is_padded(n, count):
-    seen = views.named("flips4")
+    seen = views.view_set("flips4")
     batches = list(data.viewed_batches(IMAGES[:n], seen, 9))  # two images of four views fit
     assert len(batches) == count
     for i, batch in enumerate(batches):
@@ -86,7 +86,7 @@ def test_views_vary_fastest_and_the_last_batch_is_padded(n, count):
 
 
 def test_more_views_than_a_batch_holds_are_one_image_a_batch():
-    batches = list(islice(data.viewed_batches(IMAGES, views.named("rotations16"), 4), 2))
+    batches = list(islice(data.viewed_batches(IMAGES, views.view_set("rotations16"), 4), 2))
     assert [batch["image"].shape[0] for batch in batches] == [16, 16]
 
 

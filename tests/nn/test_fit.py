@@ -15,7 +15,7 @@ from pipeline.nn.network import build
 from pipeline.nn.predict import predict_views
 
 FOLD = np.arange(48) % 3
-SINGLE = views.named("single")
+SINGLE = views.view_set("single")
 
 
 @pytest.fixture(scope="module")
@@ -119,9 +119,9 @@ def interrupted(trainer, folder, monkeypatch, at: type, epoch: int) -> None:
 
 
 INTERRUPTIONS = {
-    "before the first checkpoint": (callbacks.Epoch, 1),
+    "before the first checkpoint": (callbacks.EpochLogger, 1),
     "after the first epoch": (callbacks.Checkpoint, 1),
-    "before the last checkpoint": (callbacks.Epoch, 2),
+    "before the last checkpoint": (callbacks.EpochLogger, 2),
     "after the last epoch": (callbacks.Checkpoint, 2),
 }
 
@@ -149,7 +149,7 @@ def test_between_epochs_it_asks_whether_to_go_on(whole, trainer, tmp_path, monke
         asked.append(seconds)
         raise Enough
 
-    monkeypatch.setattr(trainer, "between", enough)
+    monkeypatch.setattr(trainer, "between_epochs", enough)
     with pytest.raises(Enough):
         run_fold(trainer, tmp_path)
     assert (tmp_path / "checkpoint.weights.h5").is_file()

@@ -6,7 +6,15 @@ import pytest
 from sklearn.linear_model import Ridge, RidgeCV
 
 from pipeline.core import tree
-from pipeline.nn.head import FLOOR, HALF_A_VOTE, DecisionTree, Standardise, build_head, start_at_mean, start_at_ridge
+from pipeline.nn.head import (
+    HALF_A_VOTE,
+    MIN_DEVIATION,
+    DecisionTree,
+    Standardise,
+    build_head,
+    start_at_mean,
+    start_at_ridge,
+)
 from pipeline.plans.config import Run
 
 RNG = np.random.default_rng(0)
@@ -64,8 +72,8 @@ def test_without_features_the_first_answer_is_the_mean(kind):
     mean = LABELS.mean(axis=0)
     start_at_mean(head, mean)
     made = np.asarray(head(np.zeros((1, D), np.float32)))[0]
-    common = tree.condition(mean[None])[0] > 2 * HALF_A_VOTE
-    expected = mean if kind == "sigmoid" else tree.normalise(tree.condition(mean[None]))[0]
+    common = tree.to_conditional(mean[None])[0] > 2 * HALF_A_VOTE
+    expected = mean if kind == "sigmoid" else tree.normalise(tree.to_conditional(mean[None]))[0]
     np.testing.assert_allclose(made[common], expected[common], atol=0.01)
 
 
@@ -75,7 +83,7 @@ def test_the_first_answers_are_the_ridge_solution(kind):
     *_, penalty = start_at_ridge(head, FEATURES, LABELS)
     standard = (FEATURES - FEATURES.mean(0)) / FEATURES.std(0)
     if kind == "tree":
-        logits = np.log(np.maximum(tree.condition(LABELS), HALF_A_VOTE))
+        logits = np.log(np.maximum(tree.to_conditional(LABELS), HALF_A_VOTE))
     else:
         inside = LABELS.clip(HALF_A_VOTE, 1 - HALF_A_VOTE)
         logits = np.log(inside / (1 - inside))
@@ -87,7 +95,7 @@ def test_the_first_answers_are_the_ridge_solution(kind):
 
 
 def test_of_many_galaxies_some_choose_the_penalty_and_all_are_fitted(monkeypatch):
-    monkeypatch.setattr("pipeline.nn.head.ENOUGH", N // 2)
+    monkeypatch.setattr("pipeline.nn.head.RIDGE_SAMPLE", N // 2)
     head = head_of("sigmoid")
     *_, penalty = start_at_ridge(head, FEATURES, LABELS)
     inside = LABELS.clip(HALF_A_VOTE, 1 - HALF_A_VOTE)
@@ -118,12 +126,12 @@ def test_standardise_gives_mean_0_and_deviation_1_but_does_not_blow_up_what_hard
     layer.build((None, D))
     features = FEATURES.copy()
     features[:, 0] = 7
-    layer.set(features)  # deviations 0, 10, 0.1, 1, 1, 5
+    layer.fit(features)  # deviations 0, 10, 0.1, 1, 1, 5
     made = np.asarray(layer(features))
-    np.testing.assert_allclose(made, layer.of(features), atol=1e-4)
+    np.testing.assert_allclose(made, layer.transform(features), atol=1e-4)
     np.testing.assert_allclose(made.mean(axis=0), 0, atol=1e-3)
     spread = features.std(axis=0)
-    expected = np.minimum(1, spread / (FLOOR * spread.max()))
+    expected = np.minimum(1, spread / (MIN_DEVIATION * spread.max()))
     np.testing.assert_allclose(made.std(axis=0), expected, rtol=0.02)
     assert (made[:, 0] == 0).all()
 

@@ -38,9 +38,9 @@ def test_another_history_begins_anew(tmp_path):
 @pytest.mark.parametrize(("epochs", "left"), [(0, 1), (2, 3), (3, 4), (9, 4)])
 def test_rows_that_no_checkpoint_followed_are_dropped(tmp_path, epochs, left):
     history = filled(tmp_path / "history.csv")
-    history.keep("fine-tune", epochs)
+    history.truncate("fine-tune", epochs)
     assert len(history.rows) == left
-    assert len(history.of("head")) == 1
+    assert len(history.of_phase("head")) == 1
     assert History(tmp_path / "history.csv", resume=True).rows == history.rows
 
 

@@ -15,7 +15,7 @@ def fractions(n: int) -> np.ndarray:
 
 
 def of(truth: np.ndarray, said: np.ndarray) -> np.ndarray:
-    return keras.ops.convert_to_numpy(loss.votes(truth.astype(np.float32), said.astype(np.float32)))
+    return keras.ops.convert_to_numpy(loss.multinomial_votes(truth.astype(np.float32), said.astype(np.float32)))
 
 
 def test_it_is_the_likelihood_of_the_counts_but_for_what_no_prediction_changes():
@@ -26,7 +26,7 @@ def test_it_is_the_likelihood_of_the_counts_but_for_what_no_prediction_changes()
         shares = RNG.dirichlet(np.ones(columns.stop - columns.start))
         counts[columns] = RNG.multinomial(asked[parent] if parent is None else int(counts[parent]), shares)
     log_likelihood = []
-    for one in tree.condition(said):
+    for one in tree.to_conditional(said):
         parts = [
             multinomial.logpmf(counts[columns], int(counts[columns].sum()), one[columns] / one[columns].sum())
             for columns in tree.SLICES

@@ -71,7 +71,7 @@ def test_pooling_yields_so_many_features(pooling, width):
     images = np.random.default_rng(0).random((2, 32, 32, 3)).astype(np.float32)
     last = np.asarray(made(images))
     seen = np.asarray(keras.Model(inputs, pooled)(images))
-    middle = [last.mean((1, 2)), np.sqrt(last.var((1, 2)) + network.LEAST_VARIANCE), last[:, 1:3, 1:3].mean((1, 2))]
+    middle = [last.mean((1, 2)), np.sqrt(last.var((1, 2)) + network.MIN_VARIANCE), last[:, 1:3, 1:3].mean((1, 2))]
     expected = {"avg": middle[0], "max": last.max((1, 2))}.get(pooling, np.concatenate(middle, axis=1))
     columns = slice(3 * (2 + 5), None) if pooling == "multi" else slice(None)  # levels from the widest on
     np.testing.assert_allclose(seen[:, columns], expected, atol=1e-5)
@@ -94,7 +94,7 @@ def test_the_halves_share_the_weights_of_the_whole(tiny):
 
 
 def test_calibrated_features_are_neither_dead_nor_exploded(tiny):
-    features = predict_views(tiny.network.features, tiny.images, views.named("single"), 16)
+    features = predict_views(tiny.network.features, tiny.images, views.view_set("single"), 16)
     assert np.isfinite(features).all()
     assert 0.01 < features.std(axis=0).mean() < 10
 

@@ -9,7 +9,7 @@ from pipeline.nn.predict import predict_head, predict_views
 
 @pytest.mark.parametrize("n", [1, 5, 8])  # four images with eight views fill a batch of 32
 def test_views_in_one_pass_are_the_mean_of_separate_predictions(tiny, n):
-    seen = views.named("dihedral8")
+    seen = views.view_set("dihedral8")
     images = tiny.images[:n] + np.random.default_rng(0).integers(0, 50, (n, 40, 40, 3), np.uint8) * (
         tiny.images[:n] < 200
     )
@@ -24,7 +24,7 @@ def test_views_in_one_pass_are_the_mean_of_separate_predictions(tiny, n):
 
 
 def test_the_mean_over_dihedral_views_does_not_depend_on_how_the_galaxy_lies(tiny):
-    seen = views.named("dihedral8")
+    seen = views.view_set("dihedral8")
     upright = predict_views(
         tiny.network.features, np.tri(40, dtype=np.uint8)[None, ..., None] * [[200, 90, 9]], seen, 8
     )
@@ -33,7 +33,7 @@ def test_the_mean_over_dihedral_views_does_not_depend_on_how_the_galaxy_lies(tin
 
 
 def test_the_head_on_features_is_the_whole_network(tiny):
-    single = views.named("single")
+    single = views.view_set("single")
     features = predict_views(tiny.network.features, tiny.images[:5], single, 4)
     whole = predict_views(tiny.network.model, tiny.images[:5], single, 4)
     np.testing.assert_allclose(predict_head(tiny.network.head, features), whole, atol=1e-5)

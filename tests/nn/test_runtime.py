@@ -61,24 +61,24 @@ def test_the_plan_chooses_the_precision(monkeypatch, gpus):
 @pytest.mark.parametrize("flags", [{"avx512_bf16", "amx_bf16"}, {"avx2"}, set()])
 def test_a_cpu_trains_and_predicts_in_float32_whatever_it_can_do(monkeypatch, flags):
     monkeypatch.setattr(runtime, "gpus", lambda: 0)
-    monkeypatch.setattr(runtime.machine, "flags_of_cpu", lambda: frozenset(flags))
+    monkeypatch.setattr(runtime.machine, "cpu_flags", lambda: frozenset(flags))
     assert runtime.choose_precision("auto")[0] == "float32"
-    assert runtime.predicts_in("mixed_bfloat16") == "float32"
+    assert runtime.prediction_precision("mixed_bfloat16") == "float32"
 
 
 @pytest.mark.parametrize(("flags", "slow"), [({"avx512_bf16"}, False), ({"avx2"}, True), (set(), False)])
 def test_half_precision_that_a_cpu_has_not_is_told(monkeypatch, flags, slow):
     monkeypatch.setattr(runtime, "gpus", lambda: 0)
-    monkeypatch.setattr(runtime.machine, "flags_of_cpu", lambda: frozenset(flags))
+    monkeypatch.setattr(runtime.machine, "cpu_flags", lambda: frozenset(flags))
     assert ("no arithmetic" in runtime.choose_precision("mixed_bfloat16")[1]) is slow
     assert runtime.choose_precision("float32")[1] == "the plan says so"
 
 
 def test_on_a_gpu_prediction_stays_in_the_precision_of_training(monkeypatch):
     monkeypatch.setattr(runtime, "gpus", lambda: 1)
-    assert runtime.predicts_in("mixed_bfloat16") == "mixed_bfloat16"
+    assert runtime.prediction_precision("mixed_bfloat16") == "mixed_bfloat16"
 
 
 def test_a_name_has_its_own_seed_the_same_everywhere():
-    assert runtime.seed_of(7, "vgg16") == runtime.seed_of(7, "vgg16")
-    assert len({runtime.seed_of(seed, name) for seed in (1, 2) for name in ("a", "b")}) == 4
+    assert runtime.derived_seed(7, "vgg16") == runtime.derived_seed(7, "vgg16")
+    assert len({runtime.derived_seed(seed, name) for seed in (1, 2) for name in ("a", "b")}) == 4

@@ -13,7 +13,7 @@ from pipeline.errors import UserError
 from pipeline.nn import settings
 from pipeline.stages import folds
 from pipeline.store.artifacts import Store
-from tests.builders import fabricated
+from tests.builders import fabricated, stage_outputs
 
 ROOT = Path(__file__).parents[2]
 ASKED = """
@@ -100,14 +100,17 @@ def test_without_any_backend_it_says_what_to_install(installed):
 
 
 def test_a_processor_that_tensorflow_is_not_built_for_is_told(monkeypatch):
-    monkeypatch.setattr(settings.machine, "flags_of_cpu", lambda: frozenset({"fpu", "sse2"}))
+    monkeypatch.setattr(settings.machine, "cpu_flags", lambda: frozenset({"fpu", "sse2"}))
     with pytest.raises(UserError, match="no AVX"):
-        settings.prepare()
+        settings.prepare_environment()
 
 
 def test_what_keras_says_of_its_settings_is_one_sentence(tmp_path, monkeypatch):
     monkeypatch.setenv("KERAS_HOME", str(tmp_path))
-    with pytest.raises(UserError, match=r"Invalid `floatx`.*mend or delete .*keras\.json"), settings.importing():
+    with (
+        pytest.raises(UserError, match=r"Invalid `floatx`.*mend or delete .*keras\.json"),
+        settings.explain_import_errors(),
+    ):
         raise ValueError("Invalid `floatx` configuration")
 
 
@@ -125,9 +128,9 @@ def ready(tmp_path_factory):
         ('runs = ["a", "b"]', 'runs = ["a"]'),
     )
     store = Store(folder / "out" / "mine")
-    fabricated.inputs(store, fabricated.votes(24), fabricated.sample(6))
+    stage_outputs.inputs(store, stage_outputs.votes(24), stage_outputs.sample(6))
     pixels = np.random.default_rng(0).integers(0, 256, (24, 32, 32, 3), np.uint8)
-    fabricated.crops(store, "small", train=pixels, test=pixels[:6], aside={})
+    stage_outputs.crops(store, "small", train=pixels, test=pixels[:6], aside={})
     flags = ["--plan", str(path), "--output", str(folder / "out")]
     folds.main(flags)
     return flags, store

@@ -46,7 +46,7 @@ def test_plans_are_frozen():
 
 
 def test_view_sets_and_methods_are_those_of_core():
-    assert config.VIEW_SETS == views.NAMES
+    assert config.VIEW_SETS == views.VIEW_SETS
     assert ("best", *blend.METHODS) == config.METHODS
 
 

@@ -34,7 +34,7 @@ def score(folder, columns=slice(None)):
 
 
 def test_what_got_better_and_where(pair):
-    lines = {line[:34].strip(): line.split() for line in comparison.tell(*pair) if line}
+    lines = {line[:34].strip(): line.split() for line in comparison.comparison_lines(*pair) if line}
     final = lines["ensembles/final"]
     assert final[1:4] == [f"{score(pair[0]):.4f}", f"{score(pair[1]):.4f}", f"{score(pair[1]) - score(pair[0]):+.4f}"]
     assert final[-1] == "better"
@@ -51,13 +51,13 @@ def test_from_the_command_line_it_needs_no_plan(pair, capsys):
 
 def test_what_is_no_plan_or_other_data_is_refused(pair, tmp_path):
     with pytest.raises(UserError, match="holds no predictions"):
-        list(comparison.tell(pair[0], tmp_path))
+        list(comparison.comparison_lines(pair[0], tmp_path))
     other = tmp_path / "other"
     shutil.copytree(pair[0], other)
     path = other / "inputs/labels.parquet"
     pd.read_parquet(path).iloc[::-1].reset_index(drop=True).set_axis(pd.read_parquet(path).index).to_parquet(path)
     with pytest.raises(UserError, match=r"labels.parquet is not what was written"):
-        list(comparison.tell(pair[0], other))
+        list(comparison.comparison_lines(pair[0], other))
     Store(other).inputs().finish({}, {}, folder="sky")
     with pytest.raises(UserError, match="different votes"):
-        list(comparison.tell(pair[0], other))
+        list(comparison.comparison_lines(pair[0], other))

@@ -76,9 +76,9 @@ def answered(predicted: pd.DataFrame) -> pd.Series:
 def test_the_head_says_the_best_entry_and_galaxies_in_the_order_of_its_answer(made, best, files):
     head = summary.summary(made)
     assert head["best"].rmse == pytest.approx(np.sqrt(((best - files["truth"]) ** 2).to_numpy().mean()))
-    said = [galaxy["said"] for galaxy in head["strip"]]
-    assert said == sorted(said)
-    assert len(said) == summary.STRIP
+    predicted = [galaxy["predicted"] for galaxy in head["strip"]]
+    assert predicted == sorted(predicted)
+    assert len(predicted) == summary.STRIP
     assert head["clean"] == len(labelled(files["truth"]))
 
 
@@ -145,7 +145,7 @@ def test_the_most_confused_are_shown_with_their_votes(made, best, files):
     for pair in confusion.most_confused(made):
         for galaxy in pair["galaxies"]:
             assert labelled(files["truth"]).loc[galaxy["id"]] == pair["true"]
-            own = [list(CLASSES[pair[key]])[-1] for key in ("true", "said")]
+            own = [list(CLASSES[pair[key]])[-1] for key in ("true", "predicted")]
             assert galaxy["people"] == pytest.approx(tuple(files["truth"].loc[galaxy["id"], own]), abs=1e-6)
             assert galaxy["model"] == pytest.approx(tuple(best.loc[galaxy["id"], own]), abs=1e-6)
 
@@ -160,10 +160,10 @@ def test_calibration(made, best, files):
     np.testing.assert_array_equal(mine["galaxies"], expected["seen"]["size"])
 
 
-def test_handing_over(made, best, files):
+def test_deferral(made, best, files):
     errors = ((best - files["truth"]) ** 2).mean(axis=1)
     spread = np.sqrt(((files["vgg16"] - files["efficientnetb0"]) ** 2).mean(axis=1) / 4)
-    numbers = calibration.section(made).facts["handed"].numbers.set_index("handed_over")
+    numbers = calibration.section(made).facts["deferral"].numbers.set_index("deferred")
     kept = spread.sort_values().index[: len(spread) - round(0.2 * len(spread))]
     assert numbers.loc[0.2, "the spread of the runs"] == pytest.approx(np.sqrt(errors[kept].mean()), rel=1e-4)
     limit = numbers["their true error (the limit)"]
@@ -194,9 +194,9 @@ def test_galleries(made, best, files):
     by_title = {gallery["title"]: gallery["galaxies"] for gallery in galleries.section(made).facts["galleries"]}
     assert [galaxy["id"] for galaxy in by_title["Largest error"]] == errors.index[: galleries.SHOWN].tolist()
     true, said = labelled(files["truth"]), answered(best)
-    for galaxy in by_title["Sure and right"]:
+    for galaxy in by_title["Confident and right"]:
         assert true[galaxy["id"]] == said[galaxy["id"]]
-    for galaxy in by_title.get("Sure and wrong", []):
+    for galaxy in by_title.get("Confident and wrong", []):
         assert true[galaxy["id"]] != said[galaxy["id"]]
     aside = galleries.set_aside(made)
     assert [item["split"] for item in aside] == ["train"]
@@ -256,7 +256,7 @@ def test_names_of_the_chart_of_costs_stand_beside_their_points(made, monkeypatch
 
     monkeypatch.setattr(leaderboard_table, "draw", draw)
     low = replace(made.board.best("baseline"), errors=made.board.entries[0].errors * 0.5)
-    leaderboard_table.figure([entry for entry in made.board.entries if entry.kind != "baseline"], low)
+    leaderboard_table.cost_figure([entry for entry in made.board.entries if entry.kind != "baseline"], low)
     ((numbers, panels),) = seen
     for axes, key in zip(panels, ("train_seconds", "images_per_second"), strict=True):
         for _, row in numbers.iterrows():

@@ -57,7 +57,7 @@ def test_without_a_search_there_is_no_section(tmp_path):
 def test_what_was_found_stands_in_the_first_sentence(material):
     made = section.section(material)
     assert "4 trials changed the RMSE of vgg16 by −0.00030 (−0.00070 to +0.00010)" in made.finding  # noqa: RUF001
-    assert made.finding.endswith("on folds that no trial had seen: cannot tell.")
+    assert made.finding.endswith("on fresh folds: cannot tell.")
 
 
 def test_settings_come_by_importance_with_what_they_were(material):
@@ -89,13 +89,13 @@ def test_the_report_is_made_anew_with_the_search_in_it(tmp_path):
     flags = ["--plan", str(path), "--output", str(tmp_path / "output")]
     report.main(flags)
     page = store.report().files[2]
-    assert "Search for better settings" not in page.read_text()
+    assert "Hyper-parameter search" not in page.read_text()
     search(plan, store)
     report.main(flags)
     shown = page.read_text()
-    assert '<h2 id="search">Search for better settings</h2>' in shown
+    assert '<h2 id="search">Hyper-parameter search</h2>' in shown
     assert "head_phase.learning_rate" in shown
-    assert "+0.00020<small>at most so much more" in shown
+    assert "+0.00020<small>upper estimate of what" in shown
     assert (store.root / "report" / "search-vgg16-parallel.svg").is_file()
 
 
@@ -124,5 +124,5 @@ HEIGHTS = {
 
 @pytest.mark.parametrize(("tried", "values", "expected"), HEIGHTS.values(), ids=HEIGHTS)
 def test_places_on_an_axis(tried, values, expected):
-    found = section.height(pd.Series(values), Setting.model_validate(tried))
+    found = section.position(pd.Series(values), Setting.model_validate(tried))
     np.testing.assert_allclose(found, expected, atol=1e-12)

@@ -9,7 +9,7 @@ from pipeline.core.metrics import rmse
 from pipeline.stages import baselines
 from pipeline.store import dependencies
 from pipeline.store.artifacts import Store, load_fractions, same_galaxies
-from tests.builders import fabricated
+from tests.builders import fabricated, stage_outputs
 
 N, SIDE = 60, 32
 
@@ -31,7 +31,7 @@ def galaxies(answers: np.ndarray | None = None, aside: tuple[int, ...] = ()) -> 
     images, votes = sky()
     usable = ~np.isin(np.arange(N), aside)
     return baselines.Galaxies(
-        images, fabricated.ids(N), votes if answers is None else answers, np.arange(N) % 3, usable, 2
+        images, stage_outputs.ids(N), votes if answers is None else answers, np.arange(N) % 3, usable, 2
     )
 
 
@@ -87,9 +87,9 @@ def store(tmp_path):
     images, votes = sky()
     plan = fabricated.plan(tmp_path)
     store = Store(tmp_path / "output" / plan.name)
-    fabricated.inputs(store, votes, fabricated.sample(4))
-    fabricated.folds(store, np.arange(N) % 2)
-    fabricated.crops(store, "big", train=images, test=images[:4], aside={"train": [int(fabricated.ids(N)[5])]})
+    stage_outputs.inputs(store, votes, stage_outputs.sample(4))
+    stage_outputs.folds(store, np.arange(N) % 2)
+    stage_outputs.crops(store, "big", train=images, test=images[:4], aside={"train": [int(stage_outputs.ids(N)[5])]})
     return store
 
 

@@ -129,7 +129,7 @@ def half_scale_errors(jpegs: list[bytes], crop: Crop) -> np.ndarray:
     """Mean absolute difference in grey levels of each image between half scale and full decode + area average."""
     assert cutout.at_half_scale(crop, IMAGE_SIDE)
     half = np.array([cut(data, [crop])[0] for data in jpegs], float)
-    whole = (cutout.centre(cutout.decode(data, half=False), crop.region) for data in jpegs)
+    whole = (cutout.central_crop(cutout.decode(data, half=False), crop.region) for data in jpegs)
     full = np.array([cutout.resize(image, crop.size) for image in whole], float)
     assert half.std() > 1
     return np.abs(half - full).mean(axis=(1, 2, 3))

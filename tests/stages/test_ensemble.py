@@ -8,27 +8,27 @@ from pipeline.core.metrics import rmse
 from pipeline.errors import UserError
 from pipeline.stages import ensemble
 from pipeline.store.artifacts import Store, load_fractions
-from tests.builders import fabricated
+from tests.builders import fabricated, stage_outputs
 
 N, M = 600, 40
-TRUTH = fabricated.votes(N).astype(np.float32)
+TRUTH = stage_outputs.votes(N).astype(np.float32)
 FOLD = np.arange(N) % 2
 
 
 def noisy(width: float, seed: int, n: int = N) -> np.ndarray:
     """The truth and independent normal noise of that width."""
     noise = np.random.default_rng(seed).normal(0, width, (n, 37))
-    return (fabricated.votes(n) + noise).astype(np.float32)
+    return (stage_outputs.votes(n) + noise).astype(np.float32)
 
 
 def prepared(folder) -> Store:
     """A store with two runs, of noise 0.1 and 0.2; their test predictions of the two folds differ."""
     store = Store(folder / "output" / "mine")
-    fabricated.inputs(store, TRUTH, fabricated.sample(M))
-    fabricated.folds(store, FOLD)
+    stage_outputs.inputs(store, TRUTH, stage_outputs.sample(M))
+    stage_outputs.folds(store, FOLD)
     for run, width in (("a", 0.1), ("b", 0.2)):
         tests = [noisy(width, 10 + fold, M) for fold in range(2)]
-        fabricated.predictions(store, run, FOLD, noisy(width, ord(run)), tests)
+        stage_outputs.predictions(store, run, FOLD, noisy(width, ord(run)), tests)
     return store
 
 
@@ -74,7 +74,7 @@ def test_the_out_of_fold_blend_is_cross_fitted_and_scored_as_saved(tmp_path, sto
 def test_the_test_blend_is_the_weighted_mean_of_the_means_over_folds(tmp_path, store):
     run(tmp_path, "mean", "--run", "both")
     test = load_fractions(store.ensemble("both").files[1])
-    assert test.index.tolist() == fabricated.ids(M, 500_000).tolist()
+    assert test.index.tolist() == stage_outputs.ids(M, 500_000).tolist()
     parts = [noisy(width, 10 + fold, M) for width in (0.1, 0.2) for fold in range(2)]
     np.testing.assert_allclose(test.to_numpy(), tree.project(np.mean(parts, axis=0)), atol=1e-5)
     assert tree.violations(test.to_numpy()).max() < 1e-5

@@ -8,14 +8,14 @@ from pipeline.core.split import stratified_folds
 from pipeline.errors import UserError
 from pipeline.stages import folds
 from pipeline.store.artifacts import Store, fractions
-from tests.builders import fabricated
+from tests.builders import fabricated, stage_outputs
 
 
 def run(folder, *edits: tuple[str, str]) -> Store:
     path = fabricated.write_plan(folder, *edits)
     store = Store(folder / "output" / "mine")
     if store.inputs().record() is None:
-        fabricated.inputs(store, fabricated.votes(31), fabricated.sample(3))
+        stage_outputs.inputs(store, stage_outputs.votes(31), stage_outputs.sample(3))
     folds.main(["--plan", str(path), "--output", str(folder / "output")])
     return store
 
@@ -23,7 +23,7 @@ def run(folder, *edits: tuple[str, str]) -> Store:
 def test_every_galaxy_gets_a_fold_and_the_record_counts_them(tmp_path):
     store = run(tmp_path)
     fold = store.load_folds()
-    assert fold.index.tolist() == fabricated.ids(31).tolist()
+    assert fold.index.tolist() == stage_outputs.ids(31).tolist()
     assert sorted(store.folds().record()["sizes"]) == [15, 16]
     assert np.bincount(fold).tolist() == store.folds().record()["sizes"]
 
@@ -32,7 +32,7 @@ def test_the_file_holds_what_core_says_for_the_seed_of_the_plan(tmp_path):
     store = run(tmp_path, ("seed = 1", "seed = 9"), ("folds = 2", "folds = 4"))
     table = pd.read_csv(store.root / "folds.csv")
     assert list(table.columns) == ["GalaxyID", "fold"]
-    expected = stratified_folds(fabricated.ids(31), store.load_labels().to_numpy(), 4, 9)
+    expected = stratified_folds(stage_outputs.ids(31), store.load_labels().to_numpy(), 4, 9)
     assert table["fold"].tolist() == expected.tolist()
 
 
@@ -51,4 +51,4 @@ def test_another_number_of_folds_is_refused(tmp_path):
 
 def test_more_folds_than_galaxies_are_refused():
     with pytest.raises(UserError, match="5 folds need at least as many galaxies; there are 4"):
-        folds.assign(fractions(fabricated.ids(4), fabricated.votes(4)), 5, 0)
+        folds.assign(fractions(stage_outputs.ids(4), stage_outputs.votes(4)), 5, 0)

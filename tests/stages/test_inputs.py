@@ -145,7 +145,7 @@ PROBLEMS = {
         {"train": without(TRAIN, "987654.jpg")},
         "galaxies of the labels without one of the training images: 1 (such as 987654)",
     ),
-    "double image": ({"train": TRAIN | {"x/100023.jpg": b"x"}}, "stands there already"),
+    "double image": ({"train": TRAIN | {"x/100023.jpg": b"x"}}, "is there already"),
     "strange image": ({"train": TRAIN | {"copy of 100023.jpg": b"x"}}, "name is no GalaxyID"),
     "image outside": ({"train": TRAIN | {"../../7.jpg": b"x"}}, "point outside the archive"),
     "sample without image": (
@@ -194,7 +194,7 @@ def test_all_problems_are_told_at_once(tmp_path):
         assert sum(part in line for line in lines) == 1, part
     assert len(lines) == 8
     assert "8 problems" in str(error.value)
-    assert source_files.PAGE in str(error.value)
+    assert source_files.DATA_PAGE in str(error.value)
 
 
 def fake_draw(folder, *, n_train, n_test, seed, workers=None, progress=True):

@@ -10,7 +10,7 @@ from pipeline.plans.config import load_plan
 from pipeline.stages import folds, insight, predict, train
 from pipeline.store import dependencies
 from pipeline.store.artifacts import Store, load_fractions
-from tests.builders import fabricated
+from tests.builders import fabricated, stage_outputs
 
 N = 40
 
@@ -28,10 +28,10 @@ def made(tmp_path_factory):
     )
     plan = load_plan(str(path))
     store, rng = Store(folder / "out" / plan.name), np.random.default_rng(0)
-    fabricated.inputs(store, fabricated.votes(N), fabricated.sample(5))
+    stage_outputs.inputs(store, stage_outputs.votes(N), stage_outputs.sample(5))
     pixels = rng.integers(0, 256, (N, 32, 32, 3), np.uint8)
-    aside = {"train": [int(fabricated.ids(N)[3])]}
-    fabricated.crops(store, "small", train=pixels, test=pixels[:5], aside=aside)
+    aside = {"train": [int(stage_outputs.ids(N)[3])]}
+    stage_outputs.crops(store, "small", train=pixels, test=pixels[:5], aside=aside)
     flags = ["--plan", str(path), "--output", str(folder / "out")]
     folds.main(flags)
     for run in ("a", "b"):
@@ -63,7 +63,7 @@ def test_what_is_kept(made, run):
 def test_all_galaxies_were_held_out_and_could_be_used(made):
     _, store = made
     arrays, fold_of = load(store, "b"), store.load_folds()
-    aside = fabricated.ids(N)[3]
+    aside = stage_outputs.ids(N)[3]
     expected = set(fold_of.index[fold_of == 0]) - {aside}
     assert set(arrays["feature_ids"].tolist()) == expected
     assert set(arrays["ids"].tolist()) <= expected
@@ -95,12 +95,12 @@ def test_without_a_network_it_says_so(tmp_path):
 
 
 def test_of_each_kind_takes_the_clearest_of_each_class():
-    votes = fabricated.votes(500, seed=3)
+    votes = stage_outputs.votes(500, seed=3)
     chosen = insight.of_each_kind(votes)
     classes = metrics.five_class(votes)
     assert len(set(chosen.tolist())) == len(chosen)
     for row in chosen[:-1]:
-        own = metrics.own_columns()[classes[row]]
+        own = metrics.class_columns()[classes[row]]
         assert votes[row, own] == votes[classes == classes[row], own].max()
     assert votes[chosen[-1], tree.INDEX["Class6.1"]] >= np.sort(votes[:, tree.INDEX["Class6.1"]])[-len(chosen)]
 

@@ -9,23 +9,23 @@ from pipeline.core import views
 from pipeline.core.metrics import rmse
 from pipeline.stages import predict
 from pipeline.store.artifacts import Store, load_fractions
-from tests.builders import fabricated
+from tests.builders import fabricated, stage_outputs
 
 N, M = 9, 4
 FOLD = np.arange(N) % 2
-IDS, TEST_IDS = fabricated.ids(N), fabricated.ids(M, 500_000)
-LABELS = fabricated.votes(N).astype(np.float32)
+IDS, TEST_IDS = stage_outputs.ids(N), stage_outputs.ids(M, 500_000)
+LABELS = stage_outputs.votes(N).astype(np.float32)
 
 
 @pytest.fixture
 def store(tmp_path):
     """A store whose run a is trained; one training and one test image are set aside."""
     store = Store(tmp_path / "output" / "mine")
-    fabricated.inputs(store, LABELS, fabricated.sample(M))
-    fabricated.folds(store, FOLD)
+    stage_outputs.inputs(store, LABELS, stage_outputs.sample(M))
+    stage_outputs.folds(store, FOLD)
     pixels = np.zeros((N, 64, 64, 3), np.uint8)
     aside = {"train": [IDS[2].item()], "test": [TEST_IDS[1].item()]}
-    fabricated.crops(store, "big", train=pixels, test=pixels[:M], aside=aside)
+    stage_outputs.crops(store, "big", train=pixels, test=pixels[:M], aside=aside)
     for fold in range(2):
         fabricated.make(fabricated.only(fabricated.plan(tmp_path), store, f"runs/a/fold{fold}"))
     return store
@@ -40,7 +40,7 @@ def predicted(folder, store, fold: int):
 
     source = SimpleNamespace(
         predictor=SimpleNamespace(
-            run=fabricated.plan(folder).run("a"), views=views.named("dihedral8"), precision="float32"
+            run=fabricated.plan(folder).run("a"), views=views.view_set("dihedral8"), precision="float32"
         ),
         held_out=lambda rows, bar: answers(rows),
         test=lambda bar: answers(np.arange(M)),

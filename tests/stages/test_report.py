@@ -83,7 +83,7 @@ def test_every_figure_is_a_file_with_its_numbers(made):
     folder = made[3].root / "report"
     names = {path.stem for path in folder.glob("*.svg")}
     assert names == {path.stem for path in folder.glob("*.csv")}
-    assert {"per-question", "per-answer", "agreement", "calibration", "handing-over", "cost", "curves-vgg16"} <= names
+    assert {"per-question", "per-answer", "agreement", "calibration", "deferral", "cost", "curves-vgg16"} <= names
     for path in folder.glob("*.svg"):
         svg = path.read_text(encoding="utf-8")
         assert svg.startswith("<svg")
@@ -92,14 +92,14 @@ def test_every_figure_is_a_file_with_its_numbers(made):
     assert not any(pd.read_csv(path).empty for path in folder.glob("*.csv"))
 
 
-def test_it_says_the_score_the_weights_and_the_worries(made, html):
+def test_it_says_the_score_the_weights_and_the_caveats(made, html):
     frame = leaderboard.read(made[3].report().files[0])
     best = frame[frame["kind"] == "ensemble"].iloc[0]
     assert f"{best['rmse']:.4f}" in html
     assert "RANDOM" in html
     assert "vgg16" in html
     assert "could not be used" in html
-    assert "drawn by this project" in html
+    assert "galaxies are synthetic" in html
 
 
 def test_a_second_call_only_shows_it_again(made, capsys):
@@ -143,16 +143,16 @@ def test_names_are_escaped(made):
     assert "&lt;script&gt;" in page_of
 
 
-def test_a_strange_fold_and_a_beaten_run_are_worries(made):
+def test_an_outlier_fold_and_a_beaten_run_are_caveats(made):
     _, _, plan, store = made
     board = leaderboard.score_all(plan, store)
-    assert not list(caveats.strange_folds(board))
-    assert not list(caveats.beaten_runs(board))
+    assert not list(caveats.outlier_folds(board))
+    assert not list(caveats.runs_not_above_baseline(board))
     run = board.best("run")
     run.errors[board.fold_of == 1] *= 4
-    assert any("Fold 1 of efficientnetb0" in worry for worry in caveats.strange_folds(board))
+    assert any("Fold 1 of efficientnetb0" in caveat for caveat in caveats.outlier_folds(board))
     run.errors[:] *= 100
-    assert any("does not beat" in worry for worry in caveats.beaten_runs(board))
+    assert any("does not beat" in caveat for caveat in caveats.runs_not_above_baseline(board))
 
 
 def test_curves_bear_missing_numbers():

@@ -8,7 +8,7 @@ from pipeline.core.tree import COLUMNS
 from pipeline.errors import UserError
 from pipeline.stages import submit
 from pipeline.store.artifacts import Store, fractions, save_fractions
-from tests.builders import fabricated
+from tests.builders import fabricated, stage_outputs
 
 M = 30
 MADE = np.random.default_rng(0).normal(0.5, 0.4, (M, 37)).astype(np.float32)  # some outside [0, 1]
@@ -17,12 +17,12 @@ MADE = np.random.default_rng(0).normal(0.5, 0.4, (M, 37)).astype(np.float32)  # 
 def prepared(folder, header: tuple[str, ...] = ("GalaxyID", *COLUMNS), made: np.ndarray = MADE) -> Store:
     """A store with two blends and a sample of that header."""
     store = Store(folder / "output" / "mine")
-    fabricated.inputs(store, fabricated.votes(5), fabricated.sample(M, header))
+    stage_outputs.inputs(store, stage_outputs.votes(5), stage_outputs.sample(M, header))
     for name in ("both", "alone"):
         artifact = store.ensemble(name)
         artifact.begin()
         for path in artifact.files:
-            save_fractions(path, fractions(fabricated.ids(len(made), 500_000), made))
+            save_fractions(path, fractions(stage_outputs.ids(len(made), 500_000), made))
         artifact.finish({}, {})
     return store
 
@@ -44,9 +44,9 @@ def test_ids_order_and_header_are_those_of_the_sample_and_values_stand_under_the
     run(tmp_path, "--run", "both")
     lines = store.submission("both").files[0].read_text().splitlines()
     assert lines[0] == ",".join(header)
-    assert [line.split(",")[0] for line in lines[1:]] == [str(i) for i in fabricated.sample(M).iloc[:, 0]]
+    assert [line.split(",")[0] for line in lines[1:]] == [str(i) for i in stage_outputs.sample(M).iloc[:, 0]]
     table = pd.read_csv(store.submission("both").files[0], index_col=0)
-    expected = fractions(fabricated.ids(M, 500_000), MADE.clip(0, 1)).loc[table.index]
+    expected = fractions(stage_outputs.ids(M, 500_000), MADE.clip(0, 1)).loc[table.index]
     np.testing.assert_allclose(table[list(COLUMNS)], expected, atol=1e-6)
     record = store.submission("both").record()
     assert record["rows"] == M
@@ -55,7 +55,7 @@ def test_ids_order_and_header_are_those_of_the_sample_and_values_stand_under_the
 
 
 def test_a_submission_of_votes_keeps_the_sums_of_the_tree(tmp_path):
-    store = prepared(tmp_path, made=fabricated.votes(M).astype(np.float32))
+    store = prepared(tmp_path, made=stage_outputs.votes(M).astype(np.float32))
     run(tmp_path, "--run", "both")
     assert store.submission("both").record()["tree_gap"] < 1e-5
 
@@ -90,7 +90,7 @@ SPOILT = {
 
 @pytest.mark.parametrize(("spoil", "said"), SPOILT.values(), ids=SPOILT)
 def test_a_file_that_is_not_what_was_asked_for_is_found_when_read_back(tmp_path, spoil, said):
-    sample = fabricated.sample(M)
+    sample = stage_outputs.sample(M)
     path = tmp_path / "a.csv"
     spoil(sample).to_csv(path, index=False)
     with pytest.raises(RuntimeError, match=said):
@@ -99,7 +99,7 @@ def test_a_file_that_is_not_what_was_asked_for_is_found_when_read_back(tmp_path,
 
 def test_what_fails_the_check_gets_no_name(tmp_path, monkeypatch):
     store = prepared(tmp_path)
-    monkeypatch.setattr(submit, "rows", lambda *_: fabricated.sample(M).iloc[1:])
+    monkeypatch.setattr(submit, "rows", lambda *_: stage_outputs.sample(M).iloc[1:])
     with pytest.raises(RuntimeError, match="ids differ"):
         run(tmp_path)
     assert list((store.root / "submissions").glob("[!.]*")) == []

@@ -13,7 +13,7 @@ from pipeline.stages import train
 from pipeline.store import dependencies
 from pipeline.store.artifacts import Store
 from pipeline.store.records import file_digest
-from tests.builders import fabricated
+from tests.builders import fabricated, stage_outputs
 
 N = 12
 FOLD = np.arange(N) % 2
@@ -24,11 +24,13 @@ RANDOM, IMAGENET = {"source": "random"}, {"source": "imagenet", "sha256": "abc"}
 def store(tmp_path):
     """Inputs, folds and crops of 12 galaxies, one of them set aside."""
     store = Store(tmp_path / "output" / "mine")
-    fabricated.inputs(store, fabricated.votes(N), fabricated.sample(3))
-    fabricated.folds(store, FOLD)
+    stage_outputs.inputs(store, stage_outputs.votes(N), stage_outputs.sample(3))
+    stage_outputs.folds(store, FOLD)
     pixels = np.zeros((N, 64, 64, 3), np.uint8)
     for crop in ("big", "small"):
-        fabricated.crops(store, crop, train=pixels, test=pixels[:3], aside={"train": [fabricated.ids(N)[5].item()]})
+        stage_outputs.crops(
+            store, crop, train=pixels, test=pixels[:3], aside={"train": [stage_outputs.ids(N)[5].item()]}
+        )
     return store
 
 
@@ -71,7 +73,7 @@ def trained(plan, store, trainer: Trainer, *, fresh: bool = False) -> dependenci
 def test_galaxies_come_with_labels_and_folds_and_minus_one_where_set_aside(store):
     images, labels, fold = store.load_training("big")
     assert images.shape == (N, 64, 64, 3)
-    np.testing.assert_allclose(labels, fabricated.votes(N), atol=1e-6)
+    np.testing.assert_allclose(labels, stage_outputs.votes(N), atol=1e-6)
     assert fold.tolist() == [0, 1, 0, 1, 0, -1, 0, 1, 0, 1, 0, 1]
 
 
@@ -149,7 +151,7 @@ def test_a_fold_half_trained_on_other_crops_begins_anew(tmp_path, store):
     plan = fabricated.plan(tmp_path)
     interrupted(plan, store)
     pixels = np.ones((N, 64, 64, 3), np.uint8)
-    fabricated.crops(store, "small", train=pixels, test=pixels[:3], aside={})
+    stage_outputs.crops(store, "small", train=pixels, test=pixels[:3], aside={})
     again = Trainer()
     trained(plan, store, again)
     assert not again.resumed

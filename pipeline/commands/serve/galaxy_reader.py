@@ -10,7 +10,7 @@ from tqdm import tqdm
 from pipeline.catalogue import columns, pixels
 from pipeline.core import metrics, tree, views
 from pipeline.models.classifier import Answers, Classifier
-from pipeline.report.pictures import lit, uri
+from pipeline.report.pictures import data_uri, overlay_cam
 
 KNOWN, NEAREST, SEED = 2000, 6, 0  # training galaxies compared with, those shown, which
 
@@ -40,7 +40,7 @@ class Reader:
                 "caveat": caveat,
                 "five_class": metrics.FIVE_CLASSES[int(metrics.five_class_predicted(answers.joint)[0])],
                 "share": _share(answers.joint),
-                "seen": uri(shown[0]),
+                "seen": data_uri(shown[0]),
                 "questions": questions(answers),
                 "cams": self._cams(shown, answers.joint),
                 "neighbours": self._neighbours(shown),
@@ -61,7 +61,7 @@ class Reader:
         from pipeline.nn.predict import predict_views
 
         batch = min(64, len(images))
-        return predict_views(self._network.for_prediction().features, images, views.named("single"), batch, progress)
+        return predict_views(self._network.for_prediction().features, images, views.view_set("single"), batch, progress)
 
     def _direction(self, features: np.ndarray) -> np.ndarray:
         standard = (features - self._centre) / self._width
@@ -72,31 +72,31 @@ class Reader:
         best = np.argsort(-likeness, kind="stable")[:NEAREST]
         names = [*metrics.FIVE_CLASSES, "no clear class"]  # which is counted as -1
         return [
-            {"id": int(self._ids[i]), "picture": uri(self._pictures[i]), "five_class": names[self._classes[i]]}
+            {"id": int(self._ids[i]), "picture": data_uri(self._pictures[i]), "five_class": names[self._classes[i]]}
             for i in best
         ]
 
     def _cams(self, images: np.ndarray, joint: np.ndarray) -> list[dict[str, Any]]:
-        from pipeline.nn.activations import seen
+        from pipeline.nn.activations import network_input
 
         leading = tree.leading_answers(joint)
         maps = self._grad_cam(images, leading)[0]
-        picture = seen(self._network, images)[0].round().astype(np.uint8)
+        picture = network_input(self._network, images)[0].round().astype(np.uint8)
         return [
-            {"answer": tree.ANSWERS[tree.COLUMNS[column]], "picture": uri(lit(picture, cam))}
+            {"answer": tree.ANSWERS[tree.COLUMNS[column]], "picture": data_uri(overlay_cam(picture, cam))}
             for column, cam in zip(leading[0], maps, strict=True)
         ]
 
 
 def _share(joint: np.ndarray) -> float:
     """What the leading class has of the five classes' answers together: 0.2 (nothing is known) to 1."""
-    five = joint[0, metrics.own_columns()]
+    five = joint[0, metrics.class_columns()]
     return float(five.max() / max(five.sum(), 1e-12))
 
 
 def questions(answers: Answers) -> list[dict[str, Any]]:
     """The 11 questions, parents first: who reaches each, and its answers."""
-    conditional, reached = tree.condition(answers.joint)[0], tree.reached(answers.joint)[0]
+    conditional, reached = tree.to_conditional(answers.joint)[0], tree.reached(answers.joint)[0]
     order = [tree.SLICES.index(part) for part, _ in tree.in_tree_order()]
     return [
         {

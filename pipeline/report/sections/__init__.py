@@ -1,1 +1,1 @@
-"""The sections of the report: each module computes what the template of the same name shows."""
+"""The sections of the report: each module computes what templates/sections/<section's name>.html.jinja shows."""

@@ -47,7 +47,7 @@ def per_question(material: Material) -> tuple[dict[str, Any], Figure]:
     reached the question for.
     """
     board = material.board
-    baseline, ensemble, nets = board.best("baseline"), board.best("ensemble"), board.of("run")
+    baseline, ensemble, nets = board.best("baseline"), board.best("ensemble"), board.of_kind("run")
     shown = [entry for entry in (ensemble, *nets, baseline) if entry]
     scores = np.stack([metrics.rmse_per_question(board.truth, entry.predicted) for entry in shown], axis=1)
     leading = metrics.leading_answer_accuracy(board.truth, material.best.predicted)
@@ -137,7 +137,7 @@ def by_agreement(truth: np.ndarray, predicted: np.ndarray) -> Figure:
         axes.grid(axis="x", visible=False)
 
     alt = "How often the leading answer of question 1 is right, by the volunteers' agreement; galaxies above each bar."
-    return draw("agreement", alt, numbers, on, size=(4.3, 2.7), title="The surer the people, the surer the network")
+    return draw("agreement", alt, numbers, on, size=(4.3, 2.7), title="Accuracy by agreement of the volunteers")
 
 
 def five_classes(material: Material) -> dict[str, Any] | None:

@@ -1,4 +1,4 @@
-"""Calibration and confidence: do fractions mean what they say, and does the model know where it errs?"""
+"""Calibration of the predicted fractions, deferral of uncertain galaxies to experts, and spread against error."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -15,30 +15,30 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 KEY = "observed (up) against\npredicted (across)\nvote fraction;\na line an answer,\nlarger dots:\nmore galaxies"
-LEAST = 10  # galaxies in a bin that is drawn
-HANDED = np.linspace(0, 0.5, 26)  # share of galaxies given to people
+MIN_GALAXIES = 10  # galaxies in a bin that is drawn
+DEFERRED = np.linspace(0, 0.5, 26)  # share of galaxies deferred to experts
 GROUPS = 10  # of galaxies, by how much the runs differ
 
 
 def section(material: Material) -> Section:
-    """Calibration of each answer, what handing over saves, and spread against error."""
+    """Calibration of each answer, deferral to experts, and spread against error."""
     truth, best = material.board.truth, material.best
-    curves = calibrated(truth, best.predicted)
+    curves = calibration_curves(truth, best.predicted)
     weighted = curves.numbers.dropna()
     off = np.abs(weighted["predicted"] - weighted["observed"])
     typical = float(np.average(off, weights=weighted["galaxies"]))
-    doubts = {"the spread of the runs": spread(material)} if len(material.runs) > 1 else {}
-    doubts["the fractions themselves"] = indecision(best.predicted)
-    handed = handing_over(best.errors, doubts)
-    saved, by = best_at(handed.numbers, 0.1)
+    measures = {"the spread of the runs": spread(material)} if len(material.runs) > 1 else {}
+    measures["the fractions themselves"] = indecision(best.predicted)
+    deferral = deferral_curve(best.errors, measures)
+    saved, by = best_measure_at(deferral.numbers, 0.1)
     finding = (
-        f"Predicted and observed vote fractions differ by {typical:.3f} on average over all bins; handing the least "
-        f"certain 10 % to people, chosen by {by}, takes the RMSE of the rest from {score(best.rmse)} to {score(saved)}."
+        f"Predicted and observed vote fractions differ by {typical:.3f} on average over all bins; deferring the least "
+        f"certain 10 % to experts, by {by}, takes the RMSE of the rest from {score(best.rmse)} to {score(saved)}."
     )
-    figures = [curves, handed]
-    facts: dict[str, Any] = {"curves": curves, "handed": handed, "spread": None}
+    figures = [curves, deferral]
+    facts: dict[str, Any] = {"curves": curves, "deferral": deferral, "spread": None}
     if len(material.runs) > 1:
-        facts["spread"] = against_error(spread(material), best.errors)
+        facts["spread"] = spread_against_error(spread(material), best.errors)
         figures.append(facts["spread"])
         rank = pd.Series(spread(material)).corr(pd.Series(best.errors), method="spearman")
         facts["rank"] = float(rank)
@@ -55,15 +55,16 @@ def indecision(predicted: np.ndarray) -> np.ndarray:
     return np.sqrt((predicted * (1 - predicted)).clip(0).mean(axis=1))
 
 
-def calibrated(truth: np.ndarray, predicted: np.ndarray) -> Figure:
+def calibration_curves(truth: np.ndarray, predicted: np.ndarray) -> Figure:
     """Observed against predicted fraction in ten bins, a panel a question, a line an answer."""
     rows = []
     for i, column in enumerate(COLUMNS):
         made = metrics.calibration(truth[:, i], predicted[:, i])
-        for number, (said, seen, n) in enumerate(zip(*made, strict=True)):
-            rows.append({"column": column, "bin": number, "predicted": said, "observed": seen, "galaxies": int(n)})
+        for number, (predicted_mean, observed, n) in enumerate(zip(*made, strict=True)):
+            means = {"predicted": predicted_mean, "observed": observed}
+            rows.append({"column": column, "bin": number, **means, "galaxies": int(n)})
     numbers = pd.DataFrame(rows)
-    drawn = numbers[numbers["galaxies"] >= LEAST]
+    drawn = numbers[numbers["galaxies"] >= MIN_GALAXIES]
 
     def on(panels: "list[Axes]") -> None:
         for axes, question, columns in zip(panels, QUESTIONS, SLICES, strict=False):
@@ -85,45 +86,45 @@ def calibrated(truth: np.ndarray, predicted: np.ndarray) -> Figure:
         panels[-1].annotate(KEY, (0, 0.5), **style)
 
     alt = "Observed against predicted vote fraction in bins, a panel for each question, a line for each answer."
-    return draw("calibration", alt, numbers, on, size=(7.6, 5.9), panels=(3, 4), title="What fractions mean")
+    return draw("calibration", alt, numbers, on, size=(7.6, 5.9), panels=(3, 4), title="Calibration curves")
 
 
-def handing_over(errors: np.ndarray, doubts: dict[str, np.ndarray]) -> Figure:
-    """RMSE of the galaxies that are left when the most doubtful share is handed to people.
+def deferral_curve(errors: np.ndarray, measures: dict[str, np.ndarray]) -> Figure:
+    """RMSE of the remaining galaxies when the most uncertain share is deferred to experts.
 
-    Chance leaves the RMSE where it is; knowing the errors themselves is the limit.
+    Random deferral leaves the RMSE unchanged; deferral by the true error is the limit.
     """
-    orders = {by: np.argsort(-doubt, kind="stable") for by, doubt in doubts.items()}
+    orders = {by: np.argsort(-uncertainty, kind="stable") for by, uncertainty in measures.items()}
     orders["their true error (the limit)"] = np.argsort(-errors, kind="stable")
-    numbers = pd.DataFrame({"handed_over": HANDED})
+    numbers = pd.DataFrame({"deferred": DEFERRED})
     for by, order in orders.items():
-        kept = [errors[order[round(part * len(errors)) :]] for part in HANDED]
+        kept = [errors[order[round(part * len(errors)) :]] for part in DEFERRED]
         numbers[by] = [float(np.sqrt(part.mean())) for part in kept]
 
     def on(axes: "Axes") -> None:
         axes.axhline(numbers.iloc[0, 1], color=MUTED, linewidth=0.9, linestyle=(0, (3, 3)), label="by chance")
         for by, colour in zip(orders, (ACCENT, SECOND, GRID) if len(orders) == 3 else (ACCENT, GRID), strict=True):
-            axes.plot(100 * HANDED, numbers[by], color=colour, linewidth=1.6, label=f"by {by}")
-        axes.set(xlabel="handed to people, %", ylabel="RMSE of the rest", ylim=(0, None), xlim=(0, 50))
+            axes.plot(100 * DEFERRED, numbers[by], color=colour, linewidth=1.6, label=f"by {by}")
+        axes.set(xlabel="deferred to experts, %", ylabel="RMSE of the rest", ylim=(0, None), xlim=(0, 50))
         legend(axes, 2)
 
-    alt = "RMSE of the remaining galaxies against the share handed to people, by different measures of doubt."
-    return draw("handing-over", alt, numbers, on, size=(4.3, 3.2), title="What people's help would save")
+    alt = "RMSE of the remaining galaxies against the share deferred to experts, by measure of uncertainty."
+    return draw("deferral", alt, numbers, on, size=(4.3, 3.2), title="Deferral to experts")
 
 
-def best_at(numbers: pd.DataFrame, part: float) -> tuple[float, str]:
-    """(RMSE of the rest, measure of doubt) of the measure that saves most when `part` is handed over."""
-    row = numbers.iloc[(numbers["handed_over"] - part).abs().argmin()]
+def best_measure_at(numbers: pd.DataFrame, part: float) -> tuple[float, str]:
+    """(RMSE of the rest, measure of uncertainty) of the best measure when the share `part` is deferred."""
+    row = numbers.iloc[(numbers["deferred"] - part).abs().argmin()]
     measures = list(numbers.columns[1:-1])
     by = min(measures, key=lambda name: row[name])
     return float(row[by]), by
 
 
-def against_error(doubt: np.ndarray, errors: np.ndarray) -> Figure:
+def spread_against_error(uncertainty: np.ndarray, errors: np.ndarray) -> Figure:
     """RMSE in groups of equally many galaxies, by the spread of the runs."""
-    groups = [part for part in np.array_split(np.argsort(doubt, kind="stable"), GROUPS) if len(part)]
+    groups = [part for part in np.array_split(np.argsort(uncertainty, kind="stable"), GROUPS) if len(part)]
     numbers = pd.DataFrame({
-        "spread": [float(doubt[part].mean()) for part in groups],
+        "spread": [float(uncertainty[part].mean()) for part in groups],
         "rmse": [float(np.sqrt(errors[part].mean())) for part in groups],
         "galaxies": [len(part) for part in groups],
     })  # fmt: skip
@@ -133,4 +134,4 @@ def against_error(doubt: np.ndarray, errors: np.ndarray) -> Figure:
         axes.set(xlabel="spread of the runs", ylabel="RMSE", ylim=(0, None), xlim=(0, None))
 
     alt = "RMSE against the spread of the runs, in ten groups of equally many galaxies."
-    return draw("spread", alt, numbers, on, size=(4.3, 2.9), title="Where runs differ they err")
+    return draw("spread", alt, numbers, on, size=(4.3, 2.9), title="Spread of the runs against error")

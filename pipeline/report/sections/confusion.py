@@ -1,4 +1,4 @@
-"""Model confusion: who is taken for whom, in five classes and question by question, with the galaxies in question."""
+"""Confusion matrices of the five classes and of each question, with examples of the most confused pairs."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ from pipeline.core import metrics
 from pipeline.core.tree import QUESTIONS, SLICES, reached
 from pipeline.report.formatting import percent, share
 from pipeline.report.material import Material, Section
-from pipeline.report.pictures import image
+from pipeline.report.pictures import img_tag
 
 PAIRS, EXAMPLES = 4, 6  # most confused pairs that are shown, galaxies of each
 
@@ -26,10 +26,10 @@ def section(material: Material) -> Section:
         wrong, first = five["n"] - five["right"], pairs[0]
         finding = (
             f"Of {five['n']:,} galaxies with clear votes {wrong:,} ({share(wrong / five['n'])}) get another class; "
-            f"{percent(first['n'] / wrong)} of these are {first['true']} galaxies taken for {first['said']}."
+            f"{percent(first['n'] / wrong)} of these are {first['true']} galaxies predicted as {first['predicted']}."
         )
     facts = {"five": five, "pairs": pairs, "questions": per_question(material), "best": material.best}
-    return Section("confusion", "Model confusion", finding, facts)
+    return Section("confusion", "Confusion matrices", finding, facts)
 
 
 def matrix(true: np.ndarray, predicted: np.ndarray, names: tuple[str, ...]) -> dict[str, Any] | None:
@@ -59,33 +59,33 @@ def per_question(material: Material) -> list[dict[str, Any]]:
 
 
 def most_confused(material: Material) -> list[dict[str, Any]]:
-    """The cells off the diagonal with most galaxies, and those galaxies in them that the entry is surest of."""
+    """The off-diagonal cells with most galaxies, and their most confident examples."""
     true, predicted = material.classes
     counts = metrics.confusion(true, predicted, len(metrics.FIVE_CLASSES))
     np.fill_diagonal(counts, 0)
-    own = metrics.own_columns()
+    own = metrics.class_columns()
     found = []
     for cell in np.argsort(-counts, axis=None, kind="stable")[:PAIRS]:
-        voted, said = np.unravel_index(cell, counts.shape)
-        if counts[voted, said]:
-            rows = np.flatnonzero((true == voted) & (predicted == said))
-            surest = rows[np.argsort(-material.best.predicted[rows, own[said]], kind="stable")[:EXAMPLES]]
+        voted, model = np.unravel_index(cell, counts.shape)
+        if counts[voted, model]:
+            rows = np.flatnonzero((true == voted) & (predicted == model))
+            surest = rows[np.argsort(-material.best.predicted[rows, own[model]], kind="stable")[:EXAMPLES]]
             found.append({
                 "true": metrics.FIVE_CLASSES[voted],
-                "said": metrics.FIVE_CLASSES[said],
-                "n": int(counts[voted, said]),
-                "galaxies": [_example(material, row, own[voted], own[said]) for row in surest],
+                "predicted": metrics.FIVE_CLASSES[model],
+                "n": int(counts[voted, model]),
+                "galaxies": [_example(material, row, own[voted], own[model]) for row in surest],
             })  # fmt: skip
     return found
 
 
-def _example(material: Material, row: int, voted: int, said: int) -> dict[str, Any]:
-    """A galaxy with what people and the entry gave to the two classes' own answers."""
+def _example(material: Material, row: int, voted: int, model: int) -> dict[str, Any]:
+    """A galaxy with the volunteers' and the predicted fractions of the two classes' columns."""
     galaxy = int(material.board.ids[row])
     truth, predicted = material.board.truth[row], material.best.predicted[row]
     return {
         "id": galaxy,
-        "picture": image(material.thumbnails.uri(galaxy), f"galaxy {galaxy}"),
-        "people": (float(truth[voted]), float(truth[said])),
-        "model": (float(predicted[voted]), float(predicted[said])),
+        "picture": img_tag(material.thumbnails.uri(galaxy), f"galaxy {galaxy}"),
+        "people": (float(truth[voted]), float(truth[model])),
+        "model": (float(predicted[voted]), float(predicted[model])),
     }

@@ -1,4 +1,4 @@
-"""Feature maps: what the layers respond to, where the answers come from, and how the features group galaxies."""
+"""Feature maps: activations, Grad-CAM, nearest neighbours and a t-SNE map of the features."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +11,7 @@ from pipeline.core.tree import ANSWERS, COLUMNS
 from pipeline.report.figure import CLASSES, MUTED, Figure, draw
 from pipeline.report.formatting import percent
 from pipeline.report.material import Material, Section
-from pipeline.report.pictures import coloured, image, lit, sheet, uri
+from pipeline.report.pictures import apply_colormap, contact_sheet, data_uri, img_tag, overlay_cam
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -25,14 +25,14 @@ MOSAIC = (14, 22, 40)  # rows, columns, pixels of a galaxy on the map of feature
 
 def section(material: Material) -> Section:
     """Activations and Grad-CAM of every run, neighbours and map of the best."""
-    found = {entry.name: load(material, entry.name) for entry in material.board.of("run")}
+    found = {entry.name: load(material, entry.name) for entry in material.board.of_kind("run")}
     missing = [name for name, arrays in found.items() if arrays is None]
     known = {name: arrays for name, arrays in found.items() if arrays is not None}
     facts: dict[str, Any] = {"missing": missing, "plan": material.plan_option, "runs": [], "map": None}
     if not known:
-        finding = "No network of this plan was looked into."
-        return Section("inside", "Feature maps", finding, facts)
-    facts["runs"] = [look(material, name, arrays) for name, arrays in known.items()]
+        finding = "No network of this plan was inspected."
+        return Section("feature-maps", "Feature maps", finding, facts)
+    facts["runs"] = [run_facts(material, name, arrays) for name, arrays in known.items()]
     best, arrays = next(iter(known.items()))
     alike = facts["runs"][0]["alike"]
     finding = (
@@ -42,7 +42,7 @@ def section(material: Material) -> Section:
     drawn = features_map(material, arrays)
     facts |= {"best": best, "map": drawn, "mosaic": mosaic(material, arrays)}
     facts["neighbours"] = neighbours(material, arrays)
-    return Section("inside", "Feature maps", finding, facts, (drawn,))
+    return Section("feature-maps", "Feature maps", finding, facts, (drawn,))
 
 
 def load(material: Material, run: str) -> dict[str, np.ndarray] | None:
@@ -54,32 +54,36 @@ def load(material: Material, run: str) -> dict[str, np.ndarray] | None:
         return dict(file)
 
 
-def look(material: Material, run: str, arrays: dict[str, np.ndarray]) -> dict[str, Any]:
-    """A sheet of activations, Grad-CAM of each galaxy's answers, and how alike neighbours are."""
+def run_facts(material: Material, run: str, arrays: dict[str, np.ndarray]) -> dict[str, Any]:
+    """A run's activations, Grad-CAM of each galaxy's answers, and how often neighbours share a class."""
     lines = []
     for i, seen in enumerate(arrays["seen"]):
         maps = [arrays[f"level_{level}"][i, :, :, channel] for level in range(3) for channel in range(CHANNELS)]
-        lines.append([enlarged(seen), *(enlarged(coloured(one)) for one in maps)])
+        lines.append([enlarged(seen), *(enlarged(apply_colormap(one)) for one in maps)])
     alike, chance = same_class(material, arrays)
     return {
         "name": run,
         "levels": arrays["level_names"].tolist(),
-        "activations": uri(sheet(lines)),
-        "cams": [cams(arrays, i) for i in range(len(arrays["ids"]))],
+        "activations": data_uri(contact_sheet(lines)),
+        "cams": [grad_cams(arrays, i) for i in range(len(arrays["ids"]))],
         "alike": alike,
         "chance": chance,
     }
 
 
-def cams(arrays: dict[str, np.ndarray], i: int) -> dict[str, Any]:
-    """One galaxy and, for each of three answers, the galaxy lit where the answer comes from."""
+def grad_cams(arrays: dict[str, np.ndarray], i: int) -> dict[str, Any]:
+    """One galaxy and the Grad-CAM overlay for each of three answers."""
     seen, galaxy = arrays["seen"][i], int(arrays["ids"][i])
     shown = []
     for column, cam in zip(arrays["cam_answers"][i], arrays["cam"][i], strict=True):
         answer = ANSWERS[COLUMNS[column]]
-        picture = image(uri(lit(seen, cam)), f"where “{answer}” comes from in galaxy {galaxy}")
-        shown.append({"answer": answer, "picture": picture, "said": float(arrays["predicted"][i, column])})
-    return {"id": galaxy, "picture": image(uri(seen), f"galaxy {galaxy} as the network sees it"), "answers": shown}
+        picture = img_tag(data_uri(overlay_cam(seen, cam)), f"where “{answer}” comes from in galaxy {galaxy}")
+        shown.append({"answer": answer, "picture": picture, "fraction": float(arrays["predicted"][i, column])})
+    return {
+        "id": galaxy,
+        "picture": img_tag(data_uri(seen), f"galaxy {galaxy} as the network sees it"),
+        "answers": shown,
+    }
 
 
 def enlarged(picture: np.ndarray) -> np.ndarray:
@@ -113,21 +117,21 @@ def same_class(material: Material, arrays: dict[str, np.ndarray]) -> tuple[float
 
 
 def neighbours(material: Material, arrays: dict[str, np.ndarray]) -> list[dict[str, Any]]:
-    """For the galaxy of each class that people agree on most, those that the network finds most alike."""
+    """For each class, the galaxy with the clearest votes and its nearest neighbours in the features."""
     ids = arrays["feature_ids"]
     near, classes = nearest(arrays["features"], min(SHOWN, len(ids) - 1)), classes_of(material, ids)
     truth = pd.DataFrame(material.board.truth, material.board.ids).loc[ids].to_numpy()
     found = []
     for i, name in enumerate(metrics.FIVE_CLASSES):
         if (classes == i).any():
-            row = int(np.where(classes == i, truth[:, metrics.own_columns()[i]], -1).argmax())
+            row = int(np.where(classes == i, truth[:, metrics.class_columns()[i]], -1).argmax())
             galaxies = [_picture(material, int(ids[other])) for other in near[row]]
             found.append({"class": name, "query": _picture(material, int(ids[row])), "found": galaxies})
     return found
 
 
 def _picture(material: Material, galaxy: int) -> dict[str, Any]:
-    return {"id": galaxy, "picture": image(material.thumbnails.uri(galaxy), f"galaxy {galaxy}")}
+    return {"id": galaxy, "picture": img_tag(material.thumbnails.uri(galaxy), f"galaxy {galaxy}")}
 
 
 def features_map(material: Material, arrays: dict[str, np.ndarray]) -> Figure:
@@ -165,4 +169,4 @@ def mosaic(material: Material, arrays: dict[str, np.ndarray]) -> str:
         pixels = material.thumbnails.pixels(int(arrays["feature_ids"][row.Index]))
         y, x = (rows - 1 - row.y) * side, row.x * side
         made[y : y + side, x : x + side] = cv2.resize(pixels, (side, side), interpolation=cv2.INTER_AREA)
-    return uri(made)
+    return data_uri(made)

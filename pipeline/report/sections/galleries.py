@@ -1,4 +1,4 @@
-"""Galleries: sure and right, sure and wrong, where models disagree, what could not be used."""
+"""Galleries: confident and right, confident and wrong, largest error, disagreement of runs, unusable images."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ import pandas as pd
 from pipeline.core import metrics
 from pipeline.core.tree import ANSWERS, COLUMNS
 from pipeline.report.material import Material, Section
-from pipeline.report.pictures import image
+from pipeline.report.pictures import img_tag
 from pipeline.report.sections.calibration import spread
 from pipeline.store import dependencies
 
@@ -18,12 +18,12 @@ SHOWN = 12
 def section(material: Material) -> Section:
     """Four galleries of at most a dozen galaxies."""
     true, predicted = material.classes
-    certainty = material.best.predicted[np.arange(len(true)), metrics.own_columns()[predicted]]
+    certainty = material.best.predicted[np.arange(len(true)), metrics.class_columns()[predicted]]
     clean, right = true >= 0, true == predicted
     galleries = [
-        _gallery(material, "Sure and right", "Clear votes, the right class, the highest fractions of each class.",
+        _gallery(material, "Confident and right", "Clear votes, the right class, the highest fractions of each class.",
                  _class_by_class(np.where(clean & right, certainty, -np.inf), predicted), _class),
-        _gallery(material, "Sure and wrong", "Clear votes, another class, and yet the highest predicted fractions.",
+        _gallery(material, "Confident and wrong", "Clear votes, the wrong class, the highest predicted fractions.",
                  np.where(clean & ~right, certainty, -np.inf), _class),
         _gallery(material, "Largest error", "The 37 fractions furthest from the votes.", material.best.errors, _error),
     ]  # fmt: skip
@@ -49,7 +49,7 @@ def section(material: Material) -> Section:
 
 
 def _class_by_class(order: np.ndarray, classes: np.ndarray) -> np.ndarray:
-    """The same galaxies, the first of every class before the second of any: minus the place within the class."""
+    """Minus the rank within the class, so that classes take turns."""
     place = pd.Series(-order).groupby(classes).rank(method="first")
     return np.where(np.isfinite(order), -place, -np.inf)
 
@@ -64,14 +64,14 @@ def _gallery(material: Material, title: str, what: str, order: np.ndarray, capti
 def _galaxy(material: Material, row: int, caption: Any) -> dict[str, Any]:
     galaxy = int(material.board.ids[row])
     error = float(np.sqrt(material.best.errors[row]))
-    picture = image(material.thumbnails.uri(galaxy), f"galaxy {galaxy}")
+    picture = img_tag(material.thumbnails.uri(galaxy), f"galaxy {galaxy}")
     return {"id": galaxy, "picture": picture, "error": error, "caption": caption(material, row)}
 
 
 def _class(material: Material, row: int) -> str:
     true, predicted = (int(part[row]) for part in material.classes)
-    said = material.best.predicted[row, metrics.own_columns()[predicted]]
-    answer = f"{metrics.FIVE_CLASSES[predicted]} {100 * said:.0f}\N{NO-BREAK SPACE}%"
+    fraction = material.best.predicted[row, metrics.class_columns()[predicted]]
+    answer = f"{metrics.FIVE_CLASSES[predicted]} {100 * fraction:.0f}\N{NO-BREAK SPACE}%"
     return answer if true == predicted else f"{answer}; people: {metrics.FIVE_CLASSES[true]}"
 
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 _PLACES = (("left", "low"), ("at", "difference"), ("right", "high"))
-LEAST = 1e-5  # a difference in RMSE that is worth a word
+MIN_DIFFERENCE = 1e-5  # a difference in RMSE that is worth a word
 CLOSEST = 0.07  # of the axis: the least distance of two names
 
 
@@ -28,9 +28,9 @@ def section(material: Material) -> Section:
     finding = f"{board.entries[0].name} leads with an RMSE of {score(board.entries[0].rmse)}"
     if run and baseline:
         finding += f"; the best single run, {run.name}, reaches {score(run.rmse)}, {_than(run, baseline)}"
-    if run and ensemble and ensemble.rmse < run.rmse - LEAST:
+    if run and ensemble and ensemble.rmse < run.rmse - MIN_DIFFERENCE:
         finding += f"; {ensemble.name} is {share(1 - ensemble.rmse / run.rmse)} below that run"
-    costs = figure(board.of("run") + board.of("ensemble"), baseline)
+    costs = cost_figure(board.of_kind("run") + board.of_kind("ensemble"), baseline)
     sent = against_kaggle(uploads.load(material.store))
     facts = {"rows": rows(material), "pairs": pairs(material), "noise": board.entries[0].noise}
     facts |= {"costs": costs, "sent": sent}
@@ -77,14 +77,14 @@ def pairs(material: Material) -> dict[str, Any] | None:
     return {"reference": reference, "rows": found}
 
 
-def figure(entries: list[Entry], baseline: Entry | None) -> Figure | None:
+def cost_figure(entries: list[Entry], baseline: Entry | None) -> Figure | None:
     """RMSE against seconds of training and against galaxies a second: the best value lies low, left and right."""
     axes_of = {"train_seconds": "seconds of training, all folds", "images_per_second": "galaxies a second, all views"}
     numbers = pd.DataFrame(
         {"name": e.name, "kind": e.kind, "rmse": e.rmse, **{key: getattr(e, key) for key in axes_of}} for e in entries
     )
     known = numbers.dropna()
-    if known.empty or np.ptp(known["rmse"]) < LEAST:  # nothing to choose between
+    if known.empty or np.ptp(known["rmse"]) < MIN_DIFFERENCE:  # nothing to choose between
         return None
 
     def on(panels: "list[Axes]") -> None:

@@ -1,4 +1,4 @@
-"""How it was made: the plan, what each run started from, versions, hardware, time and memory."""
+"""Provenance: the plan, first weights of each run, versions, hardware, time and memory."""
 
 import json
 from collections.abc import Iterable
@@ -14,11 +14,11 @@ from pipeline.store import dependencies
 
 
 def section(material: Material) -> Section:
-    """Everything that is needed to make it again."""
+    """Everything that is needed to reproduce the results."""
     plan, store = material.plan, material.store
     stages = by_stage(material)
     total = sum(stage["seconds"] for stage in stages)
-    finding = f"All stages together took {duration(total)} of work; the command below makes the same again."
+    finding = f"All stages together took {duration(total)} of work; the command below reproduces the results."
     records = [unit.artifact.record() or {} for unit in dependencies.every(plan, store) if unit.stage != "report"]
     facts = {
         "command": f"./run.sh {material.plan_option}",
@@ -30,12 +30,12 @@ def section(material: Material) -> Section:
         "runs": runs(material),
         "digests": {unit.label: unit.artifact.digest() or "" for unit in digested(material)},
     }
-    return Section("made", "How it was made", finding, facts)
+    return Section("provenance", "Provenance", finding, facts)
 
 
 def runs(material: Material) -> list[dict[str, Any]]:
-    """What each run was and what it started from."""
-    sources = caveats.weights(material.plan, material.store)
+    """Settings and first weights of each run."""
+    sources = caveats.weight_sources(material.plan, material.store)
     found = []
     for run in material.plan.runs:
         record = material.store.trained(run.name, 0).required()
@@ -62,7 +62,7 @@ def by_stage(material: Material) -> list[dict[str, Any]]:
         mine = [unit for maker in makers for unit in maker(material.plan, material.store)]
         memory = [(unit.artifact.record() or {}).get("made", {}).get("peak_bytes", 0) for unit in mine]
         seconds = sum(dependencies.seconds(unit) for unit in mine)
-        if stage == "train":  # the frozen backbones' features, made by the way
+        if stage == "train":  # and computing the frozen backbones' features
             features = [dependencies.features(material.plan, material.store, run) for run in material.plan.runs]
             seconds += sum(dependencies.seconds(unit) for unit in features)
         if stage != "report" and (seconds or any(memory)):
@@ -71,7 +71,7 @@ def by_stage(material: Material) -> list[dict[str, Any]]:
 
 
 def digested(material: Material) -> list[dependencies.Unit]:
-    """What a reader may want to compare with files of their own: data and ensembles."""
+    """Units whose digests a reader may compare with their own: data and ensembles."""
     stages = (dependencies.inputs, dependencies.folds, dependencies.crops, dependencies.ensemble, dependencies.submit)
     return [unit for stage in stages for unit in stage(material.plan, material.store)]
 

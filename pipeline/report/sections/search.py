@@ -1,4 +1,4 @@
-"""What the search for better settings has tried, what matters, and how sure it is that the best is better."""
+"""Hyper-parameter search: trials, importance of the settings, and the best trial against the run on fresh folds."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +13,7 @@ from pipeline.report.material import Material, Section
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-EDGE = 0.03  # share of a range
+EDGE_SHARE = 0.03  # share of a range
 TABLES = ("trials.csv", "compared.csv")
 TOP = 0.1  # share of the trials that count as the best
 
@@ -30,10 +30,10 @@ def section(material: Material) -> Section | None:
     best = min(runs, key=lambda run: run["difference"])
     finding = (
         f"{best['trials']} trials changed the RMSE of {best['name']} by {exact(best['difference'])} "
-        f"({exact(best['low'])} to {exact(best['high'])}) on folds that no trial had seen: {best['verdict']}."
+        f"({exact(best['low'])} to {exact(best['high'])}) on fresh folds: {best['verdict']}."
     )
     figures = tuple(figure for run in runs for figure in run["figures"])
-    return Section("search", "Search for better settings", finding, {"runs": runs}, figures)
+    return Section("search", "Hyper-parameter search", finding, {"runs": runs}, figures)
 
 
 def searched(name: str, record: dict[str, Any], trials: pd.DataFrame, compared: pd.DataFrame) -> dict[str, Any]:
@@ -58,7 +58,7 @@ def searched(name: str, record: dict[str, Any], trials: pd.DataFrame, compared: 
 
 def at_edge(value: Any, tried: Setting) -> bool:
     """Whether the best value lies at an end of its range, beyond which there may be better ones."""
-    return not tried.choices and not EDGE < float(height(pd.Series([value]), tried)[0]) < 1 - EDGE
+    return not tried.choices and not EDGE_SHARE < float(position(pd.Series([value]), tried)[0]) < 1 - EDGE_SHARE
 
 
 def _setting(run: dict[str, Any], key: str) -> Any:
@@ -72,7 +72,7 @@ def history(name: str, trials: pd.DataFrame, before: float | None) -> Figure:
     scored = trials.dropna(subset=["rmse"])
 
     def on(axes: "Axes") -> None:
-        places = scored.index + 1  # trials of dead processes have numbers too, and were made again by others
+        places = scored.index + 1  # abandoned trials have numbers too
         axes.plot(places, scored["rmse"], "o", markersize=3.5, color=MUTED, label="a trial")
         axes.step(places, scored["rmse"].cummin(), where="post", color=ACCENT, label="the best so far")
         if before is not None:
@@ -115,7 +115,7 @@ def parallel(name: str, trials: pd.DataFrame, space: dict[str, Setting]) -> Figu
     """Every scored trial as a line across its settings; the best tenth stands out."""
     scored = trials.dropna(subset=["rmse"]).sort_values("rmse", ascending=False)
     best = scored["rmse"].rank(method="first") <= max(1, round(TOP * len(scored)))
-    heights = np.stack([height(scored[key], tried) for key, tried in space.items()], axis=1)
+    heights = np.stack([position(scored[key], tried) for key, tried in space.items()], axis=1)
 
     def on(axes: "Axes") -> None:
         for row, stands_out in zip(heights, best, strict=True):
@@ -134,7 +134,7 @@ def parallel(name: str, trials: pd.DataFrame, space: dict[str, Setting]) -> Figu
     return draw(f"search-{name}-parallel", alt, scored, on, size=(7.6, 3.0), title="Where the best trials lie")
 
 
-def height(values: pd.Series, tried: Setting) -> np.ndarray:
+def position(values: pd.Series, tried: Setting) -> np.ndarray:
     """Places between 0 and 1 of a setting's values, (n,): within its range, or in the order of its choices."""
     if tried.choices:
         order = {_text(choice): i for i, choice in enumerate(tried.choices)}

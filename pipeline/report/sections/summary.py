@@ -1,4 +1,4 @@
-"""The head of the report: the best score, what it rests on, what to worry about, galaxies from smooth to featured."""
+"""The header of the report: the best score, the data, caveats, and galaxies from smooth to featured."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ from pipeline.core import metrics
 from pipeline.core.tree import INDEX
 from pipeline.report import caveats
 from pipeline.report.material import Material
-from pipeline.report.pictures import image
+from pipeline.report.pictures import img_tag
 from pipeline.store import dependencies
 
 SOURCES = {"imagenet": "ImageNet", "file": "a given file", "random": "RANDOM"}
@@ -23,15 +23,15 @@ def summary(material: Material) -> dict[str, Any]:
         "best": best,
         "mean": mean,
         "gain": 1 - best.rmse / mean,
-        "weights": {SOURCES.get(s, s) for s in caveats.weights(plan, store).values()},
+        "weights": {SOURCES.get(s, s) for s in caveats.weight_sources(plan, store).values()},
         "drawn": dependencies.draws(plan, store),
         "galaxies": len(board.truth),
         "test": len(store.load_sample()[1]),
         "clean": int((material.classes[0] >= 0).sum()),
-        "training": sum(entry.train_seconds for entry in board.of("run")),
+        "training": sum(entry.train_seconds for entry in board.of_kind("run")),
         "predicting": sum(dependencies.seconds(unit) for unit in dependencies.predict(plan, store)),
         "strip": strip(material),
-        "worries": caveats.all_of(plan, store, board),
+        "caveats": caveats.collect(plan, store, board),
     }
 
 
@@ -41,8 +41,8 @@ def strip(material: Material) -> list[dict[str, Any]]:
     order = np.argsort(featured, kind="stable")
     rows = order[(np.linspace(0.01, 0.99, STRIP) * (len(order) - 1)).round().astype(int)]
     return [
-        {"picture": image(material.thumbnails.uri(material.board.ids[row]), f"galaxy {material.board.ids[row]}"),
-         "said": float(featured[row]), "voted": float(material.board.truth[row, INDEX["Class1.2"]])}
+        {"picture": img_tag(material.thumbnails.uri(material.board.ids[row]), f"galaxy {material.board.ids[row]}"),
+         "predicted": float(featured[row]), "voted": float(material.board.truth[row, INDEX["Class1.2"]])}
         for row in rows
     ]  # fmt: skip
 

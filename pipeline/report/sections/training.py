@@ -1,4 +1,4 @@
-"""Learning curves of the runs, and what the ensembles are made of."""
+"""Learning curves of the runs; weights, gains and error correlations of the ensembles."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -31,7 +31,7 @@ def section(material: Material) -> Section:
         most = max(first["members"], key=lambda member: member["gain"])
         finding = (
             f"{first['name']} blends {len(first['members'])} runs ({first['method']}) to {score(first['rmse'])}; "
-            f"without {most['run']}, the member that it owes most to, its error would grow by {score(most['gain'])}."
+            f"without {most['run']}, its most valuable member, the RMSE would grow by {score(most['gain'])}."
         )
     return Section("training", "Learning curves and ensembles", finding, {"curves": drawn, "ensembles": found},
                    tuple(drawn))  # fmt: skip
@@ -90,7 +90,7 @@ def _mark_fine_tuning(axes: "Axes", histories: Sequence[pd.DataFrame]) -> None:
 
 def ensembles(material: Material) -> list[dict[str, Any]]:
     """Weights, the gain by each member, correlation of the members' errors and the scores of all methods, of each."""
-    board, predicted = material.board, {entry.name: entry.predicted for entry in material.board.of("run")}
+    board, predicted = material.board, {entry.name: entry.predicted for entry in material.board.of_kind("run")}
     found = []
     for spec in material.plan.ensembles:
         record = material.store.ensemble(spec.name).record() or {}

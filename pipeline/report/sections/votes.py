@@ -1,4 +1,4 @@
-"""What the volunteers said: how votes are spread, how classes are balanced, which answers go together."""
+"""The volunteers' votes: distributions, class balance, correlations."""
 
 from typing import TYPE_CHECKING
 
@@ -8,7 +8,7 @@ import pandas as pd
 from pipeline.core import metrics, tree
 from pipeline.core.tree import ANSWERS, COLUMNS, QUESTIONS, SLICES
 from pipeline.report.figure import ACCENT, CLASSES, GRID, INK, MUTED, Figure, draw
-from pipeline.report.pictures import Thumbnails, sheet
+from pipeline.report.pictures import Thumbnails, contact_sheet
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -40,7 +40,7 @@ def class_balance(truth: np.ndarray) -> Figure:
 
 def distributions(truth: np.ndarray) -> Figure:
     """How the votes for each answer are spread among galaxies (n, 37) for which half of the volunteers were asked."""
-    conditional, asked = tree.condition(truth), tree.reached(truth) >= 0.5
+    conditional, asked = tree.to_conditional(truth), tree.reached(truth) >= 0.5
     rows = []
     for question, columns, mine in zip(QUESTIONS, SLICES, asked.T, strict=True):
         for column in range(columns.start, columns.stop):
@@ -64,7 +64,7 @@ def distributions(truth: np.ndarray) -> Figure:
             axes.set_axis_off()
 
     alt = "Histograms of the share of votes for each answer among galaxies for which half were asked its question."
-    return draw("vote-distributions", alt, numbers, on, size=(7.6, 5.4), panels=(3, 4), title="How people voted")
+    return draw("vote-distributions", alt, numbers, on, size=(7.6, 5.4), panels=(3, 4), title="Distribution of votes")
 
 
 def correlation(truth: np.ndarray) -> Figure:
@@ -84,10 +84,10 @@ def correlation(truth: np.ndarray) -> Figure:
 
     alt = "Correlation of the 37 vote fractions with each other."
     numbers = pd.DataFrame(made, columns=COLUMNS).assign(column=COLUMNS)
-    return draw("vote-correlation", alt, numbers, on, size=(6.4, 5.6), title="Which answers go together")
+    return draw("vote-correlation", alt, numbers, on, size=(6.4, 5.6), title="Correlation of answers")
 
 
 def clearest(thumbnails: Thumbnails, labels: pd.DataFrame, question: int, count: int = 8) -> np.ndarray:
     """A line for each answer of a question: the galaxies with most votes for it; uint8 (h, w, 3)."""
     columns = QUESTIONS[question - 1].columns
-    return sheet([[thumbnails.pixels(one) for one in labels[c].nlargest(count).index] for c in columns])
+    return contact_sheet([[thumbnails.pixels(one) for one in labels[c].nlargest(count).index] for c in columns])
