@@ -45,7 +45,7 @@ class Request:
             self.store.require_space(0, f"the files of stage {todo[0].stage}")
         return todo
 
-    def of_trained(self) -> "Request":
+    def without_failed_runs(self) -> "Request":
         """The same of the runs that could be trained; UserError where none could, or a network has changed since."""
         failed = dependencies.failed_runs(self.plan, self.store)
         plan = self.plan.without(failed)
@@ -170,7 +170,7 @@ def start(main: Callable[[], None]) -> None:
     try:
         main()
     except UserError as error:
-        if deadline.is_behind(error):
+        if deadline.caused(error):
             _time_is_up()
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
@@ -192,7 +192,7 @@ def start(main: Callable[[], None]) -> None:
         print(f"error: {told}", file=sys.stderr, flush=True)
         _leave(2)
     except Exception as error:
-        if deadline.is_behind(error):
+        if deadline.caused(error):
             _time_is_up()
         raise
     finally:

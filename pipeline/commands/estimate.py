@@ -54,7 +54,7 @@ def galaxies(plan: Plan, store: Store) -> tuple[int, int]:
     return (plan.sky.train, plan.sky.test) if plan.sky else COMPETITION
 
 
-def of_run(run: Run, speeds: "Speeds", n: int, m: int, folds: int) -> Cost:
+def cost_of_run(run: Run, speeds: "Speeds", n: int, m: int, folds: int) -> Cost:
     """A run's cost with n training and m test galaxies."""
     from pipeline.nn.fit import SCORED_EPOCHS
 
@@ -73,7 +73,7 @@ def of_run(run: Run, speeds: "Speeds", n: int, m: int, folds: int) -> Cost:
     return Cost(took, disk, 3 * features + 16 * weights)
 
 
-def of_rest(plan: Plan, n: int, m: int) -> Cost:
+def cost_of_other_stages(plan: Plan, n: int, m: int) -> Cost:
     """Everything but the networks: drawing, crops, baselines, the start of each stage."""
     began = time.monotonic()
     subprocess.run([sys.executable, "-m", "pipeline", "folds", "--help"], check=True, stdout=subprocess.DEVNULL)
@@ -141,7 +141,7 @@ def table(plan: Plan, store: Store, *, estimate: bool, price: float | None) -> I
     yield f"{plan.name}: {n:,} training and {m:,} test galaxies, {plan.folds} folds"
     costs = []
     if estimate:
-        costs.append(of_rest(plan, n, m))
+        costs.append(cost_of_other_stages(plan, n, m))
         what = "drawing, crops, baselines" if plan.sky else "crops, baselines"
         yield _line(what, costs[0], price)
     for run in plan.runs:
@@ -155,7 +155,7 @@ def table(plan: Plan, store: Store, *, estimate: bool, price: float | None) -> I
         stored, n_train = plan.crops[run.crop].size, n * (plan.folds - 1) // plan.folds
         with contextlib.redirect_stderr(io.StringIO()):  # its progress bar
             speeds = speed_probe.measure(run, stored=stored, size=size, n_train=n_train)
-        costs.append(of_run(run, speeds, n, m, plan.folds))
+        costs.append(cost_of_run(run, speeds, n, m, plan.folds))
         yield _line(what, costs[-1], price)
     if estimate:
         memory = peak_memory() + max(cost.memory for cost in costs)

@@ -54,13 +54,13 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     return made.parse_args(argv)
 
 
-def drawn() -> np.ndarray:
+def synthetic_galaxies() -> np.ndarray:
     """Galaxies to compare answers on, uint8 (DRAWN, 424, 424, 3)."""
     rng = np.random.default_rng(0)
     return np.stack([render.render(galaxy.sample(rng), rng) for _ in range(DRAWN)])
 
 
-def answers_of(classifier: Classifier, images: np.ndarray) -> np.ndarray:
+def pipeline_answers(classifier: Classifier, images: np.ndarray) -> np.ndarray:
     """The pipeline's own answers (n, 37) for images (n, 424, 424, 3)."""
     crops = {
         crop: np.stack([cutout.resize(cutout.central_crop(image, crop.region), crop.size) for image in images])
@@ -69,7 +69,7 @@ def answers_of(classifier: Classifier, images: np.ndarray) -> np.ndarray:
     return classifier.answer(crops).joint
 
 
-def parts_of(classifier: Classifier) -> Iterator["Member"]:
+def members_of(classifier: Classifier) -> Iterator["Member"]:
     """Every network of the ensemble, loaded and compared with its saved predictions, with its share."""
     from pipeline.nn.ensemble_graph import Member
 
@@ -92,8 +92,8 @@ def parts_of(classifier: Classifier) -> Iterator["Member"]:
 
 def check(path: Path, run: Callable[[Path, np.ndarray], np.ndarray], classifier: Classifier) -> float:
     """The largest difference between the export's answers and the pipeline's in float32; Defect where it is large."""
-    images = drawn()
-    gap = float(np.abs(run(path, images) - answers_of(classifier, images)).max())
+    images = synthetic_galaxies()
+    gap = float(np.abs(run(path, images) - pipeline_answers(classifier, images)).max())
     if not gap <= AGREES:
         raise Defect(f"the export answers otherwise than the pipeline: by up to {gap:.2g}, {AGREES:.0e} is allowed")
     return gap
@@ -128,7 +128,7 @@ def main(argv: list[str] | None = None) -> None:
     write, run = exporting.FORMATS[options.format]
     classifier.compute_in("float32")  # as files of weights are; half precision is a choice of who computes
     with workspace(folder) as work:
-        write(ensemble_graph.EnsembleGraph(parts_of(classifier)), work / path.name)
+        write(ensemble_graph.EnsembleGraph(members_of(classifier)), work / path.name)
         gap = check(work / path.name, run, classifier)
         artifact = Artifact(folder / "model.json", (path if options.format == "onnx" else path / "saved_model.pb",))
         artifact.begin()

@@ -75,7 +75,7 @@ def find_earlier(attached: list[Path], plan: Plan) -> Path | None:
     return max(found, key=lambda place: max(path.stat().st_mtime for path in place.rglob("*.json")), default=None)
 
 
-def unmet() -> dict[Requirement, str | None]:
+def unmet_requirements() -> dict[Requirement, str | None]:
     """Requirements that this Python does not meet -> the version that it has instead; None: none at all."""
     lines = (HERE / "requirements.txt").read_text(encoding="utf-8").splitlines()
     wanted = [Requirement(text) for line in lines if (text := line.partition("#")[0].strip())]
@@ -99,7 +99,7 @@ def install_unmet(attached: list[Path]) -> None:
     """
     wheels = [f"--find-links={folder}" for folder in attached if next(folder.glob("*.whl"), None)]
     missing = []
-    for requirement, version in unmet().items():
+    for requirement, version in unmet_requirements().items():
         command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-index", *wheels, str(requirement)]
         if wheels and not subprocess.run(command, capture_output=True).returncode:
             log.info("%-10s %s installed from attached wheels", "kaggle", requirement)

@@ -34,17 +34,17 @@ def _state(unit: dependencies.Unit, request: cli.Request, check: bool) -> tuple[
     state, why = unit.state()
     if unit.stage == "train" and state == "missing" and (failed := dependencies.failure(unit, request.store)):
         return "failed", [failed]
-    if check and state == "complete" and (rot := unit.artifact.rot()):
+    if check and state == "complete" and (rot := unit.artifact.checksum_mismatches()):
         return "rotten", rot
     return state, why
 
 
 def _besides(request: cli.Request, check: bool) -> Iterator[tuple[str, str, list[str]]]:
     """The same of what is made by the way."""
-    for name, artifact in dependencies.besides(request.plan, request.store):
+    for name, artifact in dependencies.optional_artifacts(request.plan, request.store):
         if damage := artifact.damage():
             yield name, "damaged", damage
-        elif check and (rot := artifact.rot()):
+        elif check and (rot := artifact.checksum_mismatches()):
             yield name, "rotten", rot
 
 

@@ -23,7 +23,7 @@ def end() -> None:
     signal.setitimer(signal.ITIMER_REAL, 0)
 
 
-def is_behind(error: BaseException) -> bool:
+def caused(error: BaseException) -> bool:
     """Whether TimeIsUp became this error on its way: a library that was being imported says ImportError instead."""
     causes = [error]
     while (cause := causes[-1].__cause__ or causes[-1].__context__) and cause not in causes:

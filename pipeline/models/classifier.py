@@ -54,7 +54,7 @@ class Classifier:
         folder = folder.expanduser().resolve()
         self.store = Store(folder.parent.parent)
         ensemble = self.store.ensemble(folder.name)
-        made_from = checked(ensemble, f"an ensemble such as {folder}")["made_from"]
+        made_from = verified_record(ensemble, f"an ensemble such as {folder}")["made_from"]
         self.digest, blended = ensemble.digest(), ensemble.fact("weights", dict)
         weights = blended if only is None else {only: 1.0}
         if unknown := set(weights) - set(blended):
@@ -85,10 +85,10 @@ class Classifier:
             predictor.load(weights, keep=True)
             if predictor.only_head:
                 features = predictor.features(images) if features is None else features
-                mean = predictor.of_features(features)
+                mean = predictor.predict_features(features)
                 square = np.square(mean, dtype=np.float64)
             else:
-                mean, square = predictor.of_images(images)
+                mean, square = predictor.predict_images(images)
             total, squares = total + mean.astype(np.float64), squares + square
         return (total / len(member.folds)).astype(np.float32), squares / len(member.folds)
 
@@ -107,7 +107,7 @@ def _member(store: Store, name: str, folds: int, view_set: str | None) -> Member
     """A run of an ensemble, as the records of its folds tell."""
     trained = [store.trained(name, fold) for fold in range(folds)]
     for fold, artifact in enumerate(trained):
-        checked(artifact, f"fold {fold} of {name}")
+        verified_record(artifact, f"fold {fold} of {name}")
     if not trained:
         raise UserError(f"{store.root / 'runs' / name} holds no trained network that the ensemble was made of")
     spec = {key: value for key, value in trained[0].fact("spec", dict).items() if key in Run.model_fields}
@@ -122,7 +122,7 @@ def _member(store: Store, name: str, folds: int, view_set: str | None) -> Member
     return Member(run, size, paths, trained[0].fact("precision", str))
 
 
-def checked(artifact: Artifact, what: str) -> dict[str, Any]:
+def verified_record(artifact: Artifact, what: str) -> dict[str, Any]:
     """The record of an artifact whose files are what was written; UserError else."""
     if artifact.record() is None:
         raise UserError(f"expected {what}, and {artifact.record_path} is missing")

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from pipeline.nn.network import Network
 
 
-def frozen(built: "Network", unit: dependencies.Unit, images: np.ndarray, *, fresh: bool) -> np.ndarray:
+def load_or_compute(built: "Network", unit: dependencies.Unit, images: np.ndarray, *, fresh: bool) -> np.ndarray:
     """Features float32 (n, d), the mean over the run's views; made where they are not on disk, or `fresh`.
 
     Where another process is making them, this one waits. TrainingFailed where they cannot be used.
@@ -38,7 +38,7 @@ def frozen(built: "Network", unit: dependencies.Unit, images: np.ndarray, *, fre
     return require_plausible(np.load(unit.artifact.verified()), unit.run)
 
 
-def kept(unit: dependencies.Unit) -> np.ndarray | None:
+def load_if_current(unit: dependencies.Unit) -> np.ndarray | None:
     """Features that were made before, float32 (n, d); None where there are none of this specification."""
     return np.load(unit.artifact.verified()) if _whole(unit) else None
 
@@ -49,7 +49,7 @@ def _usable(unit: dependencies.Unit, start: dict) -> bool:
 
 
 def _whole(unit: dependencies.Unit) -> bool:
-    return unit.state()[0] == "complete" and not unit.artifact.rot()
+    return unit.state()[0] == "complete" and not unit.artifact.checksum_mismatches()
 
 
 def _require_difference(made: np.ndarray, run: str) -> None:

@@ -42,11 +42,13 @@ class Check:
 
     def __call__(self, trainer: "Trainer", label: str, weights: Path, held_out: np.ndarray) -> float:
         """The largest difference over some of the rows `held_out`; Defect where it is more than rounding."""
-        rows = some(held_out)
+        rows = evenly_spaced(held_out)
         trained = self._of_training(trainer, rows)
         self.predictor.load(weights)
         made = answers(self.predictor, trainer.images[rows])
-        return compared(made, trained, f"{label}, built as prediction builds it,", trainer.network.facts["precision"])
+        return require_agreement(
+            made, trained, f"{label}, built as prediction builds it,", trainer.network.facts["precision"]
+        )
 
     def _of_training(self, trainer: "Trainer", rows: np.ndarray) -> np.ndarray:
         from pipeline.nn.predict import predict_eagerly, predict_head
@@ -69,12 +71,14 @@ def with_predictions(predictor: Predictor, store: Store, fold: int, precision: s
         return None
     told, (images, ids) = load_fractions(saved.verified("valid.parquet")), store.load_crops(run.crop, "train")
     told = told.drop(index=crops.record()["set_aside"], errors="ignore")
-    told = told.iloc[some(np.arange(len(told)))]
+    told = told.iloc[evenly_spaced(np.arange(len(told)))]
     made = answers(predictor, images[np.searchsorted(ids, told.index)])
-    return compared(made, told.to_numpy(), f"runs/{run.name}/fold{fold}, as its predictions were saved,", precision)
+    return require_agreement(
+        made, told.to_numpy(), f"runs/{run.name}/fold{fold}, as its predictions were saved,", precision
+    )
 
 
-def some(rows: np.ndarray) -> np.ndarray:
+def evenly_spaced(rows: np.ndarray) -> np.ndarray:
     """At most ASKED of the rows, evenly spaced."""
     return rows[np.unique(np.linspace(0, len(rows) - 1, ASKED).round().astype(int))]
 
@@ -82,11 +86,11 @@ def some(rows: np.ndarray) -> np.ndarray:
 def answers(predictor: Predictor, images: np.ndarray) -> np.ndarray:
     """Vote fractions (n, 37) of images uint8 (n, s, s, 3), as prediction makes them."""
     if predictor.only_head:
-        return predictor.of_features(predictor.features(images))
-    return predictor.of_images(images)[0]
+        return predictor.predict_features(predictor.features(images))
+    return predictor.predict_images(images)[0]
 
 
-def compared(made: np.ndarray, expected: np.ndarray, what: str, precision: str) -> float:
+def require_agreement(made: np.ndarray, expected: np.ndarray, what: str, precision: str) -> float:
     """The largest difference; Defect where it is not a number or more than rounding at that precision."""
     from pipeline.nn import runtime
 

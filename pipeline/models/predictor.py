@@ -17,7 +17,7 @@ SMALLEST = 16  # of it, below which a network is too large for the memory
 Progress = Callable[[int], object]
 
 
-def silent(done: int) -> None:
+def no_progress(done: int) -> None:
     """Progress that nobody is told of."""
 
 
@@ -50,17 +50,17 @@ class Predictor:
         """Whether all folds have the same backbone, whose features need to be computed but once."""
         return not self.run.fine_tune.epochs
 
-    def features(self, images: np.ndarray, progress: Progress = silent) -> np.ndarray:
+    def features(self, images: np.ndarray, progress: Progress = no_progress) -> np.ndarray:
         """Features float32 (n, d) of images uint8 (n, s, s, 3), the mean over the views."""
         return self._seen(self.fast.features, images, progress)[0]
 
-    def of_features(self, features: np.ndarray) -> np.ndarray:
+    def predict_features(self, features: np.ndarray) -> np.ndarray:
         """Vote fractions float32 (n, 37) from features (n, d)."""
         from pipeline.nn.predict import predict_head
 
         return predict_head(self.network.head, features)
 
-    def of_images(self, images: np.ndarray, progress: Progress = silent) -> tuple[np.ndarray, np.ndarray]:
+    def predict_images(self, images: np.ndarray, progress: Progress = no_progress) -> tuple[np.ndarray, np.ndarray]:
         """Vote fractions float32 (n, 37) of images uint8 (n, s, s, 3), and the mean over views of their squares."""
         return self._seen(self.fast.model, images, progress)
 

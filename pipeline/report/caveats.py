@@ -67,7 +67,7 @@ def weight_sources(plan: Plan, store: Store) -> dict[str, str]:
 
 def synthetic_galaxies(plan: Plan, store: Store) -> Iterator[str]:
     """Scores on synthetic galaxies."""
-    if dependencies.draws(plan, store):
+    if dependencies.uses_synthetic_galaxies(plan, store):
         yield (
             "The galaxies are synthetic, not observed: the scores compare models with each other, not "
             "with the competition's leaderboard."

@@ -9,7 +9,7 @@ import pandas as pd
 from pipeline.core import metrics, stats
 from pipeline.core.tree import QUESTIONS, SLICES
 from pipeline.errors import UserError
-from pipeline.store.artifacts import Store, load_fractions, same_galaxies
+from pipeline.store.artifacts import Store, aligned_to, load_fractions
 
 MIN_SHARED = 10  # galaxies that both must have
 SHOWN = 5  # galaxies whose error changed most
@@ -96,4 +96,4 @@ def _line(label: str, truth: pd.DataFrame, before: pd.DataFrame, after: pd.DataF
 
 
 def _aligned(frame: pd.DataFrame, truth: pd.DataFrame, what: str) -> np.ndarray:
-    return same_galaxies(frame.loc[frame.index.isin(truth.index)], truth.index, what).to_numpy(np.float64)
+    return aligned_to(frame.loc[frame.index.isin(truth.index)], truth.index, what).to_numpy(np.float64)

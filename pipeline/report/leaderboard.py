@@ -14,7 +14,7 @@ import pandas as pd
 from pipeline.competition import uploads
 from pipeline.core import metrics, stats
 from pipeline.plans.config import Plan
-from pipeline.store.artifacts import Store, load_fractions, same_galaxies
+from pipeline.store.artifacts import Store, aligned_to, load_fractions
 
 COLUMNS = (
     "name",
@@ -126,7 +126,7 @@ def score_all(plan: Plan, store: Store) -> Leaderboard:
         single: float = np.nan,
         kaggle: tuple[float, float] = (np.nan, np.nan),
     ) -> None:
-        predicted = same_galaxies(frame, labels.index, f"out-of-fold predictions of {kind} {name}").to_numpy()
+        predicted = aligned_to(frame, labels.index, f"out-of-fold predictions of {kind} {name}").to_numpy()
         entries.append(_score(name, kind, predicted, truth, fold_of, cost, single, kaggle, plan.seed))
 
     for name in plan.baselines:

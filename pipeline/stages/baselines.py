@@ -26,7 +26,7 @@ from pipeline.core import morphology
 from pipeline.core.metrics import rmse
 from pipeline.plans.config import Plan
 from pipeline.store import dependencies
-from pipeline.store.artifacts import Store, fractions, same_galaxies, save_fractions
+from pipeline.store.artifacts import Store, aligned_to, fractions_frame, save_fractions
 
 log = logging.getLogger(__name__)
 CENTRE = 10  # pixels of the competition's image on each side of the central patch
@@ -145,7 +145,7 @@ def load(plan: Plan, store: Store) -> Galaxies:
     name = plan.crop_of_baselines()
     crop = plan.crops[name]
     images, ids = store.load_crops(name, "train")
-    answers = same_galaxies(store.load_labels(), ids, f"crops/{name}/train").to_numpy(np.float64)
+    answers = aligned_to(store.load_labels(), ids, f"crops/{name}/train").to_numpy(np.float64)
     fold = store.load_folds().loc[ids].to_numpy()
     aside = store.set_aside(name, "train")
     centre = max(1, round(CENTRE * crop.size / crop.region))
@@ -172,7 +172,7 @@ def build(unit: dependencies.Unit, galaxies: Galaxies, seed: int) -> float:
     made = out_of_fold(galaxies, seen, model, seed)
     seconds, score = measuring + time.monotonic() - started, rmse(galaxies.answers, made)
     unit.artifact.begin()
-    save_fractions(unit.artifact.files[0], fractions(galaxies.ids, made))
+    save_fractions(unit.artifact.files[0], fractions_frame(galaxies.ids, made))
     unit.finish(rmse=score, seconds=round(seconds, 3), params=None)
     log.info("%-10s %-24s RMSE %.4f  %.1f s", "baselines", unit.run, score, seconds)
     return score

@@ -31,7 +31,7 @@ from pipeline.plans.config import Crop, Plan
 from pipeline.store import dependencies
 from pipeline.store.artifacts import Store
 from pipeline.store.dependencies import Unit
-from pipeline.store.growing_array import RowFile
+from pipeline.store.growing_array import GrowingArray
 from pipeline.store.records import atomic
 
 log = logging.getLogger(__name__)
@@ -48,7 +48,7 @@ class Partial:
         self.crop = Crop(region=unit.spec["region"], size=unit.spec["size"])
         final, self.ids_path = unit.artifact.files
         shape = (len(ids), self.crop.size, self.crop.size, 3)
-        self.file = RowFile(final, shape, {"spec": unit.spec, "made_from": unit.made_from()})
+        self.file = GrowingArray(final, shape, {"spec": unit.spec, "made_from": unit.made_from()})
 
     def open(self) -> None:
         """Go on where an earlier call was interrupted, else begin; withdraws a record."""
@@ -187,7 +187,7 @@ def check_policy(plan: Plan, store: Store) -> None:
         )
 
 
-def told(damaged: dict[int, str]) -> str:
+def damage_summary(damaged: dict[int, str]) -> str:
     """'3 images cannot be used (100008 is cut short, …)'."""
     first = ", ".join(f"{galaxy_id} {why}" for galaxy_id, why in list(damaged.items())[:3])
     return f"{len(damaged):,} image{'s' if len(damaged) > 1 else ''} cannot be used ({first})"
@@ -211,8 +211,8 @@ def main(argv: list[str] | None = None) -> None:
             damaged |= make(store, split, of_split, stop)
     if damaged and stop:
         raise UserError(
-            f'{told(damaged)}. All others are done and kept: set corrupt_images = "set-aside" in the plan to go on '
-            f"without them, or put whole files in their place and run stage 0 again"
+            f'{damage_summary(damaged)}. All others are done and kept: set corrupt_images = "set-aside" in the plan to '
+            "go on without them, or put whole files in their place and run stage 0 again"
         )
     if damaged:
-        log.warning("%-10s %s; set aside", "crops", told(damaged))
+        log.warning("%-10s %s; set aside", "crops", damage_summary(damaged))

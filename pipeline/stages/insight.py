@@ -131,7 +131,7 @@ def look(unit: dependencies.Unit, plan: Plan, store: Store) -> dict[str, np.ndar
 
 def main(argv: list[str] | None = None) -> None:
     """Command line of the stage."""
-    request = cli.parse(cli.parser(__doc__), argv, select=("run",)).of_trained()
+    request = cli.parse(cli.parser(__doc__), argv, select=("run",)).without_failed_runs()
     for unit in request.to_do(dependencies.insight(request.plan, request.store)):
         started = time.monotonic()
         arrays = look(unit, request.plan, request.store)

@@ -21,7 +21,7 @@ from pipeline import cli
 from pipeline.core.metrics import rmse
 from pipeline.models.predictor import Predictor
 from pipeline.store import dependencies
-from pipeline.store.artifacts import ROW, Store, fractions, save_fractions
+from pipeline.store.artifacts import BYTES_PER_GALAXY, Store, fractions_frame, save_fractions
 
 log = logging.getLogger(__name__)
 
@@ -39,20 +39,20 @@ class Source:
         run = self.predictor.run
         if self.kept:
             bar.update(len(rows))
-            return self.predictor.of_features(self.store.load_features(run.name)[rows])
+            return self.predictor.predict_features(self.store.load_features(run.name)[rows])
         images, _ = self.store.load_crops(run.crop, "train")
         if self.predictor.only_head:
-            return self.predictor.of_features(self.predictor.features(images[rows], bar.update))
-        return self.predictor.of_images(images[rows], bar.update)[0]
+            return self.predictor.predict_features(self.predictor.features(images[rows], bar.update))
+        return self.predictor.predict_images(images[rows], bar.update)[0]
 
     def test(self, bar: tqdm) -> np.ndarray:
         """Vote fractions (m, 37) of the test galaxies; their features are computed once where all folds share them."""
         images, _ = self.store.load_crops(self.predictor.run.crop, "test")
         if not self.predictor.only_head:
-            return self.predictor.of_images(images, bar.update)[0]
+            return self.predictor.predict_images(images, bar.update)[0]
         if self._test_features is None:
             self._test_features = self.predictor.features(images, bar.update)
-        return self.predictor.of_features(self._test_features)
+        return self.predictor.predict_features(self._test_features)
 
 
 def predict_fold(source: Source, unit: dependencies.Unit, store: Store) -> None:
@@ -70,7 +70,7 @@ def predict_fold(source: Source, unit: dependencies.Unit, store: Store) -> None:
     for split, path in zip(dependencies.SPLITS, unit.artifact.files, strict=True):
         aside = store.set_aside(source.predictor.run.crop, split)
         made[split][np.isin(ids[split], aside)] = mean
-        save_fractions(path, fractions(ids[split], made[split]))
+        save_fractions(path, fractions_frame(ids[split], made[split]))
     score = rmse(labels.loc[ids["train"]].to_numpy(), made["train"])
     facts = {"views": len(source.predictor.views), "precision": source.predictor.precision}
     unit.finish(seconds=seconds, images_per_second=count / seconds, rmse=score, **facts)
@@ -79,12 +79,12 @@ def predict_fold(source: Source, unit: dependencies.Unit, store: Store) -> None:
 
 def main(argv: list[str] | None = None) -> None:
     """Command line of the stage."""
-    request = cli.parse(cli.parser(__doc__), argv, select=("run", "fold")).of_trained()
+    request = cli.parse(cli.parser(__doc__), argv, select=("run", "fold")).without_failed_runs()
     plan, store = request.plan, request.store
     todo = request.to_do(dependencies.predict(plan, store))
     if todo:
         galaxies = len(store.load_labels()) / plan.folds + len(store.load_sample()[1])
-        store.require_space(len(todo) * galaxies * ROW, "the predictions")
+        store.require_space(len(todo) * galaxies * BYTES_PER_GALAXY, "the predictions")
     for _, of_run in groupby(todo, key=lambda unit: unit.run):
         first, *_ = made = list(of_run)
         precision = store.trained(first.run, first.fold).fact("precision", str)

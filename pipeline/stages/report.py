@@ -76,7 +76,7 @@ def main(argv: list[str] | None = None) -> None:
         parser.add_argument("--compare", nargs=2, type=Path, metavar=("FIRST", "SECOND"), required=True)
         print("\n".join(comparison.comparison_lines(*parser.parse_args(given).compare)))
         return
-    request = cli.parse(cli.parser(__doc__), argv).of_trained()
+    request = cli.parse(cli.parser(__doc__), argv).without_failed_runs()
     for unit in request.to_do(dependencies.report(request.plan, request.store)):
         build(unit, request.plan, request.store, request.options.plan)
     print(show(request.plan, request.store))

@@ -24,7 +24,7 @@ from pipeline.competition import kaggle_client, uploads
 from pipeline.core import tree
 from pipeline.errors import UserError
 from pipeline.store import dependencies
-from pipeline.store.artifacts import load_fractions, same_galaxies
+from pipeline.store.artifacts import aligned_to, load_fractions
 from pipeline.store.records import atomic
 
 log = logging.getLogger(__name__)
@@ -32,7 +32,7 @@ log = logging.getLogger(__name__)
 
 def rows(predicted: pd.DataFrame, header: list[str], ids: np.ndarray) -> pd.DataFrame:
     """The submission as a frame: the ids, then 37 columns clipped to [0, 1], both in the sample's order."""
-    ordered = same_galaxies(predicted, ids, "test predictions against the sample file").clip(0, 1)
+    ordered = aligned_to(predicted, ids, "test predictions against the sample file").clip(0, 1)
     return ordered[header[1:]].rename_axis(header[0]).reset_index()
 
 
@@ -81,7 +81,7 @@ def _ask(question: str) -> bool:
 
 def main(argv: list[str] | None = None) -> None:
     """Command line of the stage."""
-    request = cli.parse(arguments(), argv, select=("run",)).of_trained()
+    request = cli.parse(arguments(), argv, select=("run",)).without_failed_runs()
     todo = request.to_do(dependencies.submit(request.plan, request.store))
     for unit in todo:
         header, ids = request.store.load_sample()

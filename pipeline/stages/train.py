@@ -68,7 +68,7 @@ def make_trainer(
     _same_start(todo, plan, store, built.facts["weights"])
     frozen = None
     if run.head_phase.epochs:
-        frozen = frozen_features.frozen(built, dependencies.features(plan, store, run), images, fresh=fresh)
+        frozen = frozen_features.load_or_compute(built, dependencies.features(plan, store, run), images, fresh=fresh)
     run = run.model_copy(update={"batch_size": batch_size})
     return fit.Trainer(built, run, plan.seed, images, labels, frozen, deadline.require)
 

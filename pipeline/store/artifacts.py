@@ -19,8 +19,8 @@ from pipeline.store import sealed_json
 from pipeline.store.records import Artifact, atomic, save_json
 
 ID = "GalaxyID"
-SPARE = 1 << 26  # bytes to leave free on the disk
-ROW = 4 * len(COLUMNS) + 8  # bytes of a galaxy's vote fractions in a file
+MIN_FREE_BYTES = 1 << 26  # bytes to leave free on the disk
+BYTES_PER_GALAXY = 4 * len(COLUMNS) + 8  # bytes of a galaxy's vote fractions in a file
 
 
 class Store:
@@ -49,9 +49,9 @@ class Store:
         """UserError where `need` bytes for `what` do not fit on the disk."""
         there = next(path for path in (self.root, *self.root.parents) if path.exists())
         free = shutil.disk_usage(there).free
-        if need + SPARE > free:
+        if need + MIN_FREE_BYTES > free:
             raise UserError(
-                f"{what} take {need / 1e9:.2f} GB, with {SPARE / 1e9:.2f} to spare, and {there} has "
+                f"{what} take {need / 1e9:.2f} GB, with {MIN_FREE_BYTES / 1e9:.2f} to spare, and {there} has "
                 f"{free / 1e9:.2f} GB free: make room, or choose another --output"
             )
 
@@ -164,7 +164,7 @@ class Store:
     def load_training(self, crop: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """(images uint8 (n, s, s, 3), labels float32 (n, 37), fold (n,)); the fold is -1 for images set aside."""
         images, ids = self.load_crops(crop, "train")
-        labels = same_galaxies(self.load_labels(), ids, f"crops/{crop}/train").to_numpy()
+        labels = aligned_to(self.load_labels(), ids, f"crops/{crop}/train").to_numpy()
         fold = self.load_folds().loc[ids].to_numpy()
         return images, labels, np.where(np.isin(ids, self.set_aside(crop, "train")), -1, fold)
 
@@ -229,12 +229,12 @@ def _check_fractions(frame: pd.DataFrame, path: Path) -> None:
         raise UserError(f"{path}: {int((~np.isfinite(frame.to_numpy())).any(axis=1).sum())} rows are not finite")
 
 
-def fractions(ids: np.ndarray, values: np.ndarray) -> pd.DataFrame:
+def fractions_frame(ids: np.ndarray, values: np.ndarray) -> pd.DataFrame:
     """A frame of vote fractions from ids (n,) and values (n, 37)."""
     return pd.DataFrame(values, index=pd.Index(ids, name=ID), columns=list(COLUMNS))
 
 
-def same_galaxies(frame: pd.DataFrame, ids: pd.Index | np.ndarray, what: str) -> pd.DataFrame:
+def aligned_to(frame: pd.DataFrame, ids: pd.Index | np.ndarray, what: str) -> pd.DataFrame:
     """Rows of `frame` in the order of `ids`; UserError where either has galaxies that the other lacks."""
     missing, extra = pd.Index(ids).difference(frame.index), frame.index.difference(pd.Index(ids))
     if len(missing) or len(extra):

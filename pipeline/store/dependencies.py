@@ -63,7 +63,7 @@ def seconds(unit: Unit) -> float:
     return float(record.get("train_seconds") or record.get("seconds") or 0)
 
 
-def draws(plan: Plan, store: Store) -> bool:
+def uses_synthetic_galaxies(plan: Plan, store: Store) -> bool:
     """Whether the data are the plan's own sky: it has one, and stage 0 was not given another folder."""
     if store.inputs().exists() and not (record := store.inputs().facts()):  # damaged: what it said is not known
         return plan.sky is not None and store.sky().exists()
@@ -72,7 +72,7 @@ def draws(plan: Plan, store: Store) -> bool:
 
 def sky(plan: Plan, store: Store) -> Iterator[Unit]:
     """The synthetic galaxies, where the plan draws its own."""
-    if draws(plan, store):
+    if uses_synthetic_galaxies(plan, store):
         yield Unit("inputs", "sky", store.sky(), {**plan.sky.model_dump(), "seed": plan.seed})
 
 
@@ -81,7 +81,7 @@ def inputs(
 ) -> Iterator[Unit]:
     """Labels and sample, by the fingerprints of the raw files and whether those are drawn; None: as recorded."""
     spec = fingerprints if fingerprints is not None else store.inputs().facts().get("spec", {})
-    drawn = draws(plan, store) if drawn is None else drawn
+    drawn = uses_synthetic_galaxies(plan, store) if drawn is None else drawn
     yield Unit("inputs", "inputs", store.inputs(), spec, {"sky": store.sky()} if drawn else {})
 
 
@@ -97,7 +97,7 @@ def crops(plan: Plan, store: Store) -> Iterator[Unit]:
         for split in SPLITS:
             spec = {**crop.model_dump(), "split": split}
             label = f"crops/{name}/{split}"
-            reads = {"sky": store.sky()} if draws(plan, store) else {}
+            reads = {"sky": store.sky()} if uses_synthetic_galaxies(plan, store) else {}
             yield Unit("crops", label, store.crops(name, split), spec, {"inputs": store.inputs()}, reads=reads)
 
 
@@ -228,14 +228,14 @@ STAGES = {
 }
 
 
-def besides(plan: Plan, store: Store) -> Iterator[tuple[str, Artifact]]:
+def optional_artifacts(plan: Plan, store: Store) -> Iterator[tuple[str, Artifact]]:
     """(name, artifact) of what is there and is made by the way, or on request."""
     found = [(f"features of {run.name}", store.features(run.name)) for run in plan.runs]
     found += [(f"search/{run.name}", store.search(run.name)) for run in plan.runs]
     yield from ((name, one) for name, one in [*found, ("Kaggle's scores", store.uploads())] if one.exists())
 
 
-def every(plan: Plan, store: Store) -> Iterator[Unit]:
+def all_units(plan: Plan, store: Store) -> Iterator[Unit]:
     """All units of a plan in the order in which they are made."""
     for makers in STAGES.values():
         for maker in makers:

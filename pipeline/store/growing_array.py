@@ -17,7 +17,7 @@ log = logging.getLogger(__name__)
 BLOCK = 1 << 22  # bytes read at once
 
 
-class RowFile:
+class GrowingArray:
     """One uint8 array in the making beside its final place; rows up to `done` are on disk, and a small record says so.
 
     What an earlier process left is gone on with where its record bears the same `key` (JSON), else thrown away.

@@ -106,7 +106,7 @@ class Artifact:
         differ = {name: _size_differs(paths[name], entry) for name, entry in entries.items()}
         return [f"{name} {wrong}" for name, wrong in differ.items() if wrong]
 
-    def rot(self) -> list[str]:
+    def checksum_mismatches(self) -> list[str]:
         """Files whose contents are not those of the record, as sentences. Reads them all, once a process."""
         entries = (self.record() or {"files": {}})["files"]
         there = [path for path in self.files if path.name in entries and path.is_file()]

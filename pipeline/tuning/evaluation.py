@@ -105,16 +105,16 @@ class Evaluator:
         from pipeline.nn import runtime
 
         unit = dependencies.features(self.plan, self.store, run)
-        if (found := frozen_features.kept(unit)) is not None:
+        if (found := frozen_features.load_if_current(unit)) is not None:
             return found
         name = hashlib.sha256(json.dumps(unit.spec, sort_keys=True).encode()).hexdigest()[:12]
         place = self.folder.parent / "features" / name
         unit = dataclasses.replace(unit, artifact=Artifact(place.with_suffix(".json"), (place.with_suffix(".npy"),)))
-        if (found := frozen_features.kept(unit)) is not None:
+        if (found := frozen_features.load_if_current(unit)) is not None:
             return found
         images = self._data(run.crop)[0]
         built = self._network(run, runtime.derived_seed(self.plan.seed, run.name), images)
-        return frozen_features.frozen(built, unit, images, fresh=False)
+        return frozen_features.load_or_compute(built, unit, images, fresh=False)
 
     def _loaded(self, crop: str) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         """(images, labels, ids, which of them are in use) of the training galaxies."""

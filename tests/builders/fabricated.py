@@ -64,10 +64,10 @@ def make(unit: dependencies.Unit, content: str = "1") -> None:
 
 def complete(wanted: Plan, store: Store) -> None:
     """Every unit of a plan, in the order of the stages."""
-    for unit in dependencies.every(wanted, store):
+    for unit in dependencies.all_units(wanted, store):
         make(unit)
 
 
 def only(wanted: Plan, store: Store, label: str) -> dependencies.Unit:
     """The unit of that label."""
-    return next(unit for unit in dependencies.every(wanted, store) if unit.label == label)
+    return next(unit for unit in dependencies.all_units(wanted, store) if unit.label == label)

@@ -8,7 +8,7 @@ import pandas as pd
 from pipeline.core import blend, metrics, tree
 from pipeline.plans.backbones import BACKBONES
 from pipeline.plans.config import Plan, load_plan
-from pipeline.store.artifacts import Store, fractions
+from pipeline.store.artifacts import Store, fractions_frame
 from tests.builders import stage_outputs
 
 PLAN = """
@@ -59,26 +59,26 @@ def make(folder: Path, n: int = 90, folds: int = 3) -> tuple[Path, Plan, Store]:
     noisy["mean"] = np.tile(truth.mean(axis=0), (n, 1))
     for seconds, name in enumerate(plan.baselines, 1):
         stage_outputs.write(
-            store.baseline(name), {"oof.parquet": fractions(ids, noisy[name])}, seconds=seconds, rmse=0.1
+            store.baseline(name), {"oof.parquet": fractions_frame(ids, noisy[name])}, seconds=seconds, rmse=0.1
         )
     for run in plan.runs:
         stage_outputs.write(store.features(run.name), {"features.npy": ""}, seconds=5.0, images_per_second=100.0)
         for fold in range(folds):
-            _fold(store, run.name, fold, fractions(ids, noisy[run.name])[fold_of == fold])
+            _fold(store, run.name, fold, fractions_frame(ids, noisy[run.name])[fold_of == fold])
     for spec in plan.ensembles:
         stack = np.stack([noisy[run] for run in spec.runs])
         method, scores = blend.best_method(stack, truth, fold_of) if spec.method == "best" else (spec.method, {})
         weights = dict(zip(spec.runs, blend.METHODS[method](stack, truth).tolist(), strict=True))
         oof = blend.cross_fitted(stack, truth, fold_of, blend.METHODS[method])
         facts = {"method": method, "weights": weights, "scores": scores, "rmse": metrics.rmse(truth, oof)}
-        frames = {"oof.parquet": fractions(ids, oof), "test.parquet": fractions(ids, oof)}
+        frames = {"oof.parquet": fractions_frame(ids, oof), "test.parquet": fractions_frame(ids, oof)}
         stage_outputs.write(store.ensemble(spec.name), frames, **facts)
         stage_outputs.write(store.submission(spec.name), {f"{spec.name}.csv": "made up\n"}, rows=20)
     return path, plan, store
 
 
 def _inputs(store: Store, ids: np.ndarray, truth: np.ndarray, fold_of: np.ndarray) -> None:
-    stage_outputs.inputs(store, truth, fractions(ids, np.zeros_like(truth)).reset_index(), ids)
+    stage_outputs.inputs(store, truth, fractions_frame(ids, np.zeros_like(truth)).reset_index(), ids)
     stage_outputs.folds(store, fold_of, ids)
     pixels = np.random.default_rng(3).integers(0, 256, (len(ids), 32, 32, 3), np.uint8)
     for split in ("train", "test"):

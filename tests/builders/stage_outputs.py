@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from pipeline.core import tree
-from pipeline.store.artifacts import ID, Store, fractions, save_fractions
+from pipeline.store.artifacts import ID, Store, fractions_frame, save_fractions
 from pipeline.store.records import Artifact
 
 FIRST_TRAIN, FIRST_TEST = 100_000, 500_000
@@ -43,7 +43,7 @@ def sample(n: int, header: tuple[str, ...] = (ID, *tree.COLUMNS)) -> pd.DataFram
 def inputs(store: Store, labels: np.ndarray, sample: pd.DataFrame, galaxies: np.ndarray | None = None) -> None:
     """Stage 0: labels (n, 37) of `galaxies` (else of `ids(n)`), and the sample file."""
     galaxies = ids(len(labels)) if galaxies is None else galaxies
-    files = {"labels.parquet": fractions(galaxies, labels), "sample.csv": sample.to_csv(index=False)}
+    files = {"labels.parquet": fractions_frame(galaxies, labels), "sample.csv": sample.to_csv(index=False)}
     write(store.inputs(), files | {"images.json": "{}"}, folder="sky")
 
 
@@ -69,6 +69,6 @@ def predictions(store: Store, run: str, fold_of: np.ndarray, oof: np.ndarray, te
     """Stage 5 of one run: out-of-fold (n, 37), and the test predictions (m, 37) of each fold."""
     for fold, test in enumerate(tests):
         rows = fold_of == fold
-        valid = fractions(ids(len(oof))[rows], oof[rows])
-        frames = {"valid.parquet": valid, "test.parquet": fractions(ids(len(test), FIRST_TEST), test)}
+        valid = fractions_frame(ids(len(oof))[rows], oof[rows])
+        frames = {"valid.parquet": valid, "test.parquet": fractions_frame(ids(len(test), FIRST_TEST), test)}
         write(store.predicted(run, fold), frames)

@@ -17,14 +17,14 @@ def edited(folder, *edits):
 
 def test_a_head_on_frozen_features(tmp_path):
     run = edited(tmp_path).run("a")  # 8 views, head only
-    cost = estimate.of_run(run, SPEEDS, n=1000, m=100, folds=2)
+    cost = estimate.cost_of_run(run, SPEEDS, n=1000, m=100, folds=2)
     assert cost.seconds == pytest.approx(3 * 5 + 5 + 2 * 3 + 1000 * 8 / 200 + 100 * 8 / 200)
     assert cost.disk == 2 * 4_000_000 + 4 * 4_000_000 + 4 * 1000 * 50 + 4 * 37 * (1000 + 2 * 100)
 
 
 def test_fine_tuning(tmp_path):
     run = edited(tmp_path).run("b")  # two epochs, both scored, 8 views
-    cost = estimate.of_run(run, SPEEDS, n=1000, m=100, folds=2)
+    cost = estimate.cost_of_run(run, SPEEDS, n=1000, m=100, folds=2)
     predicted = (1000 + 2 * 100) * 8 / 200
     assert cost.seconds == pytest.approx(3 * 5 + 5 + 2 * 3 + 2 * 2 * 500 / 100 + 2 * 1000 / 200 + predicted)
 
@@ -32,7 +32,7 @@ def test_fine_tuning(tmp_path):
 def test_only_early_stopping_scores_every_epoch(tmp_path):
     run = edited(tmp_path, ("fine_tune = { epochs = 2 }", "fine_tune = { epochs = 40 }")).run("b")
     patient = edited(tmp_path, ("fine_tune = { epochs = 2 }", "fine_tune = { epochs = 40, patience = 5 }")).run("b")
-    took = [estimate.of_run(one, SPEEDS, n=1000, m=100, folds=2).seconds for one in (run, patient)]
+    took = [estimate.cost_of_run(one, SPEEDS, n=1000, m=100, folds=2).seconds for one in (run, patient)]
     assert took[1] - took[0] == pytest.approx((40 - SCORED_EPOCHS) * 1000 / 200)
 
 

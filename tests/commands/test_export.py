@@ -31,7 +31,7 @@ FAMILIES = [
 
 @pytest.fixture(scope="module")
 def images() -> np.ndarray:
-    return export.drawn()
+    return export.synthetic_galaxies()
 
 
 @pytest.mark.parametrize("crop", CROPS, ids=str)
@@ -68,7 +68,7 @@ def test_an_ensemble_answers_the_same_outside(survey, images, tmp_path, form):
         assert [(i.name, i.shape[1:]) for i in session.get_inputs()] == [("images", [424, 424, 3])]
         decoded = np.stack([pixels.decode(survey.images[i])[0] for i in survey.test_ids])
         (made,) = session.run(None, {"images": decoded})
-        expected = export.answers_of(Classifier(survey.ensemble), decoded)
+        expected = export.pipeline_answers(Classifier(survey.ensemble), decoded)
         np.testing.assert_allclose(made, expected, atol=1e-4)
         assert np.ptp(made[:, 0]) > 1e-4
 

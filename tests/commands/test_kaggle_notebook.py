@@ -108,7 +108,7 @@ def without(monkeypatch, module: str) -> None:
 
 
 def test_this_python_meets_all_requirements():
-    assert kaggle_notebook.unmet() == {}
+    assert kaggle_notebook.unmet_requirements() == {}
 
 
 def test_a_package_that_is_missing_is_named_with_what_brings_it(root, monkeypatch):

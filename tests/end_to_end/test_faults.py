@@ -219,7 +219,7 @@ def test_rot_is_named_before_it_is_used_and_force_mends_it(undisturbed):
         rotten = bytearray(before)
         rotten[len(rotten) // 2] ^= 1
         path.write_bytes(rotten)
-        users = [unit for unit in dependencies.every(plan, store) if unit.stage == user]
+        users = [unit for unit in dependencies.all_units(plan, store) if unit.stage == user]
         for unit in users:
             unit.artifact.record_path.unlink(missing_ok=True)
         code, said = undisturbed.run(user)

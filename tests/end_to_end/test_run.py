@@ -113,7 +113,7 @@ def files(folder: Path) -> dict[str, int]:
 def wanted(store: Store, plan_name: str) -> set[str]:
     """Every file that a finished plan has."""
     plan = load_plan(plan_name)
-    artifacts = [unit.artifact for unit in dependencies.every(plan, store)]
+    artifacts = [unit.artifact for unit in dependencies.all_units(plan, store)]
     artifacts += [store.features(run.name) for run in plan.runs if run.head_phase.epochs]
     paths = [path for one in artifacts for path in (one.record_path, *one.files)]
     figures = {str(path.relative_to(store.root)) for path in (store.root / "report").iterdir()}

@@ -55,5 +55,5 @@ def test_an_error_that_the_deadline_became_on_its_way_is_known():
         except ImportError as error:
             return error
 
-    assert deadline.is_behind(of(deadline.TimeIsUp()))
-    assert not deadline.is_behind(of(KeyError()))
+    assert deadline.caused(of(deadline.TimeIsUp()))
+    assert not deadline.caused(of(KeyError()))

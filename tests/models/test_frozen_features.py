@@ -7,7 +7,7 @@ import pytest
 
 from pipeline.errors import TrainingFailed
 from pipeline.execution import locks
-from pipeline.models.frozen_features import frozen
+from pipeline.models.frozen_features import load_or_compute
 from pipeline.store import dependencies
 from pipeline.store.artifacts import Store
 from tests.builders import fabricated, stage_outputs
@@ -44,7 +44,7 @@ def counted(monkeypatch):
 def features(plan, store, weights: dict, *, fresh: bool = False) -> np.ndarray:
     built = SimpleNamespace(for_prediction=lambda: SimpleNamespace(features=None), facts={"weights": weights})
     images, _ = store.load_crops("big", "train")
-    return frozen(built, dependencies.features(plan, store, plan.run("a")), images, fresh=fresh)
+    return load_or_compute(built, dependencies.features(plan, store, plan.run("a")), images, fresh=fresh)
 
 
 def test_features_are_made_once_over_the_views_of_the_run(tmp_path, store, counted):

@@ -112,7 +112,7 @@ def test_a_file_given_and_one_that_keras_has_make_the_same_everywhere(file, in_k
         export.main(["--ensemble", str(store.ensemble("final").files[0].parent), "--to", str(tmp_path / where / "x")])
         from pipeline.nn import exporting
 
-        outside = exporting.run_onnx(tmp_path / where / "x" / "model.onnx", export.drawn())
+        outside = exporting.run_onnx(tmp_path / where / "x" / "model.onnx", export.synthetic_galaxies())
         with np.load(store.insight("b0").files[0]) as inside:
             seen = inside["predicted"]
         made.append([*(load_fractions(path) for path in store.predicted("b0", 1).files), answers, outside, seen])
@@ -188,8 +188,8 @@ def test_networks_of_another_graph_are_refused_by_name(trained):
 
 def test_a_defect_is_told_in_one_sentence_with_exit_code_1():
     code = (
-        "from pipeline.models import prediction_check\nfrom pipeline import cli\nimport numpy as np\n"
-        "cli.start(lambda: prediction_check.compared(np.ones((8, 37)), np.zeros((8, 37)), 'runs/a/fold0', 'float32'))"
+        "from pipeline.models.prediction_check import require_agreement\nfrom pipeline import cli\nimport numpy as np\n"
+        "cli.start(lambda: require_agreement(np.ones((8, 37)), np.zeros((8, 37)), 'runs/a/fold0', 'float32'))"
     )
     made = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
     assert made.returncode == 1
@@ -199,12 +199,12 @@ def test_a_defect_is_told_in_one_sentence_with_exit_code_1():
 
 def test_not_a_number_is_no_agreement():
     with pytest.raises(Defect, match="by up to nan"):
-        prediction_check.compared(np.full((2, 37), np.nan), np.zeros((2, 37)), "x", "mixed_bfloat16")
+        prediction_check.require_agreement(np.full((2, 37), np.nan), np.zeros((2, 37)), "x", "mixed_bfloat16")
 
 
 @pytest.mark.parametrize("n", [1, 8, 9, 1000])
 def test_some_are_spread_over_all_and_none_twice(n):
-    rows = prediction_check.some(np.arange(100, 100 + n))
+    rows = prediction_check.evenly_spaced(np.arange(100, 100 + n))
     assert len(rows) == len(set(rows.tolist())) == min(n, prediction_check.ASKED)
     assert {rows[0], rows[-1]} == {100, 99 + n}
 

@@ -107,7 +107,7 @@ def test_what_predicts_is_what_was_trained(name, choice, precision, files, tmp_p
     predictor = Predictor(run, stored=SIZE, size=SIZE, precision=precision)
     predictor.network.twin.model.run_eagerly = True
     predictor.load(tmp_path / "fold.weights.h5")
-    differs(predictor.of_images(pixels)[0], answers, allowed)
+    differs(predictor.predict_images(pixels)[0], answers, allowed)
     crop = Crop(region=SIZE, size=SIZE)
     part = ensemble_graph.Member(run, crop, predictor.network, seen, cutout.resize_matrix(crop), np.ones(37))
     exported = ensemble_graph.MemberGraph(part)

@@ -8,7 +8,7 @@ from pipeline.core import tree
 from pipeline.core.metrics import rmse
 from pipeline.stages import baselines
 from pipeline.store import dependencies
-from pipeline.store.artifacts import Store, load_fractions, same_galaxies
+from pipeline.store.artifacts import Store, aligned_to, load_fractions
 from tests.builders import fabricated, stage_outputs
 
 N, SIDE = 60, 32
@@ -100,7 +100,7 @@ def test_the_stage_writes_every_baseline_once(store, tmp_path, caplog):
     labels = store.load_labels()
     for name in ("mean", "ridge"):
         artifact = store.baseline(name)
-        oof = same_galaxies(load_fractions(artifact.files[0]), labels.index, name)
+        oof = aligned_to(load_fractions(artifact.files[0]), labels.index, name)
         record = artifact.record()
         assert record["rmse"] == pytest.approx(rmse(labels.to_numpy(), oof.to_numpy()), abs=1e-6)
         assert record["seconds"] >= 0

@@ -421,7 +421,7 @@ def test_a_moved_folder_is_asked_for(tmp_path):
 
 def test_too_small_a_disk_is_told_before_any_work(tmp_path, monkeypatch):
     store = checked(tmp_path)
-    usage = artifacts.shutil.disk_usage(tmp_path)._replace(free=artifacts.SPARE + 9 * 128 * 128 * 3 - 1)
+    usage = artifacts.shutil.disk_usage(tmp_path)._replace(free=artifacts.MIN_FREE_BYTES + 9 * 128 * 128 * 3 - 1)
     monkeypatch.setattr(artifacts.shutil, "disk_usage", lambda _: usage)
     with pytest.raises(UserError, match=r"the crops take 0\.00 GB, with 0\.07 to spare, and .* has 0\.07 GB free"):
         run(tmp_path)

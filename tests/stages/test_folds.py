@@ -7,7 +7,7 @@ import pytest
 from pipeline.core.split import stratified_folds
 from pipeline.errors import UserError
 from pipeline.stages import folds
-from pipeline.store.artifacts import Store, fractions
+from pipeline.store.artifacts import Store, fractions_frame
 from tests.builders import fabricated, stage_outputs
 
 
@@ -51,4 +51,4 @@ def test_another_number_of_folds_is_refused(tmp_path):
 
 def test_more_folds_than_galaxies_are_refused():
     with pytest.raises(UserError, match="5 folds need at least as many galaxies; there are 4"):
-        folds.assign(fractions(stage_outputs.ids(4), stage_outputs.votes(4)), 5, 0)
+        folds.assign(fractions_frame(stage_outputs.ids(4), stage_outputs.votes(4)), 5, 0)

@@ -7,7 +7,7 @@ import pytest
 from pipeline.core.tree import COLUMNS
 from pipeline.errors import UserError
 from pipeline.stages import submit
-from pipeline.store.artifacts import Store, fractions, save_fractions
+from pipeline.store.artifacts import Store, fractions_frame, save_fractions
 from tests.builders import fabricated, stage_outputs
 
 M = 30
@@ -22,7 +22,7 @@ def prepared(folder, header: tuple[str, ...] = ("GalaxyID", *COLUMNS), made: np.
         artifact = store.ensemble(name)
         artifact.begin()
         for path in artifact.files:
-            save_fractions(path, fractions(stage_outputs.ids(len(made), 500_000), made))
+            save_fractions(path, fractions_frame(stage_outputs.ids(len(made), 500_000), made))
         artifact.finish({}, {})
     return store
 
@@ -46,7 +46,7 @@ def test_ids_order_and_header_are_those_of_the_sample_and_values_stand_under_the
     assert lines[0] == ",".join(header)
     assert [line.split(",")[0] for line in lines[1:]] == [str(i) for i in stage_outputs.sample(M).iloc[:, 0]]
     table = pd.read_csv(store.submission("both").files[0], index_col=0)
-    expected = fractions(stage_outputs.ids(M, 500_000), MADE.clip(0, 1)).loc[table.index]
+    expected = fractions_frame(stage_outputs.ids(M, 500_000), MADE.clip(0, 1)).loc[table.index]
     np.testing.assert_allclose(table[list(COLUMNS)], expected, atol=1e-6)
     record = store.submission("both").record()
     assert record["rows"] == M

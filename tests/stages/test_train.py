@@ -225,7 +225,7 @@ def test_a_run_that_failed_is_left_out_where_the_plan_says_so(tmp_path, store, f
     path = fabricated.write_plan(tmp_path, LEAVE)
     main(tmp_path, path)
     request = cli.parse(cli.parser("x"), ["--plan", str(path), "--output", str(tmp_path / "output")])
-    left = request.of_trained().plan
+    left = request.without_failed_runs().plan
     assert [run.name for run in left.runs] == ["a"]
     assert [(ensemble.name, ensemble.runs) for ensemble in left.ensembles] == [("both", ("a",)), ("alone", ("a",))]
     assert left.left_out == {"b": "fold 0: the loss is nan in epoch 2; lower the learning rate"}
@@ -250,7 +250,7 @@ def test_nothing_left_is_an_error(tmp_path, store, failing):
     )
     main(tmp_path, path)
     with pytest.raises(UserError, match="nothing is left of mine: b, fold 0: the loss is nan"):
-        cli.parse(cli.parser("x"), ["--plan", str(path), "--output", str(tmp_path / "output")]).of_trained()
+        cli.parse(cli.parser("x"), ["--plan", str(path), "--output", str(tmp_path / "output")]).without_failed_runs()
 
 
 def test_batches_are_halved_where_the_memory_does_not_suffice(tmp_path, store, monkeypatch, caplog):

@@ -8,11 +8,11 @@ import pytest
 
 from pipeline.core import tree
 from pipeline.errors import UserError
-from pipeline.store.artifacts import Store, fractions, load_fractions, same_galaxies, save_fractions
+from pipeline.store.artifacts import Store, aligned_to, fractions_frame, load_fractions, save_fractions
 
 
 def frame(ids=(3, 1, 2)) -> pd.DataFrame:
-    return fractions(np.array(ids), np.random.default_rng(0).random((len(ids), 37)))
+    return fractions_frame(np.array(ids), np.random.default_rng(0).random((len(ids), 37)))
 
 
 def test_fractions_are_saved_ascending_as_float32_and_come_back(tmp_path):
@@ -51,13 +51,13 @@ def test_what_are_no_fractions_is_neither_loaded_nor_saved(tmp_path, bad, senten
 
 
 def test_rows_come_in_the_order_of_the_ids():
-    assert same_galaxies(frame(), np.array([2, 3, 1]), "it").index.tolist() == [2, 3, 1]
+    assert aligned_to(frame(), np.array([2, 3, 1]), "it").index.tolist() == [2, 3, 1]
 
 
 def test_galaxies_that_are_missing_or_too_many_are_named():
     sentence = r"oof: 1 galaxies are missing \(such as \[7\]\), 2 are not asked for \(such as \[2, 3\]\)"
     with pytest.raises(UserError, match=sentence):
-        same_galaxies(frame(), np.array([1, 7]), "oof")
+        aligned_to(frame(), np.array([1, 7]), "oof")
 
 
 @pytest.mark.parametrize(

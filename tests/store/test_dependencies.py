@@ -30,13 +30,13 @@ def store(tmp_path, plan):
 
 def not_complete(plan, store) -> dict[str, str]:
     """label -> state of the units that are not complete."""
-    states = {unit.label: unit.state()[0] for unit in dependencies.every(plan, store)}
+    states = {unit.label: unit.state()[0] for unit in dependencies.all_units(plan, store)}
     return {label: state for label, state in states.items() if state != "complete"}
 
 
 def expected(plan, store, *patterns: str) -> set[str]:
     """The labels that match a pattern; every pattern must match one."""
-    labels = [unit.label for unit in dependencies.every(plan, store)]
+    labels = [unit.label for unit in dependencies.all_units(plan, store)]
     for pattern in patterns:
         assert any(fnmatch(label, pattern) for label in labels), pattern
     return {label for label in labels if any(fnmatch(label, pattern) for pattern in patterns)}
@@ -56,7 +56,7 @@ def test_an_empty_store_misses_everything_and_says_what_it_waits_for(tmp_path, p
 
 
 def test_every_stage_makes_something(plan, store):
-    assert {unit.stage for unit in dependencies.every(plan, store)} == set(dependencies.STAGES)
+    assert {unit.stage for unit in dependencies.all_units(plan, store)} == set(dependencies.STAGES)
 
 
 RUN_C = '[[runs]]\nname = "c"\nbackbone = "resnet50"\ncrop = "big"\nfine_tune = { epochs = 1 }\n'
@@ -267,8 +267,8 @@ def test_features_are_outdated_by_crops_and_changed_by_views(tmp_path, plan, sto
 def test_given_files_take_the_place_of_the_sky(plan, store):
     record = store.inputs().record()
     save_json(store.inputs().record_path, record | {"folder": "/elsewhere"})
-    assert not dependencies.draws(plan, store)
-    assert "sky" not in [unit.label for unit in dependencies.every(plan, store)]
+    assert not dependencies.uses_synthetic_galaxies(plan, store)
+    assert "sky" not in [unit.label for unit in dependencies.all_units(plan, store)]
 
 
 def request(tmp_path) -> cli.Request:

@@ -6,18 +6,18 @@ import numpy as np
 import pytest
 
 from pipeline.stages import crops
-from pipeline.store.growing_array import RowFile
+from pipeline.store.growing_array import GrowingArray
 
 ROWS = np.random.default_rng(0).integers(0, 256, (10, 4, 3), np.uint8)
 
 
-def opened(folder, *, key="k", anew=False) -> RowFile:
-    made = RowFile(folder / "a.npy", ROWS.shape, {"spec": key})
+def opened(folder, *, key="k", anew=False) -> GrowingArray:
+    made = GrowingArray(folder / "a.npy", ROWS.shape, {"spec": key})
     made.open(anew=anew)
     return made
 
 
-def finished(folder, made: RowFile) -> np.ndarray:
+def finished(folder, made: GrowingArray) -> np.ndarray:
     digest = made.finish()
     made.forget()
     assert hashlib.sha256((folder / "a.npy").read_bytes()).hexdigest() == digest

@@ -107,10 +107,10 @@ def test_json_with_nan_is_refused_and_leaves_nothing(tmp_path):
 
 def test_a_flipped_bit_is_found_and_named(tmp_path):
     made = artifact(tmp_path, a="12", b="2")
-    assert made.rot() == []
+    assert made.checksum_mismatches() == []
     made.files[0].write_text("13")  # of the same size: `damage` is blind to it
     assert made.damage() == []
-    (told,) = made.rot()
+    (told,) = made.checksum_mismatches()
     assert told.startswith(f"{made.files[0]} is not what was written: its sha256 is 3fdba35f04dc…")
 
 

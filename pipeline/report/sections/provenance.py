@@ -19,7 +19,7 @@ def section(material: Material) -> Section:
     stages = by_stage(material)
     total = sum(stage["seconds"] for stage in stages)
     finding = f"All stages together took {duration(total)} of work; the command below reproduces the results."
-    records = [unit.artifact.record() or {} for unit in dependencies.every(plan, store) if unit.stage != "report"]
+    records = [unit.artifact.record() or {} for unit in dependencies.all_units(plan, store) if unit.stage != "report"]
     facts = {
         "command": f"./run.sh {material.plan_option}",
         "plan": json.dumps(plan.model_dump(mode="json", exclude_defaults=True), indent=2),

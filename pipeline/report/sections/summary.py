@@ -24,7 +24,7 @@ def summary(material: Material) -> dict[str, Any]:
         "mean": mean,
         "gain": 1 - best.rmse / mean,
         "weights": {SOURCES.get(s, s) for s in caveats.weight_sources(plan, store).values()},
-        "drawn": dependencies.draws(plan, store),
+        "drawn": dependencies.uses_synthetic_galaxies(plan, store),
         "galaxies": len(board.truth),
         "test": len(store.load_sample()[1]),
         "clean": int((material.classes[0] >= 0).sum()),
