@@ -165,7 +165,7 @@ CASES = {
     "names with a drive": Case(lambda raw: members(raw, EVERY | {"C:/7.jpg": GOOD}), "refused", "point outside"),
     "images deep in folders": Case(lambda raw: members(raw, {f"a/b/c/{k}": v for k, v in EVERY.items()}), "mended"),
     "litter of file managers": Case(lambda raw: members(raw, EVERY | {"__MACOSX/._1.jpg": b"x"}), "mended"),
-    "image named twice": Case(lambda raw: members(raw, EVERY | {f"b/{VICTIM}": GOOD}), "refused", "stands there"),
+    "image named twice": Case(lambda raw: members(raw, EVERY | {f"b/{VICTIM}": GOOD}), "refused", "a GalaxyID that"),
     "image with a strange name": Case(lambda raw: members(raw, EVERY | {"copy.jpg": GOOD}), "refused", "no GalaxyID"),
     "image without votes": Case(lambda raw: members(raw, EVERY | {"7.jpg": GOOD}), "refused", "not in the labels: 1"),
     "votes without image": Case(
