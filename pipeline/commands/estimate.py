@@ -35,8 +35,8 @@ if TYPE_CHECKING:
     from pipeline.nn.speed_probe import Speeds
 
 COMPETITION = (61_578, 79_975)  # training and test galaxies
-FEW = 600  # galaxies that baselines are timed on
-STAGES, MAP = 10, 5.0  # seconds that the map of a run's features takes
+BASELINE_SAMPLE = 600  # galaxies that baselines are timed on
+STAGES, MAP_SECONDS = 10, 5.0  # seconds that the map of a run's features takes
 
 
 class Cost(NamedTuple):
@@ -47,7 +47,7 @@ class Cost(NamedTuple):
     memory: float  # bytes
 
 
-def galaxies(plan: Plan, store: Store) -> tuple[int, int]:
+def galaxy_counts(plan: Plan, store: Store) -> tuple[int, int]:
     """How many training and test galaxies there are, or will be."""
     if store.inputs().exists():
         return len(store.load_labels()), len(store.load_sample()[1])
@@ -59,7 +59,7 @@ def cost_of_run(run: Run, speeds: "Speeds", n: int, m: int, folds: int) -> Cost:
     from pipeline.nn.fit import SCORED_EPOCHS
 
     seen, epochs, fold = len(views.view_set(run.views)), run.fine_tune.epochs, n * (folds - 1) / folds
-    took = 3 * speeds.start + folds * speeds.head + MAP  # built by train, by predict and by insight
+    took = 3 * speeds.start + folds * speeds.head + MAP_SECONDS  # built by train, by predict and by insight
     if run.head_phase.epochs:
         took += n * (1 if epochs else seen) / speeds.forward
     if epochs:
@@ -84,7 +84,7 @@ def cost_of_other_stages(plan: Plan, n: int, m: int) -> Cost:
 
         took += (n + m) * _seconds_to_draw()
         disk += (n + m) * BYTES_PER_GALAXY
-    took += (n + m) * _seconds_to_cut(plan) + _seconds_of_baselines(plan) * n / FEW
+    took += (n + m) * _seconds_to_cut(plan) + _seconds_of_baselines(plan) * n / BASELINE_SAMPLE
     return Cost(took, disk, 0)
 
 
@@ -119,13 +119,13 @@ def _seconds_of_baselines(plan: Plan) -> float:
 
     rng = np.random.default_rng(0)
     size = plan.crops[plan.crop_of_baselines()].size
-    answers, fold = rng.random((FEW, 37)), np.arange(FEW) % plan.folds
-    images = rng.integers(0, 256, (FEW, size, size, 3), np.uint8)
-    few = baselines.Galaxies(images, np.arange(FEW), answers, fold, np.ones(FEW, bool), 4)
+    answers, fold = rng.random((BASELINE_SAMPLE, 37)), np.arange(BASELINE_SAMPLE) % plan.folds
+    images = rng.integers(0, 256, (BASELINE_SAMPLE, size, size, 3), np.uint8)
+    few = baselines.Galaxies(images, np.arange(BASELINE_SAMPLE), answers, fold, np.ones(BASELINE_SAMPLE, bool), 4)
     began = time.monotonic()
     for name in plan.baselines:
-        sight, model = baselines.MODELS[name]
-        baselines.out_of_fold(few, few.seen(sight)[0], model, 0)
+        input_name, model = baselines.MODELS[name]
+        baselines.out_of_fold(few, few.model_input(input_name)[0], model, 0)
     return time.monotonic() - began
 
 
@@ -137,7 +137,7 @@ def _told(seconds: float) -> str:
 
 def table(plan: Plan, store: Store, *, estimate: bool, price: float | None) -> Iterator[str]:
     """The lines to print, each as soon as it is known."""
-    n, m = galaxies(plan, store)
+    n, m = galaxy_counts(plan, store)
     yield f"{plan.name}: {n:,} training and {m:,} test galaxies, {plan.folds} folds"
     costs = []
     if estimate:

@@ -39,8 +39,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 FORMATS = {"onnx": "model.onnx", "saved-model": "saved_model"}
-DRAWN = 8  # galaxies that the export is tried on
-AGREES = 1e-4  # largest difference of any answer
+N_GALAXIES = 8  # galaxies that the export is tried on
+TOLERANCE = 1e-4  # largest difference of any answer
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
@@ -55,9 +55,9 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
 
 
 def synthetic_galaxies() -> np.ndarray:
-    """Galaxies to compare answers on, uint8 (DRAWN, 424, 424, 3)."""
+    """Galaxies to compare answers on, uint8 (N_GALAXIES, 424, 424, 3)."""
     rng = np.random.default_rng(0)
-    return np.stack([render.render(galaxy.sample(rng), rng) for _ in range(DRAWN)])
+    return np.stack([render.render(galaxy.sample(rng), rng) for _ in range(N_GALAXIES)])
 
 
 def pipeline_answers(classifier: Classifier, images: np.ndarray) -> np.ndarray:
@@ -78,7 +78,7 @@ def members_of(classifier: Classifier) -> Iterator["Member"]:
         for fold, path in enumerate(member.folds):
             predictor = member.predictor()
             predictor.load(path)
-            if prediction_check.with_predictions(predictor, classifier.store, fold, trained_in) is None:
+            if prediction_check.compare_with_saved(predictor, classifier.store, fold, trained_in) is None:
                 log.info("export     %s: no predictions of fold %d to compare it with", member.run.name, fold)
             yield Member(
                 member.run,
@@ -94,8 +94,8 @@ def check(path: Path, run: Callable[[Path, np.ndarray], np.ndarray], classifier:
     """The largest difference between the export's answers and the pipeline's in float32; Defect where it is large."""
     images = synthetic_galaxies()
     gap = float(np.abs(run(path, images) - pipeline_answers(classifier, images)).max())
-    if not gap <= AGREES:
-        raise Defect(f"the export answers otherwise than the pipeline: by up to {gap:.2g}, {AGREES:.0e} is allowed")
+    if not gap <= TOLERANCE:
+        raise Defect(f"the export answers otherwise than the pipeline: by up to {gap:.2g}, {TOLERANCE:.0e} is allowed")
     return gap
 
 
@@ -126,7 +126,7 @@ def main(argv: list[str] | None = None) -> None:
 
     exporting.require_packages(options.format)
     write, run = exporting.FORMATS[options.format]
-    classifier.compute_in("float32")  # as files of weights are; half precision is a choice of who computes
+    classifier.set_precision("float32")  # as files of weights are; half precision is a choice of who computes
     with workspace(folder) as work:
         write(ensemble_graph.EnsembleGraph(members_of(classifier)), work / path.name)
         gap = check(work / path.name, run, classifier)

@@ -32,17 +32,17 @@ from pipeline.plans.config import Plan, load_plan
 from pipeline.store import resume
 
 log = logging.getLogger(__name__)
-HERE = Path(__file__).parents[2]
-DEEP = 5  # folders below /kaggle/input: competitions/<slug>, datasets/<owner>/<name>/<folder>, …
+PROJECT_ROOT = Path(__file__).parents[2]
+MAX_DEPTH = 5  # folders below /kaggle/input: competitions/<slug>, datasets/<owner>/<name>/<folder>, …
 IMPORTED_AS = {"opencv-python": "cv2", "scikit-learn": "sklearn"}
 UNUSED = ("keras-cv",)  # by the shipped plans: a run's augment.policy asks for it
 TIME_IS_UP = 3  # run.sh's exit code
 
 
-def folders(root: Path, deep: int = DEEP) -> Iterator[Path]:
+def folders(root: Path, max_depth: int = MAX_DEPTH) -> Iterator[Path]:
     """`root` and the folders in it, the upper ones first; folders of many images are not looked into."""
     below = [root]
-    for _ in range(deep + 1):
+    for _ in range(max_depth + 1):
         yield from below
         below = [path for folder in below for path in sorted(folder.iterdir()) if path.is_dir()]
         below = [path for path in below if not path.name.lower().startswith("images_")]
@@ -77,7 +77,7 @@ def find_earlier(attached: list[Path], plan: Plan) -> Path | None:
 
 def unmet_requirements() -> dict[Requirement, str | None]:
     """Requirements that this Python does not meet -> the version that it has instead; None: none at all."""
-    lines = (HERE / "requirements.txt").read_text(encoding="utf-8").splitlines()
+    lines = (PROJECT_ROOT / "requirements.txt").read_text(encoding="utf-8").splitlines()
     wanted = [Requirement(text) for line in lines if (text := line.partition("#")[0].strip())]
     found = {r: _version(r.name) for r in wanted if r.name not in UNUSED}
     return {r: version for r, version in found.items() if version is None or not r.specifier.contains(version, True)}
@@ -155,7 +155,7 @@ def main(argv: list[str] | None = None) -> None:
     install_unmet(attached)
     command = [sys.executable, "-m", "pipeline", *flags(options, plan, attached)]
     log.info("%-10s %s", "kaggle", " ".join(command[1:]))
-    code = subprocess.run(command, env=os.environ | {"PYTHONPATH": str(HERE)}).returncode
+    code = subprocess.run(command, env=os.environ | {"PYTHONPATH": str(PROJECT_ROOT)}).returncode
     if code == TIME_IS_UP:
         log.info("%-10s save this version, attach its output to the next one, and run that", "kaggle")
         return

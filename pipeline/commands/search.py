@@ -56,21 +56,21 @@ class OneTrial:
         return self.trials.run_one()
 
 
-def make_trials(trials: Trials, options: argparse.Namespace, flags: list[str]) -> None:
+def run_trials(trials: Trials, options: argparse.Namespace, flags: list[str]) -> None:
     """All trials that are missing, here or by workers, with a bar of what is done."""
     begun = len(trials.finished())
     with tqdm(total=trials.n_trials, initial=begun, desc=f"search {trials.run.name}", unit="trial") as bar:
-        if engines.is_here(options):
+        if engines.in_this_process(options):
             while trials.run_one():
-                _tell(trials, bar)
+                _update_bar(trials, bar)
             return
         tasks = range(max(0, trials.n_trials - begun))
         for _ in engines.each(partial(OneTrial, flags), tasks, engine=options.engine, workers=options.workers,
                               gpus=trials.plan.gpus):  # fmt: skip
-            _tell(trials, bar)
+            _update_bar(trials, bar)
 
 
-def _tell(trials: Trials, bar: tqdm) -> None:
+def _update_bar(trials: Trials, bar: tqdm) -> None:
     bar.n = len(trials.finished())
     scores = [trial.value for trial in trials.completed()]
     bar.set_postfix_str(f"best {min(scores):.4f}" if scores else "", refresh=True)
@@ -158,16 +158,16 @@ def main(argv: list[str] | None = None) -> None:
         trials.enqueue_unchanged()
         flags = ["--plan", str(plan_path(options.plan).resolve()), "--output", str(options.output.resolve())]
         flags += ["--run", options.run, "--trials", str(options.trials)]
-        make_trials(trials, options, flags + ([f"--hours={options.hours}"] if options.hours else []))
-        _tell_done(trials)
+        run_trials(trials, options, flags + ([f"--hours={options.hours}"] if options.hours else []))
+        _log_progress(trials)
         with locks.holding(trials.folder / ".compare.lock", wait=True):
             if not is_done(unit, len(trials.finished())):  # another process has perhaps done it meanwhile
                 finish(trials, options)
-    _tell_found(unit.artifact.record(), options.run)
-    print(f"best plan  {unit.artifact.files[1]}\nrun it by  {run_it(unit.artifact.files[1], request.store)}")
+    _log_result(unit.artifact.record(), options.run)
+    print(f"best plan  {unit.artifact.files[1]}\nrun it by  {run_command(unit.artifact.files[1], request.store)}")
 
 
-def _tell_done(trials: Trials) -> None:
+def _log_progress(trials: Trials) -> None:
     done = len(trials.finished())
     if done < trials.n_trials:
         log.warning(
@@ -182,7 +182,7 @@ def is_done(unit: Unit, trials: int) -> bool:
     return whole and unit.artifact.fact("trials", int) >= trials
 
 
-def _tell_found(found: dict, run: str) -> None:
+def _log_result(found: dict, run: str) -> None:
     log.info(
         "search     %s: %.5f on fresh folds, %.5f as it stood: %+.5f (%+.5f to %+.5f), %s", run, found["fresh_best"],
         found["fresh_before"], found["difference"], found["low"], found["high"], found["verdict"]
@@ -192,7 +192,7 @@ def _tell_found(found: dict, run: str) -> None:
                  found["before"] - found["best"], found["optimism"])  # fmt: skip
 
 
-def run_it(plan: Path, store: Store) -> str:
+def run_command(plan: Path, store: Store) -> str:
     """The command that makes all of a plan from the same files and weights."""
     words = ["./run.sh", str(plan)]
     folder = store.inputs().fact("folder", str)

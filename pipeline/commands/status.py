@@ -42,7 +42,7 @@ def _state(unit: dependencies.Unit, request: cli.Request, check: bool) -> tuple[
 def _besides(request: cli.Request, check: bool) -> Iterator[tuple[str, str, list[str]]]:
     """The same of what is made by the way."""
     for name, artifact in dependencies.optional_artifacts(request.plan, request.store):
-        if damage := artifact.damage():
+        if damage := artifact.missing_or_resized():
             yield name, "damaged", damage
         elif check and (rot := artifact.checksum_mismatches()):
             yield name, "rotten", rot

@@ -21,10 +21,10 @@ from pipeline.errors import UserError
 
 log = logging.getLogger(__name__)
 NAMES = ("local", "ray")
-AHEAD = 2  # tasks that wait for each worker
+QUEUED_PER_WORKER = 2  # tasks that wait for each worker
 RETRIES = 3  # workers that may be lost, for each that was asked for
-NEW = object()  # in the place of a task: there is none
-HERE = Path(__file__).parents[2]
+NO_TASK = object()  # in the place of a task: there is none
+PROJECT_ROOT = Path(__file__).parents[2]
 Task, Result = TypeVar("Task"), TypeVar("Result")
 Work = Callable[[Task], Result]
 _worker: Work | None = None  # of this worker process
@@ -43,7 +43,7 @@ def positive(text: str) -> int:
     return int(text)
 
 
-def is_here(options: Namespace) -> bool:
+def in_this_process(options: Namespace) -> bool:
     """Whether the flags ask for nothing but this process."""
     return options.engine == "local" and options.workers == 1
 
@@ -75,7 +75,9 @@ def _in_processes(make_worker: Callable[[], Work], tasks: Iterable[Task], worker
     tasks, under_way = iter(tasks), set()
     try:
         while True:
-            under_way |= {pool.submit(_work, task) for task in islice(tasks, AHEAD * workers - len(under_way))}
+            under_way |= {
+                pool.submit(_work, task) for task in islice(tasks, QUEUED_PER_WORKER * workers - len(under_way))
+            }
             if not under_way:
                 return
             done, under_way = futures.wait(under_way, return_when=futures.FIRST_COMPLETED)
@@ -138,7 +140,7 @@ def _on_ray(make_worker: Callable[[], Work], tasks: Iterable[Task], workers: int
         raise UserError("--engine ray needs Ray: .venv/bin/python -m pip install -r requirements-extra.txt") from None
     # without "local" Ray would join whatever cluster was last here, or wait for it for ever where that is dead
     address = os.environ.get("RAY_ADDRESS", "local")
-    environment = {"env_vars": {"PYTHONPATH": str(HERE)}}
+    environment = {"env_vars": {"PYTHONPATH": str(PROJECT_ROOT)}}
     ray.init(address=address, runtime_env=environment, include_dashboard=False, log_to_driver=False)
     try:
         share = min(gpus, ray.cluster_resources().get("GPU", 0))
@@ -158,17 +160,17 @@ def _by_actors(make_actor: Callable[[], Any], tasks: Iterator[Task], workers: in
     """
     import ray
 
-    under_way: dict[Any, tuple[Any, Any]] = {}  # reference -> (actor, its task; NEW: it is being made)
+    under_way: dict[Any, tuple[Any, Any]] = {}  # reference -> (actor, its task; NO_TASK: it is being made)
     again: list[Task] = []
     lost, over = 0, False
 
     def begin() -> None:
         made = make_actor()
-        under_way[made.begin.remote()] = (made, NEW)
+        under_way[made.begin.remote()] = (made, NO_TASK)
 
     for _ in range(workers):
         begin()
-    while again or not over or any(task is not NEW for _, task in under_way.values()):
+    while again or not over or any(task is not NO_TASK for _, task in under_way.values()):
         (done,), _ = ray.wait(list(under_way))
         held, task = under_way.pop(done)
         try:
@@ -176,7 +178,7 @@ def _by_actors(make_actor: Callable[[], Any], tasks: Iterator[Task], workers: in
         except ray.exceptions.RayActorError:
             lost += 1
             log.warning("a worker was lost (%d so far); what it had in hand is done again", lost)
-            again += [] if task is NEW else [task]
+            again += [] if task is NO_TASK else [task]
             if lost > RETRIES * workers:
                 raise UserError(
                     f"{lost} workers were lost one after the other, perhaps for want of memory. What is complete is "
@@ -184,11 +186,11 @@ def _by_actors(make_actor: Callable[[], Any], tasks: Iterator[Task], workers: in
                 ) from None
             begin()
             continue
-        if task is not NEW:
+        if task is not NO_TASK:
             yield result
-        task = again.pop() if again else next(tasks, NEW)
-        over = over or task is NEW
-        if task is not NEW:
+        task = again.pop() if again else next(tasks, NO_TASK)
+        over = over or task is NO_TASK
+        if task is not NO_TASK:
             under_way[held.work.remote(task)] = (held, task)
 
 

@@ -73,7 +73,7 @@ class Classifier:
         spread = np.sqrt(np.maximum(variance, 0))
         return Answers(tree.project(blend.mix(stack, self.weights)).astype(np.float32), spread.astype(np.float32))
 
-    def compute_in(self, precision: str) -> None:
+    def set_precision(self, precision: str) -> None:
         """Let all networks compute in this precision, whatever they were trained in; before the first answer."""
         self.members = [member._replace(precision=precision) for member in self.members]
 

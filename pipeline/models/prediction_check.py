@@ -18,9 +18,9 @@ from pipeline.store.artifacts import Store, load_fractions
 if TYPE_CHECKING:
     from pipeline.nn.fit import Trainer
 
-ASKED = 8  # galaxies of each fold
+N_GALAXIES = 8  # galaxies of each fold
 # largest difference of a vote fraction that is taken for rounding; on a GPU "float32" convolutions round to 10 bits too
-ROUNDING = {"float32": 5e-3, "mixed_float16": 5e-2, "mixed_bfloat16": 0.2}
+TOLERANCE = {"float32": 5e-3, "mixed_float16": 5e-2, "mixed_bfloat16": 0.2}
 
 
 class Check:
@@ -35,7 +35,7 @@ class Check:
 
         precision, _ = runtime.choose_precision(run.precision)
         self.predictor = Predictor(run, stored=stored, size=size, precision=precision)
-        self.predictor.batch_size = ASKED * len(self.predictor.views)
+        self.predictor.batch_size = N_GALAXIES * len(self.predictor.views)
         network = self.predictor.network
         for model in (network.twin.model, network.twin.features, network.head):
             model.run_eagerly = True  # to trace it would take longer than the few galaxies do
@@ -45,7 +45,7 @@ class Check:
         rows = evenly_spaced(held_out)
         trained = self._of_training(trainer, rows)
         self.predictor.load(weights)
-        made = answers(self.predictor, trainer.images[rows])
+        made = predict(self.predictor, trainer.images[rows])
         return require_agreement(
             made, trained, f"{label}, built as prediction builds it,", trainer.network.facts["precision"]
         )
@@ -58,7 +58,7 @@ class Check:
         return predict_eagerly(trainer.network.model, trainer.images[rows], self.predictor.views)
 
 
-def with_predictions(predictor: Predictor, store: Store, fold: int, precision: str) -> float | None:
+def compare_with_saved(predictor: Predictor, store: Store, fold: int, precision: str) -> float | None:
     """The largest difference of a loaded predictor's answers from those that stage 5 saved for its held-out galaxies.
 
     None where there are no crops or no predictions of these views to compare with; Defect where it is no rounding.
@@ -67,23 +67,23 @@ def with_predictions(predictor: Predictor, store: Store, fold: int, precision: s
     crops = store.crops(run.crop, "train")
     if not crops.facts() or saved.facts().get("spec", {}).get("views") != run.views:
         return None
-    if crops.damage() or saved.damage():
+    if crops.missing_or_resized() or saved.missing_or_resized():
         return None
     told, (images, ids) = load_fractions(saved.verified("valid.parquet")), store.load_crops(run.crop, "train")
     told = told.drop(index=crops.record()["set_aside"], errors="ignore")
     told = told.iloc[evenly_spaced(np.arange(len(told)))]
-    made = answers(predictor, images[np.searchsorted(ids, told.index)])
+    made = predict(predictor, images[np.searchsorted(ids, told.index)])
     return require_agreement(
         made, told.to_numpy(), f"runs/{run.name}/fold{fold}, as its predictions were saved,", precision
     )
 
 
 def evenly_spaced(rows: np.ndarray) -> np.ndarray:
-    """At most ASKED of the rows, evenly spaced."""
-    return rows[np.unique(np.linspace(0, len(rows) - 1, ASKED).round().astype(int))]
+    """At most N_GALAXIES of the rows, evenly spaced."""
+    return rows[np.unique(np.linspace(0, len(rows) - 1, N_GALAXIES).round().astype(int))]
 
 
-def answers(predictor: Predictor, images: np.ndarray) -> np.ndarray:
+def predict(predictor: Predictor, images: np.ndarray) -> np.ndarray:
     """Vote fractions (n, 37) of images uint8 (n, s, s, 3), as prediction makes them."""
     if predictor.only_head:
         return predictor.predict_features(predictor.features(images))
@@ -94,9 +94,9 @@ def require_agreement(made: np.ndarray, expected: np.ndarray, what: str, precisi
     """The largest difference; Defect where it is not a number or more than rounding at that precision."""
     from pipeline.nn import runtime
 
-    gap, allowed = float(np.abs(made - expected).max()), ROUNDING[precision]
+    gap, allowed = float(np.abs(made - expected).max()), TOLERANCE[precision]
     if runtime.gpus():
-        allowed = max(allowed, ROUNDING["mixed_float16"])
+        allowed = max(allowed, TOLERANCE["mixed_float16"])
     if not gap <= allowed:
         raise Defect(
             f"{what} answers {len(made)} galaxies otherwise than expected: by up to {gap:.2g}, where {precision} "

@@ -17,11 +17,11 @@ SUFFIXES = (".h5", ".hdf5")  # by which Keras knows what it reads
 SOURCE = "https://storage.googleapis.com/tensorflow/keras-applications/"  # where Keras downloads them
 
 
-def require(plan: Plan, store: Store, given: dict[str, Any]) -> None:
+def require_available(plan: Plan, store: Store, given: dict[str, Any]) -> None:
     """UserError where a run that is still to be trained needs weights that can be had from nowhere."""
     waiting = [run for run in plan.runs if any(not store.trained(run.name, k).facts() for k in range(plan.folds))]
     wanted = {(r.backbone, plan.input_size(r)) for r in waiting if r.on_missing_weights == "error"}
-    wanted = {(name, size) for name, size in wanted if name not in given and not kept_by_keras(name, size)}
+    wanted = {(name, size) for name, size in wanted if name not in given and not cached_by_keras(name, size)}
     missing = sorted({(name, BACKBONES[name].file_for(size)) for name, size in wanted})
     if missing and not _reachable():
         names = sorted({name for name, _ in missing})
@@ -34,7 +34,7 @@ def require(plan: Plan, store: Store, given: dict[str, Any]) -> None:
         )
 
 
-def kept_by_keras(name: str, size: int) -> bool:
+def cached_by_keras(name: str, size: int) -> bool:
     """Whether Keras has downloaded before what it takes for inputs of that side."""
     return (keras_folder() / "models" / BACKBONES[name].file_for(size)).is_file()
 
@@ -49,7 +49,7 @@ def _reachable() -> bool:
         return False
 
 
-def given(items: list[str], plan: Plan) -> dict[str, dict[str, Any]]:
+def parse_weights(items: list[str], plan: Plan) -> dict[str, dict[str, Any]]:
     """['backbone=file', …] -> {backbone: {path, bytes, sha256}}; UserError where one is not what it should be."""
     used = {run.backbone for run in plan.runs}
     found = {}

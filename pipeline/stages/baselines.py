@@ -95,7 +95,7 @@ def _standardise() -> tuple:
     return StandardScaler(), FunctionTransformer(partial(np.clip, a_min=-4, a_max=4))
 
 
-MODELS: dict[str, tuple[str, Model]] = {  # name -> (what it sees, a key of SIGHTS; how it answers)
+MODELS: dict[str, tuple[str, Model]] = {  # name -> (what it sees, a key of INPUTS; how it answers)
     "mean": ("nothing", mean_answer),
     "central-pixel": ("centres", similar_centres),
     "ridge": ("features", ridge),
@@ -114,15 +114,15 @@ class Galaxies:
     fold: np.ndarray  # (n,)
     usable: np.ndarray  # (n,) bool: not set aside
     centre: int  # pixels on each side of the central patch
-    _seen: dict[str, tuple[np.ndarray, float]] = field(default_factory=dict)
+    _inputs: dict[str, tuple[np.ndarray, float]] = field(default_factory=dict)
 
-    def seen(self, sight: str) -> tuple[np.ndarray, float]:
-        """What a model sees of them (n, d), a key of `SIGHTS`, and the seconds it took to measure."""
-        if sight not in self._seen:
+    def model_input(self, input_name: str) -> tuple[np.ndarray, float]:
+        """What a model sees of them (n, d), a key of `INPUTS`, and the seconds it took to measure."""
+        if input_name not in self._inputs:
             started = time.monotonic()
-            made = SIGHTS[sight](self)
-            self._seen[sight] = made, time.monotonic() - started
-        return self._seen[sight]
+            made = INPUTS[input_name](self)
+            self._inputs[input_name] = made, time.monotonic() - started
+        return self._inputs[input_name]
 
     def features(self) -> np.ndarray:
         """Hand-made features (n, f)."""
@@ -133,7 +133,7 @@ class Galaxies:
             return np.concatenate(list(bar))
 
 
-SIGHTS: dict[str, Callable[[Galaxies], np.ndarray]] = {
+INPUTS: dict[str, Callable[[Galaxies], np.ndarray]] = {
     "nothing": lambda galaxies: np.empty((len(galaxies.ids), 0)),
     "centres": lambda galaxies: morphology.centre_colour(galaxies.images, galaxies.centre),
     "features": Galaxies.features,
@@ -153,23 +153,23 @@ def load(plan: Plan, store: Store) -> Galaxies:
     return Galaxies(images, ids, answers, fold, ~np.isin(ids, aside), centre)
 
 
-def out_of_fold(galaxies: Galaxies, seen: np.ndarray, model: Model, seed: int) -> np.ndarray:
-    """Answers (n, 37) in [0, 1], those of each fold from a model of the other folds' usable galaxies (seen: (n, d))."""
+def out_of_fold(galaxies: Galaxies, features: np.ndarray, model: Model, seed: int) -> np.ndarray:
+    """Answers (n, 37) in [0, 1] from features (n, d): each fold's from a model of the other folds' usable galaxies."""
     made = np.empty_like(galaxies.answers)
     for fold in np.unique(galaxies.fold):
         own, others = galaxies.fold == fold, (galaxies.fold != fold) & galaxies.usable
         made[own] = galaxies.answers[others].mean(axis=0)
         rows = own & galaxies.usable
-        made[rows] = model(seen[others], galaxies.answers[others], seen[rows], seed)
+        made[rows] = model(features[others], galaxies.answers[others], features[rows], seed)
     return np.clip(made, 0, 1)
 
 
 def build(unit: dependencies.Unit, galaxies: Galaxies, seed: int) -> float:
     """Make one baseline's out-of-fold predictions; returns their RMSE."""
-    sight, model = MODELS[unit.run]
-    seen, measuring = galaxies.seen(sight)
+    input_name, model = MODELS[unit.run]
+    features, measuring = galaxies.model_input(input_name)
     started = time.monotonic()
-    made = out_of_fold(galaxies, seen, model, seed)
+    made = out_of_fold(galaxies, features, model, seed)
     seconds, score = measuring + time.monotonic() - started, rmse(galaxies.answers, made)
     unit.artifact.begin()
     save_fractions(unit.artifact.files[0], fractions_frame(galaxies.ids, made))

@@ -35,12 +35,12 @@ from pipeline.store.growing_array import GrowingArray
 from pipeline.store.records import atomic
 
 log = logging.getLogger(__name__)
-CHUNK = 256  # rows between two flushes: what an interruption costs at most; two chunks fit in the last cache
-PIECE = 8  # rows of one task of a thread
-MANY = 10_000  # images from which on it is said beforehand what they will take
+ROWS_PER_FLUSH = 256  # rows between two flushes: what an interruption costs at most; two chunks fit in the last cache
+ROWS_PER_TASK = 8  # rows of one task of a thread
+FORECAST_FROM = 10_000  # images from which on it is said beforehand what they will take
 
 
-class Partial:
+class PartialCrop:
     """One crop of one split in the making."""
 
     def __init__(self, unit: Unit, ids: np.ndarray):
@@ -82,7 +82,7 @@ def cut_rows(images: Images, ids: np.ndarray, crops: list[Crop], targets: list[n
     return damaged
 
 
-def retry(images: Images, part: Partial) -> None:
+def retry(images: Images, part: PartialCrop) -> None:
     """Look at the damaged images of an earlier call again: they may have been mended since."""
     rows = sorted(part.file.notes)
     if rows:
@@ -91,7 +91,7 @@ def retry(images: Images, part: Partial) -> None:
         part.file.replace(dict(zip(rows, target, strict=True)), {rows[i]: why for i, why in damaged.items()})
 
 
-def fill(images: Images, parts: list[Partial], progress: Callable[[int], Any] = lambda _: None) -> int:
+def fill(images: Images, parts: list[PartialCrop], progress: Callable[[int], Any] = lambda _: None) -> int:
     """Make all missing rows of the arrays, each image decoded once, one thread a core; how many images that were.
 
     OpenCV and reading let other threads run. While a chunk is cut, the one before is digested and written.
@@ -101,7 +101,7 @@ def fill(images: Images, parts: list[Partial], progress: Callable[[int], Any] = 
     for part in parts:
         retry(images, part)
     progress(first)
-    size = min(CHUNK, len(ids) - first)
+    size = min(ROWS_PER_FLUSH, len(ids) - first)
     buffers = [[np.empty((size, *part.file.shape[1:]), np.uint8) for part in parts] for _ in range(2)]
     with ThreadPoolExecutor(machine.cores()) as cutters, ThreadPoolExecutor(1) as writer:
         written = []  # of the chunk before: its buffers are the next chunk's
@@ -120,7 +120,7 @@ def fill(images: Images, parts: list[Partial], progress: Callable[[int], Any] = 
 
 def chunks(first: int, n: int, marks: set[int]) -> Iterator[tuple[int, int]]:
     """(start, stop) of the chunks from `first` to n; none goes past a mark, where another array joins in."""
-    edges = sorted({*range(first, n, CHUNK), *(mark for mark in marks if mark > first), n})
+    edges = sorted({*range(first, n, ROWS_PER_FLUSH), *(mark for mark in marks if mark > first), n})
     return pairwise(edges)
 
 
@@ -128,24 +128,26 @@ def cut_chunk(
     cutters: ThreadPoolExecutor,
     images: Images,
     ids: np.ndarray,
-    wanted: list[tuple[Partial, np.ndarray]],
+    wanted: list[tuple[PartialCrop, np.ndarray]],
     progress: Callable[[int], Any],
 ) -> dict[int, str]:
     """Cut images (k,) into the first k rows of the buffers, on all threads; {index: why} of the damaged ones."""
     crops = [part.crop for part, _ in wanted]
 
-    def cut_piece(at: int) -> dict[int, str]:
-        found = cut_rows(images, ids[at : at + PIECE], crops, [buffer[at : at + PIECE] for _, buffer in wanted])
+    def cut_rows_from(at: int) -> dict[int, str]:
+        found = cut_rows(
+            images, ids[at : at + ROWS_PER_TASK], crops, [buffer[at : at + ROWS_PER_TASK] for _, buffer in wanted]
+        )
         return {at + i: why for i, why in found.items()}
 
     damaged: dict[int, str] = {}
-    for at, found in zip(starts := range(0, len(ids), PIECE), cutters.map(cut_piece, starts), strict=True):
+    for at, found in zip(starts := range(0, len(ids), ROWS_PER_TASK), cutters.map(cut_rows_from, starts), strict=True):
         damaged |= found
-        progress(len(ids[at : at + PIECE]))
+        progress(len(ids[at : at + ROWS_PER_TASK]))
     return damaged
 
 
-def forecast(images: Images, parts: list[Partial]) -> float:
+def forecast(images: Images, parts: list[PartialCrop]) -> float:
     """Seconds that the missing rows will take, from every n-th image of 64 cut on one thread."""
     ids, done = parts[0].ids, min(part.file.done for part in parts)
     few = ids[:: max(1, len(ids) // 64)]
@@ -155,14 +157,14 @@ def forecast(images: Images, parts: list[Partial]) -> float:
     return (time.perf_counter() - began) * (len(ids) - done) / len(few) / machine.cores()
 
 
-def make(store: Store, split: str, parts: list[Partial], stop: bool) -> dict[int, str]:
+def make(store: Store, split: str, parts: list[PartialCrop], stop: bool) -> dict[int, str]:
     """Make the arrays of one split; {id: why} of the images that could not be used."""
     began = time.perf_counter()
     for part in parts:
         part.open()
     names = ", ".join(part.unit.label for part in parts)
     with open_images(store, split) as images, tqdm(total=len(images), desc=split, unit="image", disable=None) as bar:
-        if len(images) >= MANY:
+        if len(images) >= FORECAST_FROM:
             size, hours = sum(np.prod(part.file.shape) for part in parts) / 1e9, forecast(images, parts) / 3600
             log.info("%-10s %s: %s images, %.1f GB, about %.2f h", "crops", names, f"{len(images):,}", size, hours)
         made = fill(images, parts, bar.update)
@@ -203,7 +205,7 @@ def main(argv: list[str] | None = None) -> None:
     if not wanted:
         return
     ids = {"train": store.load_labels().index.to_numpy(np.int64), "test": np.sort(store.load_sample()[1])}
-    parts = [Partial(unit, ids[unit.spec["split"]]) for unit in wanted]
+    parts = [PartialCrop(unit, ids[unit.spec["split"]]) for unit in wanted]
     store.require_space(sum(part.file.missing_bytes() for part in parts), "the crops")
     stop, damaged = plan.corrupt_images == "stop", {}
     for split in dependencies.SPLITS:

@@ -250,7 +250,7 @@ def main(argv: list[str] | None = None) -> None:
     """Draw if need be, check, write, remember."""
     request = cli.parse(arguments(), argv)
     plan, store = request.plan, request.store
-    weights = pretrained.given(request.options.weights, plan)
+    weights = pretrained.parse_weights(request.options.weights, plan)
     if request.options.resume_from:
         resume.resume(request.options.resume_from, plan.name, store)
     folder = choose_folder(request.options.input, store, plan.sky is not None, force=request.options.force)
@@ -258,7 +258,7 @@ def main(argv: list[str] | None = None) -> None:
     if not drawn:
         source_files.find(folder)  # the files come first: without them weights are of no use
     weights = known_weights(store, weights, force=request.options.force) | weights
-    pretrained.require(plan, store, weights)
+    pretrained.require_available(plan, store, weights)
     if drawn:
         draw_sky(request)
     record = make(request, folder, drawn)

@@ -30,9 +30,9 @@ from pipeline.store.artifacts import Store
 from pipeline.store.records import atomic
 
 log = logging.getLogger(__name__)
-MOST, COMPONENTS, CHANNELS, PERPLEXITY, STEPS, SEED = 3000, 64, 8, 30, 500, 0
-LEAST = 5  # galaxies on a map by t-SNE
-FLOOR = 1e-6  # of the largest feature: a smaller deviation is a rounding error
+MAX_GALAXIES, COMPONENTS, CHANNELS, PERPLEXITY, STEPS, SEED = 3000, 64, 8, 30, 500, 0
+MIN_GALAXIES = 5  # galaxies on a map by t-SNE
+RELATIVE_NOISE = 1e-6  # of the largest feature: a smaller deviation is a rounding error
 
 
 def held_out(store: Store, crop: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -43,7 +43,7 @@ def held_out(store: Store, crop: str) -> tuple[np.ndarray, np.ndarray, np.ndarra
     return rows, ids[rows], store.load_labels().loc[ids[rows]].to_numpy()
 
 
-def of_each_kind(votes: np.ndarray) -> np.ndarray:
+def representative_galaxies(votes: np.ndarray) -> np.ndarray:
     """Rows of votes (n, 37): the clearest galaxy of each of the five classes, and the oddest of the others."""
     classes, own = metrics.five_class(votes), metrics.class_columns()
     kinds = [np.where(classes == i, votes[:, column], -1) for i, column in enumerate(own)]
@@ -78,11 +78,11 @@ def embed(features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     if len(features) < 2:
         return nowhere, nowhere
     deviation = features.std(axis=0, dtype=np.float64)
-    if deviation.max() <= FLOOR * np.abs(features).max() + 1e-12:
+    if deviation.max() <= RELATIVE_NOISE * np.abs(features).max() + 1e-12:
         return nowhere, nowhere
     standard = (features - features.mean(axis=0, dtype=np.float64)) / np.maximum(deviation, 1e-3 * deviation.max())
     components = PCA(min(COMPONENTS, *standard.shape), random_state=SEED).fit_transform(standard.astype(np.float32))
-    if len(features) < LEAST or components.shape[1] < 2:
+    if len(features) < MIN_GALAXIES or components.shape[1] < 2:
         flat = np.pad(components, ((0, 0), (0, 2)))[:, :2]
         return components.astype(np.float32), flat.astype(np.float32)
     perplexity = min(PERPLEXITY, (len(features) - 1) / 3)
@@ -92,7 +92,7 @@ def embed(features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return components.astype(np.float32), flat.astype(np.float32)
 
 
-def look(unit: dependencies.Unit, plan: Plan, store: Store) -> dict[str, np.ndarray]:
+def compute_arrays(unit: dependencies.Unit, plan: Plan, store: Store) -> dict[str, np.ndarray]:
     """The arrays of one run, as the stage's docstring lists them."""
     from pipeline.nn import activations as inside
     from pipeline.nn import network
@@ -106,11 +106,11 @@ def look(unit: dependencies.Unit, plan: Plan, store: Store) -> dict[str, np.ndar
     rows, ids, votes = held_out(store, run.crop)
     if not len(rows):
         raise UserError(f"insight of {run.name}: fold 0 holds no galaxy whose image could be used; choose fewer folds")
-    kinds, single = of_each_kind(votes), views.view_set("single")
+    kinds, single = representative_galaxies(votes), views.view_set("single")
     shown = np.asarray(images[rows[kinds]])
     predicted = predict_views(built.model, shown, single, len(shown))
     names, answers = inside.representative_layers(built.backbone), tree.leading_answers(predicted)
-    some = np.sort(np.random.default_rng(SEED).permutation(len(rows))[:MOST])
+    some = np.sort(np.random.default_rng(SEED).permutation(len(rows))[:MAX_GALAXIES])
     with tqdm(total=len(some), desc=unit.label, unit="galaxy", leave=False) as bar:
         features = predict_views(built.for_prediction().features, images[rows[some]], single, 64, bar.update)
     components, flat = embed(require_plausible(features, run.name))
@@ -134,7 +134,7 @@ def main(argv: list[str] | None = None) -> None:
     request = cli.parse(cli.parser(__doc__), argv, select=("run",)).without_failed_runs()
     for unit in request.to_do(dependencies.insight(request.plan, request.store)):
         started = time.monotonic()
-        arrays = look(unit, request.plan, request.store)
+        arrays = compute_arrays(unit, request.plan, request.store)
         unit.artifact.begin()
         with atomic(unit.artifact.files[0]) as path, open(path, "wb") as file:
             np.savez_compressed(file, **arrays)

@@ -226,7 +226,7 @@ def main(argv: list[str] | None = None) -> None:
     if plan.on_failed_run == "leave-out" and not fresh:
         todo = [unit for unit in todo if not dependencies.failure(unit, store)]
     failed: dict[str, str] = {}
-    if engines.is_here(request.options):
+    if engines.in_this_process(request.options):
         for _, of_run in groupby(todo, key=lambda unit: unit.run):
             failed |= train_run(list(of_run), plan, store, fresh=fresh)
     else:

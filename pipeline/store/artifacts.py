@@ -142,7 +142,7 @@ class Store:
         """Vote fractions of the training galaxies: float32 (n, 37), indexed by GalaxyID, ascending."""
         return load_fractions(self.inputs().verified("labels.parquet"))
 
-    def copies(self) -> list[list[int]]:
+    def duplicates(self) -> list[list[int]]:
         """Training images that stand under several names, a group an image."""
         return self.inputs().required().get("copies", {}).get("train", [])
 

@@ -96,7 +96,7 @@ class Artifact:
         record = self.record()
         return None if record is None else record["digest"]
 
-    def damage(self) -> list[str]:
+    def missing_or_resized(self) -> list[str]:
         """What is wrong at first sight, as sentences: the record, files missing or not of the recorded size."""
         try:
             entries = (self.record() or {"files": {}})["files"]

@@ -42,7 +42,7 @@ class Unit:
             return "missing", [f"waits for {name}" for name, digest in now.items() if not digest]
         if changed := _differences(record["spec"], self.spec):
             return "changed", changed
-        if damage := self.artifact.damage():
+        if damage := self.artifact.missing_or_resized():
             return "damaged", damage
         if outdated := _sources_changed(_then(record["made_from"]), now):
             return "outdated", outdated

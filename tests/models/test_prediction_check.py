@@ -159,11 +159,11 @@ def test_saved_predictions_are_compared_with_what_the_classifier_would_answer(tr
     run = load_plan(flags[1]).run("b0")
     predictor = Predictor(run, stored=SIZE, size=SIZE, precision="float32")
     predictor.load(store.trained("b0", 1).files[0])
-    assert prediction_check.with_predictions(predictor, store, 1, "float32") < 1e-4
+    assert prediction_check.compare_with_saved(predictor, store, 1, "float32") < 1e-4
     with pytest.raises(Defect, match=r"runs/b0/fold0, as its predictions were saved, answers"):
-        prediction_check.with_predictions(predictor, store, 0, "float32")  # which are of another head
+        prediction_check.compare_with_saved(predictor, store, 0, "float32")  # which are of another head
     predictor.run = run.model_copy(update={"views": "single"})
-    assert prediction_check.with_predictions(predictor, store, 1, "float32") is None
+    assert prediction_check.compare_with_saved(predictor, store, 1, "float32") is None
 
 
 def test_networks_of_another_graph_are_refused_by_name(trained):
@@ -205,7 +205,7 @@ def test_not_a_number_is_no_agreement():
 @pytest.mark.parametrize("n", [1, 8, 9, 1000])
 def test_some_are_spread_over_all_and_none_twice(n):
     rows = prediction_check.evenly_spaced(np.arange(100, 100 + n))
-    assert len(rows) == len(set(rows.tolist())) == min(n, prediction_check.ASKED)
+    assert len(rows) == len(set(rows.tolist())) == min(n, prediction_check.N_GALAXIES)
     assert {rows[0], rows[-1]} == {100, 99 + n}
 
 

@@ -27,8 +27,8 @@ WIDE = "[crops.wide]\nregion = 300\nsize = 64\n"
 @pytest.fixture(autouse=True)
 def small_steps(monkeypatch):
     """Six galaxies take three flushes, each of two tasks."""
-    monkeypatch.setattr(crops, "CHUNK", 2)
-    monkeypatch.setattr(crops, "PIECE", 1)
+    monkeypatch.setattr(crops, "ROWS_PER_FLUSH", 2)
+    monkeypatch.setattr(crops, "ROWS_PER_TASK", 1)
 
 
 def checked(folder: Path, **raw) -> Store:
@@ -341,7 +341,7 @@ def test_force_makes_every_row_anew(tmp_path, monkeypatch):
     store = checked(tmp_path)
     run(tmp_path)
     units = crops.dependencies.crops(crops.cli.load_plan(str(tmp_path / "tiny.toml")), store)
-    train = crops.Partial(next(units), np.sort(tiny.TRAIN))  # its progress, as if killed right after the record
+    train = crops.PartialCrop(next(units), np.sort(tiny.TRAIN))  # its progress, as if killed right after the record
     save_json(train.file.progress_path, {"key": train.file.key, "done": 6, "notes": {}})
     counter = Counter(monkeypatch)
     run(tmp_path, "--force")

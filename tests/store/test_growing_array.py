@@ -77,6 +77,6 @@ def test_says_what_it_still_needs(tmp_path):
 
 
 def test_chunks_end_where_another_array_joins_in(monkeypatch):
-    monkeypatch.setattr(crops, "CHUNK", 4)
+    monkeypatch.setattr(crops, "ROWS_PER_FLUSH", 4)
     assert list(crops.chunks(1, 10, {1, 6, 10})) == [(1, 5), (5, 6), (6, 9), (9, 10)]
     assert list(crops.chunks(10, 10, {10})) == []
