@@ -122,8 +122,8 @@ def overview() -> str:
     lines = [USAGE]
     for group, title in GROUPS.items():
         lines.append(f"{title}:")
-        made = {name: command for name, command in COMMANDS.items() if command.group == group}
-        lines += [f"  {f'{name} {c.usage}' if group != 'stages' else name:<44}{c.help}" for name, c in made.items()]
+        listed = {name: command for name, command in COMMANDS.items() if command.group == group}
+        lines += [f"  {f'{name} {c.usage}' if group != 'stages' else name:<44}{c.help}" for name, c in listed.items()]
         lines += [OPTIONS] if group == "run" else []
     lines.append(SETUP)
     lines.append(f"\nPlans: {', '.join(plans())}, or the path of a TOML file.")

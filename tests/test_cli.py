@@ -73,7 +73,7 @@ assert not {{"keras", "tensorflow", "jax", "torch", "sklearn"}} & set(sys.module
     ],
 )
 def test_mistakes_become_a_sentence_and_an_exit_code(raised, code, sentence, capsys, monkeypatch):
-    monkeypatch.setattr(cli, "_leave", sys.exit)  # it would end the tests, too
+    monkeypatch.setattr(cli, "_exit_immediately", sys.exit)  # it would end the tests, too
 
     def main():
         raise raised

@@ -58,34 +58,34 @@ def cost_of_run(run: Run, speeds: "Speeds", n: int, m: int, folds: int) -> Cost:
     """A run's cost with n training and m test galaxies."""
     from pipeline.nn.fit import SCORED_EPOCHS
 
-    seen, epochs, fold = len(views.view_set(run.views)), run.fine_tune.epochs, n * (folds - 1) / folds
-    took = 3 * speeds.start + folds * speeds.head + MAP_SECONDS  # built by train, by predict and by insight
+    n_views, epochs, fold = len(views.view_set(run.views)), run.fine_tune.epochs, n * (folds - 1) / folds
+    seconds = 3 * speeds.start + folds * speeds.head + MAP_SECONDS  # built by train, by predict and by insight
     if run.head_phase.epochs:
-        took += n * (1 if epochs else seen) / speeds.forward
+        seconds += n * (1 if epochs else n_views) / speeds.forward
     if epochs:
         scored = epochs if run.fine_tune.patience else min(epochs, SCORED_EPOCHS)
-        took += folds * epochs * fold / speeds.train + (scored * n + (n + folds * m) * seen) / speeds.forward
+        seconds += folds * epochs * fold / speeds.train + (scored * n + (n + folds * m) * n_views) / speeds.forward
     else:
-        took += m * seen / speeds.forward
+        seconds += m * n_views / speeds.forward
     features = 4 * n * speeds.features if run.head_phase.epochs else 0
     weights = 4 * speeds.params
     disk = folds * weights + 4 * weights + features + 4 * 37 * (n + folds * m)
-    return Cost(took, disk, 3 * features + 16 * weights)
+    return Cost(seconds, disk, 3 * features + 16 * weights)
 
 
 def cost_of_other_stages(plan: Plan, n: int, m: int) -> Cost:
     """Everything but the networks: drawing, crops, baselines, the start of each stage."""
     began = time.monotonic()
     subprocess.run([sys.executable, "-m", "pipeline", "folds", "--help"], check=True, stdout=subprocess.DEVNULL)
-    took = STAGES * (time.monotonic() - began)
+    seconds = STAGES * (time.monotonic() - began)
     disk = sum((n + m) * crop.size**2 * 3 for crop in plan.crops.values())
     if plan.sky:
         from pipeline.sky.survey import BYTES_PER_GALAXY
 
-        took += (n + m) * _seconds_to_draw()
+        seconds += (n + m) * _seconds_to_draw()
         disk += (n + m) * BYTES_PER_GALAXY
-    took += (n + m) * _seconds_to_cut(plan) + _seconds_of_baselines(plan) * n / BASELINE_SAMPLE
-    return Cost(took, disk, 0)
+    seconds += (n + m) * _seconds_to_cut(plan) + _seconds_of_baselines(plan) * n / BASELINE_SAMPLE
+    return Cost(seconds, disk, 0)
 
 
 def _seconds_to_draw(few: int = 32, many: int = 160) -> float:
@@ -129,7 +129,7 @@ def _seconds_of_baselines(plan: Plan) -> float:
     return time.monotonic() - began
 
 
-def _told(seconds: float) -> str:
+def _duration(seconds: float) -> str:
     if seconds < 5400:
         return f"{seconds / 60:.1f} min" if seconds >= 90 else f"{seconds:.0f} s"
     return f"{seconds / 3600:.1f} h"
@@ -165,15 +165,17 @@ def table(plan: Plan, store: Store, *, estimate: bool, price: float | None) -> I
 
 def _line(what: str, cost: Cost, price: float | None) -> str:
     money = f"  {price * cost.seconds / 3600:>9.2f}" if price else ""
-    return f"  {what:<56}{_told(cost.seconds):>9}  {cost.disk / 1e9:>7.2f} GB disk{money}"
+    return f"  {what:<56}{_duration(cost.seconds):>9}  {cost.disk / 1e9:>7.2f} GB disk{money}"
 
 
 def main(argv: list[str] | None = None) -> None:
     """Command line."""
-    made = cli.parser(__doc__)
-    made.add_argument("--estimate", action="store_true", help="time a few steps of every run, then say what all costs")
-    made.add_argument("--price", type=float, help="what an hour of this machine costs, in any currency")
-    request = cli.parse(made, argv)
+    parser = cli.parser(__doc__)
+    parser.add_argument(
+        "--estimate", action="store_true", help="time a few steps of every run, then say what all costs"
+    )
+    parser.add_argument("--price", type=float, help="what an hour of this machine costs, in any currency")
+    request = cli.parse(parser, argv)
     options = request.options
     logging.getLogger("pipeline.nn").setLevel(logging.WARNING)  # the probe's own training is nobody's news
     for line in table(request.plan, request.store, estimate=options.estimate, price=options.price):

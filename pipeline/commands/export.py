@@ -45,13 +45,15 @@ TOLERANCE = 1e-4  # largest difference of any answer
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
     """The command line."""
-    made = cli.Parser(prog="./run.sh export", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    made.add_argument("--ensemble", type=Path, required=True, help="folder OUTPUT/PLAN/ensembles/NAME")
-    made.add_argument("--to", type=Path, required=True, help="a folder, made where there is none")
-    made.add_argument("--format", choices=FORMATS, default="onnx")
-    made.add_argument("--run", help="only this run of the ensemble")
-    made.add_argument("--views", help="views averaged per galaxy, by name or number; as trained")
-    return made.parse_args(argv)
+    parser = cli.Parser(
+        prog="./run.sh export", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--ensemble", type=Path, required=True, help="folder OUTPUT/PLAN/ensembles/NAME")
+    parser.add_argument("--to", type=Path, required=True, help="a folder, made where there is none")
+    parser.add_argument("--format", choices=FORMATS, default="onnx")
+    parser.add_argument("--run", help="only this run of the ensemble")
+    parser.add_argument("--views", help="views averaged per galaxy, by name or number; as trained")
+    return parser.parse_args(argv)
 
 
 def synthetic_galaxies() -> np.ndarray:

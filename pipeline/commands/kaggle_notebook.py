@@ -78,8 +78,8 @@ def find_earlier(attached: list[Path], plan: Plan) -> Path | None:
 def unmet_requirements() -> dict[Requirement, str | None]:
     """Requirements that this Python does not meet -> the version that it has instead; None: none at all."""
     lines = (PROJECT_ROOT / "requirements.txt").read_text(encoding="utf-8").splitlines()
-    wanted = [Requirement(text) for line in lines if (text := line.partition("#")[0].strip())]
-    found = {r: _version(r.name) for r in wanted if r.name not in UNUSED}
+    required = [Requirement(text) for line in lines if (text := line.partition("#")[0].strip())]
+    found = {r: _version(r.name) for r in required if r.name not in UNUSED}
     return {r: version for r, version in found.items() if version is None or not r.specifier.contains(version, True)}
 
 
@@ -125,20 +125,20 @@ def flags(options: argparse.Namespace, plan: Plan, attached: list[Path]) -> list
             f"Competitions > {source_files.SLUG}, whose rules must have been accepted"
         )
     earlier = options.resume_from or find_earlier(attached, plan)
-    made = [options.plan, "--output", str(options.root / "working" / "output")]
-    made += ["--input", str(files)] if files else []
+    flags = [options.plan, "--output", str(options.root / "working" / "output")]
+    flags += ["--input", str(files)] if files else []
     for name, path in find_weights(attached, plan).items():
-        made += ["--weights", f"{name}={path}"]
-    made += ["--resume-from", str(earlier)] if earlier else []
-    made += ["--workers", str(gpus)] if (gpus := engines.count_gpus()) > 1 else []
-    return made + (["--max-hours", str(options.max_hours)] if options.max_hours else [])
+        flags += ["--weights", f"{name}={path}"]
+    flags += ["--resume-from", str(earlier)] if earlier else []
+    flags += ["--workers", str(gpus)] if (gpus := engines.count_gpus()) > 1 else []
+    return flags + (["--max-hours", str(options.max_hours)] if options.max_hours else [])
 
 
 def collect(working: Path, plan: Plan) -> None:
     """Put the first ensemble's submission and the report where Kaggle shows them."""
-    made = working / "output" / plan.name
-    shutil.copyfile(made / "submissions" / f"{plan.ensembles[0].name}.csv", working / "submission.csv")
-    shutil.copyfile(made / "report.html", working / "report.html")
+    folder = working / "output" / plan.name
+    shutil.copyfile(folder / "submissions" / f"{plan.ensembles[0].name}.csv", working / "submission.csv")
+    shutil.copyfile(folder / "report.html", working / "report.html")
 
 
 def main(argv: list[str] | None = None) -> None:

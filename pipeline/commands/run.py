@@ -22,26 +22,26 @@ from pipeline.store import dependencies
 
 def arguments() -> argparse.ArgumentParser:
     """The flags of a whole run; each stage gets those that are its own."""
-    made = cli.Parser(
+    parser = cli.Parser(
         prog="./run.sh", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
     )
-    made.add_argument("plan", nargs="?", default="demo", help="a shipped plan or the path of a TOML file; demo")
-    made.add_argument("--input", metavar="DIR", help="folder of the competition's files; remembered")
-    made.add_argument("--download", action="store_true", help="fetch them first, by your Kaggle account")
-    made.add_argument("--output", metavar="DIR", help="where plans keep their artifacts")
-    made.add_argument(
+    parser.add_argument("plan", nargs="?", default="demo", help="a shipped plan or the path of a TOML file; demo")
+    parser.add_argument("--input", metavar="DIR", help="folder of the competition's files; remembered")
+    parser.add_argument("--download", action="store_true", help="fetch them first, by your Kaggle account")
+    parser.add_argument("--output", metavar="DIR", help="where plans keep their artifacts")
+    parser.add_argument(
         "--weights", action="append", default=[], metavar="BACKBONE=FILE", help="first weights; repeatable"
     )
-    made.add_argument("--force", choices=dependencies.STAGES, metavar="STAGE", help="make anew what this stage makes")
-    made.add_argument("--max-hours", type=_hours, metavar="H", help="stop in time, between epochs (exit code 3)")
-    made.add_argument(
+    parser.add_argument("--force", choices=dependencies.STAGES, metavar="STAGE", help="make anew what this stage makes")
+    parser.add_argument("--max-hours", type=_hours, metavar="H", help="stop in time, between epochs (exit code 3)")
+    parser.add_argument(
         "--workers",
         type=engines.positive,
         metavar="N",
         help="folds that are trained at a time, each on a GPU of its own",
     )
-    made.add_argument("--resume-from", metavar="DIR", help="begin with the output of an earlier session")
-    return made  # fmt: skip
+    parser.add_argument("--resume-from", metavar="DIR", help="begin with the output of an earlier session")
+    return parser  # fmt: skip
 
 
 def _hours(text: str) -> float:

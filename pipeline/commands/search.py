@@ -58,13 +58,13 @@ class OneTrial:
 
 def run_trials(trials: Trials, options: argparse.Namespace, flags: list[str]) -> None:
     """All trials that are missing, here or by workers, with a bar of what is done."""
-    begun = len(trials.finished())
-    with tqdm(total=trials.n_trials, initial=begun, desc=f"search {trials.run.name}", unit="trial") as bar:
+    n_finished = len(trials.finished())
+    with tqdm(total=trials.n_trials, initial=n_finished, desc=f"search {trials.run.name}", unit="trial") as bar:
         if engines.in_this_process(options):
             while trials.run_one():
                 _update_bar(trials, bar)
             return
-        tasks = range(max(0, trials.n_trials - begun))
+        tasks = range(max(0, trials.n_trials - n_finished))
         for _ in engines.each(partial(OneTrial, flags), tasks, engine=options.engine, workers=options.workers,
                               gpus=trials.plan.gpus):  # fmt: skip
             _update_bar(trials, bar)
@@ -134,11 +134,11 @@ def finish(trials: Trials, options: argparse.Namespace) -> None:
 
 def arguments() -> argparse.ArgumentParser:
     """The flags of the search."""
-    made = cli.parser(__doc__)
-    made.add_argument("--trials", type=int, required=True, help="how many in all, those made before included")
-    made.add_argument("--hours", type=float, help="begin no trial after that")
-    engines.add_flags(made, "processes, each of which makes one trial at a time")
-    return made
+    parser = cli.parser(__doc__)
+    parser.add_argument("--trials", type=int, required=True, help="how many in all, those made before included")
+    parser.add_argument("--hours", type=float, help="begin no trial after that")
+    engines.add_flags(parser, "processes, each of which makes one trial at a time")
+    return parser
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -178,8 +178,8 @@ def _log_progress(trials: Trials) -> None:
 
 def is_done(unit: Unit, trials: int) -> bool:
     """Whether so many trials were made (the time may have been up before), and compared."""
-    whole = unit.state()[0] == "complete" and not unit.artifact.checksum_mismatches()
-    return whole and unit.artifact.fact("trials", int) >= trials
+    complete = unit.state()[0] == "complete" and not unit.artifact.checksum_mismatches()
+    return complete and unit.artifact.fact("trials", int) >= trials
 
 
 def _log_result(found: dict, run: str) -> None:

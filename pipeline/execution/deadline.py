@@ -14,7 +14,7 @@ def begin(at: float) -> None:
     """Raise TimeIsUp in this process's main thread when the Unix time `at` is reached, wherever it then is."""
     global _at
     _at = at
-    signal.signal(signal.SIGALRM, _ring)
+    signal.signal(signal.SIGALRM, _on_alarm)
     signal.setitimer(signal.ITIMER_REAL, max(at - time.time(), 1e-6))
 
 
@@ -37,5 +37,5 @@ def require(seconds: float) -> None:
         raise TimeIsUp
 
 
-def _ring(signum: int, frame: object) -> None:
+def _on_alarm(signum: int, frame: object) -> None:
     raise TimeIsUp

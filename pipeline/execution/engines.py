@@ -58,10 +58,10 @@ def each(
     """
     if engine == "ray":
         return _on_ray(make_worker, tasks, workers, gpus)
-    return _here(make_worker, tasks) if workers == 1 else _in_processes(make_worker, tasks, workers)
+    return _in_this_process(make_worker, tasks) if workers == 1 else _in_processes(make_worker, tasks, workers)
 
 
-def _here(make_worker: Callable[[], Work], tasks: Iterable[Task]) -> Iterator[Result]:
+def _in_this_process(make_worker: Callable[[], Work], tasks: Iterable[Task]) -> Iterator[Result]:
     worker = None
     for task in tasks:
         worker = worker or make_worker()
@@ -99,7 +99,7 @@ def _begin(make_worker: Callable[[], Work], number: Any, workers: int) -> None:
     """Start of a worker process: one of the GPUs that there are is its own; of the cores it takes its share."""
     global _worker
     if parent := multiprocessing.parent_process():
-        threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
+        threading.Thread(target=_exit_with_parent, args=(parent,), daemon=True).start()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the keyboard's is for the process that waits for this one
     with number.get_lock():
         i, number.value = number.value, number.value + 1
@@ -111,7 +111,7 @@ def _begin(make_worker: Callable[[], Work], number: Any, workers: int) -> None:
     _worker = make_worker()
 
 
-def _end_with(parent: Any) -> None:
+def _exit_with_parent(parent: Any) -> None:
     """End this process when the one that made it ends, killed perhaps: else it would wait for tasks for ever."""
     parent.join()
     os._exit(1)
@@ -161,24 +161,24 @@ def _by_actors(make_actor: Callable[[], Any], tasks: Iterator[Task], workers: in
     import ray
 
     under_way: dict[Any, tuple[Any, Any]] = {}  # reference -> (actor, its task; NO_TASK: it is being made)
-    again: list[Task] = []
-    lost, over = 0, False
+    retry: list[Task] = []
+    lost, exhausted = 0, False
 
     def begin() -> None:
-        made = make_actor()
-        under_way[made.begin.remote()] = (made, NO_TASK)
+        actor = make_actor()
+        under_way[actor.begin.remote()] = (actor, NO_TASK)
 
     for _ in range(workers):
         begin()
-    while again or not over or any(task is not NO_TASK for _, task in under_way.values()):
+    while retry or not exhausted or any(task is not NO_TASK for _, task in under_way.values()):
         (done,), _ = ray.wait(list(under_way))
-        held, task = under_way.pop(done)
+        actor, task = under_way.pop(done)
         try:
             result = ray.get(done)
         except ray.exceptions.RayActorError:
             lost += 1
-            log.warning("a worker was lost (%d so far); what it had in hand is done again", lost)
-            again += [] if task is NO_TASK else [task]
+            log.warning("a worker was lost (%d so far); its task is done again", lost)
+            retry += [] if task is NO_TASK else [task]
             if lost > RETRIES * workers:
                 raise UserError(
                     f"{lost} workers were lost one after the other, perhaps for want of memory. What is complete is "
@@ -188,10 +188,10 @@ def _by_actors(make_actor: Callable[[], Any], tasks: Iterator[Task], workers: in
             continue
         if task is not NO_TASK:
             yield result
-        task = again.pop() if again else next(tasks, NO_TASK)
-        over = over or task is NO_TASK
+        task = retry.pop() if retry else next(tasks, NO_TASK)
+        exhausted = exhausted or task is NO_TASK
         if task is not NO_TASK:
-            under_way[held.work.remote(task)] = (held, task)
+            under_way[actor.work.remote(task)] = (actor, task)
 
 
 class _Actor:

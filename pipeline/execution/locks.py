@@ -33,7 +33,7 @@ def acquire(path: Path, *, wait: bool = False) -> None:
         except OSError as error:
             if error.errno not in NO_LOCKS:
                 raise
-        if _is_at(file, path):
+        if _is_same_file(file, path):
             file.truncate(0)
             json.dump({"pid": os.getpid(), "command": _command(), "since": time.strftime("%Y-%m-%d %H:%M:%S")}, file)
             file.flush()
@@ -66,7 +66,7 @@ def holding(path: Path, *, wait: bool = False) -> Iterator[None]:
         release(path)
 
 
-def _is_at(file: TextIO, path: Path) -> bool:
+def _is_same_file(file: TextIO, path: Path) -> bool:
     try:
         return os.path.samestat(os.fstat(file.fileno()), path.stat())
     except FileNotFoundError:

@@ -35,10 +35,10 @@ class Answers(NamedTuple):
     spread: np.ndarray  # float32 (n, 37) their standard deviation over runs, folds and views
 
 
-def view_set_of(asked: str | None) -> str | None:
+def view_set_of(requested: str | None) -> str | None:
     """The name of the view set; UserError where there is none such."""
     try:
-        return None if asked is None else views.view_set_name(asked)
+        return None if requested is None else views.view_set_name(requested)
     except ValueError as error:
         raise UserError(f"--views: {error}") from None
 

@@ -45,9 +45,9 @@ class Check:
         rows = evenly_spaced(held_out)
         trained = self._of_training(trainer, rows)
         self.predictor.load(weights)
-        made = predict(self.predictor, trainer.images[rows])
+        predicted = predict(self.predictor, trainer.images[rows])
         return require_agreement(
-            made, trained, f"{label}, built as prediction builds it,", trainer.network.facts["precision"]
+            predicted, trained, f"{label}, built as prediction builds it,", trainer.network.facts["precision"]
         )
 
     def _of_training(self, trainer: "Trainer", rows: np.ndarray) -> np.ndarray:
@@ -69,12 +69,12 @@ def compare_with_saved(predictor: Predictor, store: Store, fold: int, precision:
         return None
     if crops.missing_or_resized() or saved.missing_or_resized():
         return None
-    told, (images, ids) = load_fractions(saved.verified("valid.parquet")), store.load_crops(run.crop, "train")
-    told = told.drop(index=crops.record()["set_aside"], errors="ignore")
-    told = told.iloc[evenly_spaced(np.arange(len(told)))]
-    made = predict(predictor, images[np.searchsorted(ids, told.index)])
+    saved_answers, (images, ids) = load_fractions(saved.verified("valid.parquet")), store.load_crops(run.crop, "train")
+    saved_answers = saved_answers.drop(index=crops.record()["set_aside"], errors="ignore")
+    saved_answers = saved_answers.iloc[evenly_spaced(np.arange(len(saved_answers)))]
+    predicted = predict(predictor, images[np.searchsorted(ids, saved_answers.index)])
     return require_agreement(
-        made, told.to_numpy(), f"runs/{run.name}/fold{fold}, as its predictions were saved,", precision
+        predicted, saved_answers.to_numpy(), f"runs/{run.name}/fold{fold}, as its predictions were saved,", precision
     )
 
 
@@ -90,16 +90,16 @@ def predict(predictor: Predictor, images: np.ndarray) -> np.ndarray:
     return predictor.predict_images(images)[0]
 
 
-def require_agreement(made: np.ndarray, expected: np.ndarray, what: str, precision: str) -> float:
+def require_agreement(predicted: np.ndarray, expected: np.ndarray, what: str, precision: str) -> float:
     """The largest difference; Defect where it is not a number or more than rounding at that precision."""
     from pipeline.nn import runtime
 
-    gap, allowed = float(np.abs(made - expected).max()), TOLERANCE[precision]
+    gap, allowed = float(np.abs(predicted - expected).max()), TOLERANCE[precision]
     if runtime.gpus():
         allowed = max(allowed, TOLERANCE["mixed_float16"])
     if not gap <= allowed:
         raise Defect(
-            f"{what} answers {len(made)} galaxies otherwise than expected: by up to {gap:.2g}, where {precision} "
+            f"{what} answers {len(predicted)} galaxies otherwise than expected: by up to {gap:.2g}, where {precision} "
             f"explains {allowed:.0e}. This is a fault of the program, not of the plan: no result of it can be trusted. "
             f"Please report it with the plan and the versions of keras and tensorflow"
         )

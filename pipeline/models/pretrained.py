@@ -20,9 +20,9 @@ SOURCE = "https://storage.googleapis.com/tensorflow/keras-applications/"  # wher
 def require_available(plan: Plan, store: Store, given: dict[str, Any]) -> None:
     """UserError where a run that is still to be trained needs weights that can be had from nowhere."""
     waiting = [run for run in plan.runs if any(not store.trained(run.name, k).facts() for k in range(plan.folds))]
-    wanted = {(r.backbone, plan.input_size(r)) for r in waiting if r.on_missing_weights == "error"}
-    wanted = {(name, size) for name, size in wanted if name not in given and not cached_by_keras(name, size)}
-    missing = sorted({(name, BACKBONES[name].file_for(size)) for name, size in wanted})
+    required = {(r.backbone, plan.input_size(r)) for r in waiting if r.on_missing_weights == "error"}
+    required = {(name, size) for name, size in required if name not in given and not cached_by_keras(name, size)}
+    missing = sorted({(name, BACKBONES[name].file_for(size)) for name, size in required})
     if missing and not _reachable():
         names = sorted({name for name, _ in missing})
         files = " ".join(f"--weights {name}=FILE" for name in names)

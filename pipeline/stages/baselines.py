@@ -120,8 +120,8 @@ class Galaxies:
         """What a model sees of them (n, d), a key of `INPUTS`, and the seconds it took to measure."""
         if input_name not in self._inputs:
             started = time.monotonic()
-            made = INPUTS[input_name](self)
-            self._inputs[input_name] = made, time.monotonic() - started
+            array = INPUTS[input_name](self)
+            self._inputs[input_name] = array, time.monotonic() - started
         return self._inputs[input_name]
 
     def features(self) -> np.ndarray:
@@ -155,13 +155,13 @@ def load(plan: Plan, store: Store) -> Galaxies:
 
 def out_of_fold(galaxies: Galaxies, features: np.ndarray, model: Model, seed: int) -> np.ndarray:
     """Answers (n, 37) in [0, 1] from features (n, d): each fold's from a model of the other folds' usable galaxies."""
-    made = np.empty_like(galaxies.answers)
+    predicted = np.empty_like(galaxies.answers)
     for fold in np.unique(galaxies.fold):
         own, others = galaxies.fold == fold, (galaxies.fold != fold) & galaxies.usable
-        made[own] = galaxies.answers[others].mean(axis=0)
+        predicted[own] = galaxies.answers[others].mean(axis=0)
         rows = own & galaxies.usable
-        made[rows] = model(features[others], galaxies.answers[others], features[rows], seed)
-    return np.clip(made, 0, 1)
+        predicted[rows] = model(features[others], galaxies.answers[others], features[rows], seed)
+    return np.clip(predicted, 0, 1)
 
 
 def build(unit: dependencies.Unit, galaxies: Galaxies, seed: int) -> float:
@@ -169,10 +169,10 @@ def build(unit: dependencies.Unit, galaxies: Galaxies, seed: int) -> float:
     input_name, model = MODELS[unit.run]
     features, measuring = galaxies.model_input(input_name)
     started = time.monotonic()
-    made = out_of_fold(galaxies, features, model, seed)
-    seconds, score = measuring + time.monotonic() - started, rmse(galaxies.answers, made)
+    predicted = out_of_fold(galaxies, features, model, seed)
+    seconds, score = measuring + time.monotonic() - started, rmse(galaxies.answers, predicted)
     unit.artifact.begin()
-    save_fractions(unit.artifact.files[0], fractions_frame(galaxies.ids, made))
+    save_fractions(unit.artifact.files[0], fractions_frame(galaxies.ids, predicted))
     unit.finish(rmse=score, seconds=round(seconds, 3), params=None)
     log.info("%-10s %-24s RMSE %.4f  %.1f s", "baselines", unit.run, score, seconds)
     return score

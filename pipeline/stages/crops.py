@@ -107,12 +107,12 @@ def fill(images: Images, parts: list[PartialCrop], progress: Callable[[int], Any
         written = []  # of the chunk before: its buffers are the next chunk's
         for turn, (start, stop) in enumerate(chunks(first, len(ids), {part.file.done for part in parts})):
             chunk = ids[start:stop]
-            wanted = [(p, b) for p, b in zip(parts, buffers[turn % 2], strict=True) if p.file.done <= start]
-            damaged = cut_chunk(cutters, images, chunk, wanted, progress)
+            missing = [(p, b) for p, b in zip(parts, buffers[turn % 2], strict=True) if p.file.done <= start]
+            damaged = cut_chunk(cutters, images, chunk, missing, progress)
             for future in written:
                 future.result()
             notes = {start + i: why for i, why in damaged.items()}
-            written = [writer.submit(part.file.append, buffer[: len(chunk)], notes) for part, buffer in wanted]
+            written = [writer.submit(part.file.append, buffer[: len(chunk)], notes) for part, buffer in missing]
         for future in written:
             future.result()
     return len(ids) - first
@@ -128,16 +128,15 @@ def cut_chunk(
     cutters: ThreadPoolExecutor,
     images: Images,
     ids: np.ndarray,
-    wanted: list[tuple[PartialCrop, np.ndarray]],
+    missing: list[tuple[PartialCrop, np.ndarray]],
     progress: Callable[[int], Any],
 ) -> dict[int, str]:
     """Cut images (k,) into the first k rows of the buffers, on all threads; {index: why} of the damaged ones."""
-    crops = [part.crop for part, _ in wanted]
+    crops = [part.crop for part, _ in missing]
 
     def cut_rows_from(at: int) -> dict[int, str]:
-        found = cut_rows(
-            images, ids[at : at + ROWS_PER_TASK], crops, [buffer[at : at + ROWS_PER_TASK] for _, buffer in wanted]
-        )
+        rows = slice(at, at + ROWS_PER_TASK)
+        found = cut_rows(images, ids[rows], crops, [buffer[rows] for _, buffer in missing])
         return {at + i: why for i, why in found.items()}
 
     damaged: dict[int, str] = {}
@@ -167,13 +166,13 @@ def make(store: Store, split: str, parts: list[PartialCrop], stop: bool) -> dict
         if len(images) >= FORECAST_FROM:
             size, hours = sum(np.prod(part.file.shape) for part in parts) / 1e9, forecast(images, parts) / 3600
             log.info("%-10s %s: %s images, %.1f GB, about %.2f h", "crops", names, f"{len(images):,}", size, hours)
-        made = fill(images, parts, bar.update)
+        n_made = fill(images, parts, bar.update)
     seconds = time.perf_counter() - began
-    rate = round(made / seconds)
+    rate = round(n_made / seconds)
     for part in parts:
         if not (stop and part.file.notes):
             part.finish(seconds=round(seconds, 2), images_per_second=rate)
-    log.info("%-10s %s: %s images in %.1f s (%s a second)", "crops", names, f"{made:,}", seconds, f"{rate:,}")
+    log.info("%-10s %s: %s images in %.1f s (%s a second)", "crops", names, f"{n_made:,}", seconds, f"{rate:,}")
     return {int(part.ids[row]): why for part in parts for row, why in part.file.notes.items()}
 
 
@@ -201,11 +200,11 @@ def main(argv: list[str] | None = None) -> None:
     plan, store = request.plan, request.store
     if not request.options.force:
         check_policy(plan, store)
-    wanted = request.to_do(dependencies.crops(plan, store))
-    if not wanted:
+    missing = request.to_do(dependencies.crops(plan, store))
+    if not missing:
         return
     ids = {"train": store.load_labels().index.to_numpy(np.int64), "test": np.sort(store.load_sample()[1])}
-    parts = [PartialCrop(unit, ids[unit.spec["split"]]) for unit in wanted]
+    parts = [PartialCrop(unit, ids[unit.spec["split"]]) for unit in missing]
     store.require_space(sum(part.file.missing_bytes() for part in parts), "the crops")
     stop, damaged = plan.corrupt_images == "stop", {}
     for split in dependencies.SPLITS:

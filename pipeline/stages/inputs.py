@@ -119,7 +119,7 @@ def read_checked(files: Files) -> tuple[pd.DataFrame, tuple[list[str], np.ndarra
         if images is not None:
             problems += images[1] + (matching_problems(what, images[0], table, listed) if listed is not None else [])
     if problems:
-        raise UserError(_told(files, problems))
+        raise UserError(_problems_message(files, problems))
     return labels.sort_index().clip(0, 1), sample
 
 
@@ -128,7 +128,7 @@ def _ids(path: Path) -> tuple[np.ndarray, list[str]]:
         return images.ids, images.problems
 
 
-def _told(files: Files, problems: list[str]) -> str:
+def _problems_message(files: Files, problems: list[str]) -> str:
     lines = "\n".join(f"  - {problem}" for problem in problems)
     count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
     return (
@@ -148,9 +148,9 @@ def fingerprints(files: Files) -> dict[str, Any]:
         with Images(path) as images:
             return images.fingerprint()
 
-    made = {"labels": of_table, "train": of_images, "test": of_images, "sample": of_table}
+    readers = {"labels": of_table, "train": of_images, "test": of_images, "sample": of_table}
     try:
-        return {field.name: made[field.name](getattr(files, field.name)) for field in fields(files)}
+        return {field.name: readers[field.name](getattr(files, field.name)) for field in fields(files)}
     except UserError:
         read_checked(files)  # tells this problem together with all others
         raise
@@ -203,8 +203,8 @@ def make(request: cli.Request, folder: Path, drawn: bool) -> dict[str, Any]:
         unit.artifact.begin()
         write(store, labels, header, ids, prints)
         record = unit.finish(**found, n_train=len(labels), n_test=len(ids), copies=duplicates.find(files))
-        for worry in duplicates.caveats(record):
-            log.warning("%-10s %s", "inputs", worry)
+        for caveat in duplicates.caveats(record):
+            log.warning("%-10s %s", "inputs", caveat)
     if any(record.get(key) != value for key, value in found.items()):  # the same files, elsewhere
         record |= found
         store.inputs().write(record)
@@ -233,17 +233,17 @@ def known_weights(store: Store, given: dict[str, Any], *, force: bool) -> dict[s
 
 def arguments() -> argparse.ArgumentParser:
     """The flags of this stage."""
-    made = cli.parser(__doc__)
-    made.add_argument("--input", type=Path, metavar="DIR", help="folder of the competition's files; remembered")
-    made.add_argument(
+    parser = cli.parser(__doc__)
+    parser.add_argument("--input", type=Path, metavar="DIR", help="folder of the competition's files; remembered")
+    parser.add_argument(
         "--weights",
         action="append",
         default=[],
         metavar="BACKBONE=FILE",
         help="pretrained weights to start a backbone from instead of Keras's download; repeatable, remembered",
     )
-    made.add_argument("--resume-from", type=Path, metavar="DIR", help="begin with the output of an earlier session")
-    return made
+    parser.add_argument("--resume-from", type=Path, metavar="DIR", help="begin with the output of an earlier session")
+    return parser
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -94,8 +94,7 @@ def embed(features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 def compute_arrays(unit: dependencies.Unit, plan: Plan, store: Store) -> dict[str, np.ndarray]:
     """The arrays of one run, as the stage's docstring lists them."""
-    from pipeline.nn import activations as inside
-    from pipeline.nn import network
+    from pipeline.nn import activations, network
     from pipeline.nn.predict import predict_views, require_plausible
 
     run, trained = plan.run(unit.run), store.trained(unit.run, 0)
@@ -109,21 +108,21 @@ def compute_arrays(unit: dependencies.Unit, plan: Plan, store: Store) -> dict[st
     kinds, single = representative_galaxies(votes), views.view_set("single")
     shown = np.asarray(images[rows[kinds]])
     predicted = predict_views(built.model, shown, single, len(shown))
-    names, answers = inside.representative_layers(built.backbone), tree.leading_answers(predicted)
-    some = np.sort(np.random.default_rng(SEED).permutation(len(rows))[:MAX_GALAXIES])
-    with tqdm(total=len(some), desc=unit.label, unit="galaxy", leave=False) as bar:
-        features = predict_views(built.for_prediction().features, images[rows[some]], single, 64, bar.update)
+    names, answers = activations.representative_layers(built.backbone), tree.leading_answers(predicted)
+    sampled = np.sort(np.random.default_rng(SEED).permutation(len(rows))[:MAX_GALAXIES])
+    with tqdm(total=len(sampled), desc=unit.label, unit="galaxy", leave=False) as bar:
+        features = predict_views(built.for_prediction().features, images[rows[sampled]], single, 64, bar.update)
     components, flat = embed(require_plausible(features, run.name))
-    maps = inside.activations(built, shown, names)
+    maps = activations.activations(built, shown, names)
     return {
         "ids": ids[kinds],
-        "seen": inside.network_input(built, shown).round().astype(np.uint8),
+        "seen": activations.network_input(built, shown).round().astype(np.uint8),
         "predicted": predicted,
         "level_names": np.array(names),
         **{f"level_{i}": most_varied(level) for i, level in enumerate(maps)},
         "cam_answers": answers,
-        "cam": inside.GradCam(built, run, len(shown))(shown, answers).astype(np.float16),
-        "feature_ids": ids[some],
+        "cam": activations.GradCam(built, run, len(shown))(shown, answers).astype(np.float16),
+        "feature_ids": ids[sampled],
         "features": components,
         "map": flat,
     }

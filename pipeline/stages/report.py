@@ -38,13 +38,13 @@ def build(unit: dependencies.Unit, plan: Plan, store: Store, plan_option: str) -
     started = time.monotonic()
     board = leaderboard.score_all(plan, store)
     frame = board.frame()
-    made = render(plan, store, board, plan_option)
+    page = render(plan, store, board, plan_option)
     unit.artifact.begin()
-    texts = (frame.to_csv(index=False), leaderboard.to_markdown(frame), made.html)
+    texts = (frame.to_csv(index=False), leaderboard.to_markdown(frame), page.html)
     for path, text in zip(unit.artifact.files, texts, strict=True):
         with atomic(path) as temporary:
             temporary.write_text(text, encoding="utf-8")
-    save_figures(store.root / "report", made.figures)
+    save_figures(store.root / "report", page.figures)
     best = board.entries[0]
     unit.finish(best=best.name, rmse=best.rmse, seconds=time.monotonic() - started)
     log.info("%-10s %d entries on %s galaxies", "report", len(board.entries), f"{len(board.truth):,}")
@@ -62,8 +62,8 @@ def save_figures(folder: Path, figures: "Iterable[Figure]") -> None:
 def show(plan: Plan, store: Store) -> str:
     """The leaderboard, and where submissions and report lie: what a person wants to see at the end."""
     table = leaderboard.to_text(leaderboard.read(store.report().verified("leaderboard.csv")))
-    made = [store.submission(ensemble.name) for ensemble in plan.ensembles]
-    paths = [("submission", artifact.files[0]) for artifact in made if artifact.record()]
+    submissions = [store.submission(ensemble.name) for ensemble in plan.ensembles]
+    paths = [("submission", artifact.files[0]) for artifact in submissions if artifact.record()]
     paths.append(("report", store.report().files[2]))
     return "\n".join([table, "", *(f"{what:<10} {path}" for what, path in paths)])
 

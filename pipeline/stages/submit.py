@@ -52,12 +52,12 @@ def check(path: Path, header: list[str], ids: np.ndarray) -> float:
 
 def arguments() -> argparse.ArgumentParser:
     """The flags of this stage."""
-    made = cli.parser(__doc__)
-    made.add_argument("--upload", action="store_true", help="send it to Kaggle: the --run, or the best out of fold")
-    made.add_argument("-m", "--message", help="its description there; by default members, score and code version")
-    made.add_argument("--yes", action="store_true", help="use one of the day's submissions without asking")
-    made.add_argument("--wait", type=float, default=15, metavar="MINUTES", help="for the score (15)")
-    return made
+    parser = cli.parser(__doc__)
+    parser.add_argument("--upload", action="store_true", help="send it to Kaggle: the --run, or the best out of fold")
+    parser.add_argument("-m", "--message", help="its description there; by default members, score and code version")
+    parser.add_argument("--yes", action="store_true", help="use one of the day's submissions without asking")
+    parser.add_argument("--wait", type=float, default=15, metavar="MINUTES", help="for the score (15)")
+    return parser
 
 
 def upload(request: cli.Request) -> None:

@@ -65,7 +65,7 @@ def make_trainer(
         built.facts["weights"] = weights | {"start_from": run.start_from}
     weights = 4 * built.facts["params"]
     store.require_space((len(todo) + 4) * weights, f"the networks of run {run.name} and their checkpoint")
-    _same_start(todo, plan, store, built.facts["weights"])
+    _require_same_start(todo, plan, store, built.facts["weights"])
     frozen = None
     if run.head_phase.epochs:
         frozen = frozen_features.load_or_compute(built, dependencies.features(plan, store, run), images, fresh=fresh)
@@ -133,7 +133,7 @@ def train_fold(
     half_trained = folder / "half-trained.json"  # what the checkpoint is of: one of another plan is thrown away
     key = {"spec": unit.spec, "made_from": unit.made_from(), "weights": trainer.network.facts["weights"]}
     key["batch_size"] = batch_size
-    if fresh or _half_trained(half_trained) != key or not _goes_on(unit, folder, trainer.run):
+    if fresh or _checkpoint_key(half_trained) != key or not _can_resume(unit, folder, trainer.run):
         checkpoints.remove(folder)
         save_json(half_trained, sealed_json.sealed(key))
     valid = np.flatnonzero(fold_of == unit.fold)
@@ -148,7 +148,7 @@ def train_fold(
     log.info("train      %-24s RMSE %.4f  %.0f s", unit.label, facts["val_rmse"], facts["train_seconds"])
 
 
-def _half_trained(path: Path) -> dict | None:
+def _checkpoint_key(path: Path) -> dict | None:
     """What the checkpoint is of; None where that is not known."""
     try:
         return sealed_json.load(path, "")
@@ -156,7 +156,7 @@ def _half_trained(path: Path) -> dict | None:
         return None
 
 
-def _goes_on(unit: dependencies.Unit, folder: Path, run: Run) -> bool:
+def _can_resume(unit: dependencies.Unit, folder: Path, run: Run) -> bool:
     """Whether the checkpoint, if there is one, its history and its best weights are as they were written."""
     from pipeline.nn import checkpoints
 
@@ -165,10 +165,10 @@ def _goes_on(unit: dependencies.Unit, folder: Path, run: Run) -> bool:
     return not wrong
 
 
-def _same_start(todo: list[dependencies.Unit], plan: Plan, store: Store, weights: dict) -> None:
+def _require_same_start(todo: list[dependencies.Unit], plan: Plan, store: Store, weights: dict) -> None:
     """UserError where folds already trained started from other weights: their scores would not be comparable."""
-    making = {unit.fold for unit in todo}
-    for fold in set(range(plan.folds)) - making:
+    todo_folds = {unit.fold for unit in todo}
+    for fold in set(range(plan.folds)) - todo_folds:
         record = store.trained(todo[0].run, fold).facts()
         if "weights" in record and record["weights"].get("sha256") != weights.get("sha256"):
             raise UserError(

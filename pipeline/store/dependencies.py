@@ -23,19 +23,19 @@ PAGE_VERSION = 1  # raised when the page shows other things of the same results:
 
 def to_do(units: Iterator[Unit], plan: str, *, force: bool) -> list[Unit]:
     """The units that must be made; UserError for those that would lose work unless `force`."""
-    wanted: list[Unit] = []
+    todo: list[Unit] = []
     refused: list[tuple[Unit, str, list[str]]] = []
     for unit in units:
         state, why = unit.state()
         if state in ("changed", "damaged") and not force:
             refused.append((unit, state, why))
-        elif state != "complete" or force or _made_from_any(unit, wanted):
+        elif state != "complete" or force or _made_from_any(unit, todo):
             if state == "outdated":
                 log.info("%s is made anew: %s", unit.label, "; ".join(why))
-            wanted.append(unit)
+            todo.append(unit)
     if refused:
         _refuse(refused, plan)
-    return wanted
+    return todo
 
 
 def _made_from_any(unit: Unit, others: list[Unit]) -> bool:
@@ -111,7 +111,7 @@ def train(plan: Plan, store: Store) -> Iterator[Unit]:
             "crops": store.crops(run.crop, "train"),
         }
         for fold in range(plan.folds):
-            spec = _of_run(run, given) | {"seed": plan.seed, "fold": fold}
+            spec = _training_spec(run, given) | {"seed": plan.seed, "fold": fold}
             label = f"runs/{run.name}/fold{fold}"
             first = {f"runs/{run.start_from}/fold{fold}": store.trained(run.start_from, fold)} if run.start_from else {}
             yield Unit("train", label, store.trained(run.name, fold), spec, sources | first, run.name, fold)
@@ -119,28 +119,28 @@ def train(plan: Plan, store: Store) -> Iterator[Unit]:
 
 def failure(unit: Unit, store: Store) -> str | None:
     """Why a fold could not be trained by the specification that it has now; None where that is not known."""
-    told = store.load_failure(unit.run, unit.fold)
-    return told["why"] if told and told["spec"] == unit.spec else None
+    recorded = store.load_failure(unit.run, unit.fold)
+    return recorded["why"] if recorded and recorded["spec"] == unit.spec else None
 
 
 def failed_runs(plan: Plan, store: Store) -> dict[str, str]:
     """{run: why} of the runs that the plan lets be left out, since a fold of theirs could not be trained."""
     if plan.on_failed_run == "stop":
         return {}
-    told = [(unit, failure(unit, store)) for unit in train(plan, store) if unit.artifact.record() is None]
-    return {unit.run: f"fold {unit.fold}: {why}" for unit, why in reversed(told) if why}  # of each the first fold
+    failures = [(unit, failure(unit, store)) for unit in train(plan, store) if unit.artifact.record() is None]
+    return {unit.run: f"fold {unit.fold}: {why}" for unit, why in reversed(failures) if why}  # of each the first fold
 
 
 def features(plan: Plan, store: Store, run: Run) -> Unit:
     """The features that a run's first phase is trained on; made by the way, when a fold asks for them."""
     keys = ("backbone", "input_size", "pooling", "precision", "views", "weights", "graph")
-    spec = {key: value for key, value in _of_run(run, store.load_weights_list()).items() if key in keys}
+    spec = {key: value for key, value in _training_spec(run, store.load_weights_list()).items() if key in keys}
     sources = {"crops": store.crops(run.crop, "train")}
     spec["seed"] = plan.seed
     return Unit("train", f"features of {run.name}", store.features(run.name), spec, sources, run.name)
 
 
-def _of_run(run: Run, given: dict[str, Any]) -> dict[str, Any]:
+def _training_spec(run: Run, given: dict[str, Any]) -> dict[str, Any]:
     """What a run's weights depend on: its views only where nothing but the head, on their features, is trained."""
     spec = run.model_dump(mode="json") | ({"views": "single"} if run.fine_tune.epochs else {})
     spec["weights"] = given[run.backbone]["sha256"] if run.backbone in given else "imagenet"
@@ -154,7 +154,7 @@ def predict(plan: Plan, store: Store) -> Iterator[Unit]:
         for fold in range(plan.folds):
             sources = {f"runs/{run.name}/fold{fold}": store.trained(run.name, fold)}
             sources["crops"] = store.crops(run.crop, "test")
-            reads = _truth(store) | {f"crops/{run.crop}/train": store.crops(run.crop, "train")}
+            reads = _scoring_inputs(store) | {f"crops/{run.crop}/train": store.crops(run.crop, "train")}
             if not run.fine_tune.epochs:
                 reads[f"features of {run.name}"] = store.features(run.name)
             label = f"predictions of {run.name}/fold{fold}"
@@ -162,7 +162,7 @@ def predict(plan: Plan, store: Store) -> Iterator[Unit]:
             yield Unit("predict", label, artifact, {"views": run.views}, sources, run.name, fold, reads)
 
 
-def _truth(store: Store) -> dict[str, Artifact]:
+def _scoring_inputs(store: Store) -> dict[str, Artifact]:
     """What scores are made from."""
     return {"inputs": store.inputs(), "folds": store.folds()}
 
@@ -191,7 +191,7 @@ def ensemble(plan: Plan, store: Store) -> Iterator[Unit]:
         sources = {f"{run}/fold{fold}": store.predicted(run, fold) for run in item.runs for fold in range(plan.folds)}
         spec = item.model_dump(mode="json")
         yield Unit("ensemble", f"ensembles/{item.name}", store.ensemble(item.name), spec, sources, item.name,
-                   reads=_truth(store))  # fmt: skip
+                   reads=_scoring_inputs(store))  # fmt: skip
 
 
 def submit(plan: Plan, store: Store) -> Iterator[Unit]:
@@ -211,7 +211,7 @@ def report(plan: Plan, store: Store) -> Iterator[Unit]:
     sources |= {f"search/{r.name}": store.search(r.name) for r in plan.runs if store.search(r.name).exists()}
     sources |= {"Kaggle's scores": store.uploads()} if store.uploads().exists() else {}
     sources[PAGE] = Version(PAGE_VERSION)
-    yield Unit("report", "report.html", store.report(), {}, sources, reads=_truth(store))
+    yield Unit("report", "report.html", store.report(), {}, sources, reads=_scoring_inputs(store))
 
 
 STAGES = {

@@ -70,7 +70,8 @@ class GrowingArray:
             file = open(self.path, "rb+")  # noqa: SIM115 (held until finish)
         except (OSError, Damaged):
             return False
-        if file.read(len(self._header())) != self._header() or file.seek(0, os.SEEK_END) < self._at(progress["done"]):
+        same_header, size = file.read(len(self._header())) == self._header(), file.seek(0, os.SEEK_END)
+        if not same_header or size < self._offset(progress["done"]):
             file.close()
             return False
         self._hold(file)
@@ -84,7 +85,7 @@ class GrowingArray:
         self.notes = {int(row): note for row, note in progress["notes"].items()}
         return True
 
-    def _at(self, row: int) -> int:
+    def _offset(self, row: int) -> int:
         """Where a row begins in the file."""
         return len(self._header()) + row * int(np.prod(self.shape[1:]))
 
@@ -92,7 +93,7 @@ class GrowingArray:
         """Put the next rows (k, ...) on disk, then say so."""
         if self._sha is None:
             self._sha = self._digest_so_far()
-        self._file.seek(self._at(self.done))
+        self._file.seek(self._offset(self.done))
         content = memoryview(rows).cast("B")
         self._file.write(content)
         self._sha.update(content)
@@ -103,7 +104,7 @@ class GrowingArray:
         self._sha = None
         self._commit(self.done, self.notes)  # no digest vouches while they are written
         for row, content in rows.items():
-            self._file.seek(self._at(row))
+            self._file.seek(self._offset(row))
             self._file.write(np.ascontiguousarray(content).data)
         self._sha = self._digest_so_far()
         self._commit(self.done, notes)
@@ -116,7 +117,7 @@ class GrowingArray:
         save_json(self.progress_path, sealed_json.sealed(progress))
 
     def _digest_so_far(self) -> Any:
-        sha, left = hashlib.sha256(), self._at(self.done)
+        sha, left = hashlib.sha256(), self._offset(self.done)
         self._file.seek(0)
         while left and (block := self._file.read(min(BLOCK, left))):
             sha.update(block)
@@ -128,7 +129,7 @@ class GrowingArray:
     def finish(self) -> str:
         """Give the file its name; returns its sha256. The progress stays until `forget`: no record vouches yet."""
         digest = (self._sha or self._digest_so_far()).hexdigest()
-        self._file.truncate(self._at(self.shape[0]))
+        self._file.truncate(self._offset(self.shape[0]))
         self._file.close()
         os.replace(self.path, self.final)
         return digest

@@ -42,7 +42,7 @@ class Artifact:
     def record(self) -> dict[str, Any] | None:
         """The record, or None where the artifact is absent; Damaged where it is no record."""
         found = sealed_json.load(self.record_path, self.mend)
-        if found is not None and (why := _no_record(found)):
+        if found is not None and (why := _invalid_record(found)):
             raise self._damaged(f"{self.record_path} is damaged (no record of an artifact: {why})")
         return found
 
@@ -76,10 +76,10 @@ class Artifact:
         entries = self.required()["files"]
         if path.name not in entries:
             raise self._damaged(f"{self.record_path} is damaged (it does not vouch for {path.name})")
-        if wrong := _size_differs(path, entries[path.name]):
-            raise self._damaged(f"{path} {wrong}")
-        if wrong := _rotten(path, entries[path.name], self._memory):
-            raise self._damaged(wrong)
+        if problem := _size_differs(path, entries[path.name]):
+            raise self._damaged(f"{path} {problem}")
+        if problem := _checksum_mismatch(path, entries[path.name], self._memory):
+            raise self._damaged(problem)
         return path
 
     def verify(self) -> None:
@@ -104,13 +104,13 @@ class Artifact:
             return [str(error)]
         paths = {name: self.record_path.with_name(name) for name in entries} | {path.name: path for path in self.files}
         differ = {name: _size_differs(paths[name], entry) for name, entry in entries.items()}
-        return [f"{name} {wrong}" for name, wrong in differ.items() if wrong]
+        return [f"{name} {problem}" for name, problem in differ.items() if problem]
 
     def checksum_mismatches(self) -> list[str]:
         """Files whose contents are not those of the record, as sentences. Reads them all, once a process."""
         entries = (self.record() or {"files": {}})["files"]
         there = [path for path in self.files if path.name in entries and path.is_file()]
-        return [wrong for path in there if (wrong := _rotten(path, entries[path.name], None))]
+        return [problem for path in there if (problem := _checksum_mismatch(path, entries[path.name], None))]
 
     @property
     def _memory(self) -> Path:
@@ -164,7 +164,7 @@ class Artifact:
         save_json(self.record_path, sealed_json.sealed(record))
 
 
-def _no_record(found: dict[str, Any]) -> str:
+def _invalid_record(found: dict[str, Any]) -> str:
     """What keeps this from being a record; empty where it is one."""
     kinds = {"spec": dict, "made_from": dict, "digest": str, "files": dict}
     for key, kind in kinds.items():
@@ -186,7 +186,7 @@ def _size_differs(path: Path, entry: dict[str, Any]) -> str:
     return "" if size == entry["bytes"] else f"has {size} bytes, not {entry['bytes']}"
 
 
-def _rotten(path: Path, entry: dict[str, Any], memory: Path | None) -> str:
+def _checksum_mismatch(path: Path, entry: dict[str, Any], memory: Path | None) -> str:
     """How the content differs from what was written, as a sentence; empty where it does not."""
     try:
         digest = digests.digest_of(path, memory)
