@@ -1,6 +1,6 @@
 """The flags that all stages share, logging, signals and exit codes.
 
-0 done, 1 our mistake, 2 the user's, 3 the time is up (--until), 130 interrupted from the keyboard, 143 terminated.
+0 done, 1 a bug, 2 a user error, 3 the time is up (--until), 130 interrupted from the keyboard, 143 terminated.
 """
 
 import argparse
@@ -23,7 +23,7 @@ from pipeline.store import backbone_graphs, dependencies
 from pipeline.store.artifacts import Store
 
 log = logging.getLogger(__name__)
-# how HDF5 and numpy tell of a full disk, without its number
+# messages of HDF5 and numpy for a full disk, which lack its errno
 DISK_FULL = ("No space left", "errno = 28", "File too large", "errno = 27", " requested and ")
 OUTPUT = Path(__file__).parent.parent / "output"
 _output = OUTPUT  # where this process writes
@@ -31,7 +31,7 @@ _output = OUTPUT  # where this process writes
 
 @dataclass(frozen=True)
 class Request:
-    """What the command line asks of a stage."""
+    """The parsed command line of a stage."""
 
     plan: Plan
     store: Store
@@ -46,7 +46,7 @@ class Request:
         return todo
 
     def without_failed_runs(self) -> "Request":
-        """The same of the runs that could be trained; UserError where none could, or a network has changed since."""
+        """The request without failed runs; UserError where no ensemble is left, or a backbone graph has changed."""
         failed = dependencies.failed_runs(self.plan, self.store)
         plan = self.plan.without(failed)
         if not plan.ensembles:
@@ -57,7 +57,7 @@ class Request:
         return Request(plan, self.store, self.options)
 
     def require(self, todo: list[dependencies.Unit]) -> None:
-        """UserError where something that these units are made from is missing or is not what was written."""
+        """UserError where a source of these units is missing or damaged."""
         making = [unit.artifact for unit in todo]
         for unit in todo:
             for name, source in (unit.sources | unit.reads).items():
@@ -81,12 +81,14 @@ class Request:
         found = [unit for unit in units if all(getattr(unit, name) == value for name, value in selection)]
         if selection and not found:
             flags = " ".join(f"--{name} {value}" for name, value in selection)
-            raise UserError(f"{flags}: plan {self.plan.name} has none such; see `./run.sh status {self.plan.name}`")
+            raise UserError(
+                f"{flags}: nothing in plan {self.plan.name} matches; see `./run.sh status {self.plan.name}`"
+            )
         return iter(found)
 
 
 class Parser(argparse.ArgumentParser):
-    """Mistakes in flags are told in one sentence, without the usage before it."""
+    """A parser that reports errors in one sentence, without the usage."""
 
     def error(self, message: str) -> NoReturn:
         """See the class."""
@@ -97,8 +99,8 @@ def parser(contract: str | None) -> argparse.ArgumentParser:
     """A parser whose --help is the stage's contract (its module docstring)."""
     parser = Parser(description=contract, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--plan", required=True, help="name of a shipped plan, or path of a TOML file")
-    parser.add_argument("--output", type=Path, default=OUTPUT, help="where plans keep their artifacts")
-    parser.add_argument("--force", action="store_true", help="make anew what is there already")
+    parser.add_argument("--output", type=Path, default=OUTPUT, help="parent folder of the plans' outputs")
+    parser.add_argument("--force", action="store_true", help="rebuild what exists")
     parser.add_argument("--until", type=float, metavar="SECONDS", help="stop by this Unix time, to resume later")
     return parser
 
@@ -121,14 +123,14 @@ def parse(parser: argparse.ArgumentParser, argv: list[str] | None, select: tuple
 
 
 def _check_folder(output: Path) -> None:
-    """UserError where no folder can be made at this path."""
+    """UserError where the path or a parent of it is a file."""
     existing = next(path for path in (output, *output.parents) if path.exists())
     if not existing.is_dir():
         raise UserError(f"--output {output}: {existing} is a file; expected a folder, or a place for a new one")
 
 
 class Terminated(BaseException):
-    """SIGTERM: the machine is about to be taken away, or somebody wants the process to end."""
+    """SIGTERM: the machine is being preempted, or the process is to end."""
 
 
 def _terminate(signum: int, frame: object) -> None:
@@ -136,7 +138,7 @@ def _terminate(signum: int, frame: object) -> None:
 
 
 def _without_full_disk(original: Callable[..., None]) -> Callable[..., None]:
-    """A hook of Python's that is silent where HDF5 fails again, closing a file for which there was no room."""
+    """An exception hook that ignores HDF5's second error, on closing a file after the disk was full."""
 
     def hook(*arguments: object) -> None:
         if not any(phrase in str(getattr(a, "exc_value", a)) for a in arguments for phrase in DISK_FULL):
@@ -146,13 +148,13 @@ def _without_full_disk(original: Callable[..., None]) -> Callable[..., None]:
 
 
 def _exit_immediately(code: int) -> None:
-    """End at once: HDF5 crashes where Python lets go of a file for which there was no room."""
+    """Exit at once: HDF5 crashes where Python closes a file after the disk was full."""
     locks.release_all()
     os._exit(code)
 
 
 def _tolerate_environment() -> None:
-    """Let no alphabet of a terminal end a run, nor warnings that PYTHONWARNINGS makes into errors."""
+    """Survive terminals of any encoding, and warnings that PYTHONWARNINGS turns into errors."""
     sys.stdout.reconfigure(errors="replace")  # stderr writes escapes as it is
     if any(option.startswith("error") for option in sys.warnoptions):  # by PYTHONWARNINGS: libraries warn as they go
         warnings.simplefilter("default")
@@ -161,7 +163,7 @@ def _tolerate_environment() -> None:
 
 
 def start(main: Callable[[], None]) -> None:
-    """Run a stage's main as a program: logging to stderr, mistakes as one sentence and an exit code."""
+    """Run a stage's main as a program: logging to stderr, errors as one sentence and an exit code."""
     _tolerate_environment()
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr, force=True)
     signal.signal(signal.SIGTERM, _terminate)
@@ -181,12 +183,12 @@ def start(main: Callable[[], None]) -> None:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(1)
     except KeyboardInterrupt:
-        print("interrupted: what is complete is kept; the same command goes on from there", file=sys.stderr)
+        print("interrupted: what is complete is kept; the same command resumes", file=sys.stderr)
         sys.exit(130)
     except deadline.TimeIsUp:
         _exit_time_is_up()
     except Terminated:
-        print("terminated: what is complete is kept; the same command goes on from there", file=sys.stderr)
+        print("terminated: what is complete is kept; the same command resumes", file=sys.stderr)
         sys.exit(143)
     except OSError as error:
         message = _os_error_message(error)
@@ -204,12 +206,12 @@ def start(main: Callable[[], None]) -> None:
 
 
 def _exit_time_is_up() -> NoReturn:
-    print("the time is up: what is complete is kept; the same command goes on from there", file=sys.stderr)
+    print("the time is up: what is complete is kept; the same command resumes", file=sys.stderr)
     sys.exit(3)
 
 
 def _os_error_message(error: OSError) -> str | None:
-    """The sentence for what the user can mend: a full disk, a place that may not be written to; None for others."""
+    """The message for errors that the user can fix: a full disk, no permission; None for others."""
     where = Path(error.filename or _output)
     if error.errno in (errno.EACCES, errno.EROFS, errno.EPERM):
         return f"{error.strerror}: {where}; choose an --output that you may write to"

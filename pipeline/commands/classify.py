@@ -1,13 +1,12 @@
-"""Classify galaxies that nobody has voted on, by an ensemble that was trained here.
+"""Classify unlabelled galaxies by a trained ensemble.
 
 reads   a catalogue (.parquet, .csv, .fits, .vot) and its images, or a folder, zip or tar of images; OUTPUT/PLAN
 writes  TABLE (.parquet, .csv, .fits, .vot), or a folder of Parquet shards where it has no such suffix
 
-Images are JPEG, PNG or FITS, of any size, in a folder, zip, tar or at addresses; an image shows what those of the
-competition show (8.5 Petrosian 90 % radii), unless the catalogue has columns radius and pixel_scale. What cannot be
-read is a row with its reason. Shards are written whole or not at all: the same command goes on where it was stopped,
-tries again what could not be read, and makes anew what has another image by now. Images at addresses that were read
-are taken to be the same still.
+Images are JPEG, PNG or FITS, of any size, in a folder, zip, tar or at addresses; images are framed as those of
+the competition (8.5 Petrosian 90 % radii), unless the catalogue has columns radius and pixel_scale. An unreadable
+image is a row with its reason. Shards are written atomically: the same command resumes after an interruption, retries
+unreadable images and rebuilds shards whose images changed. Images at addresses that were read are assumed unchanged.
 
     ./run.sh classify CATALOGUE --ensemble OUTPUT/PLAN/ensembles/final --to TABLE [--images DIR|ZIP|TAR|URL]
         [--id-column NAME] [--image-column NAME] [--whole-images] [--views 8] [--engine local|ray] [--workers N]
@@ -52,8 +51,8 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--views", help=f"views averaged per galaxy: {', '.join(views.VIEW_SETS)}, or how many; as trained"
     )
-    engines.add_flags(parser, "processes that hold the ensemble")
-    parser.add_argument("--force", action="store_true", help="make anew what is there already")
+    engines.add_flags(parser, "processes that each load the ensemble")
+    parser.add_argument("--force", action="store_true", help="rebuild what exists")
     return parser.parse_args(argv)
 
 
@@ -91,7 +90,7 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def make(plan: ShardPlan, make_worker: Callable[[], shards.Worker], options: argparse.Namespace, count: int) -> None:
-    """All shards that are missing or not right any more, with a bar."""
+    """All missing or outdated shards, with a progress bar."""
     with tqdm(total=count, desc="classify", unit="galaxy") as bar:
 
         def to_do() -> Iterator[shards.Shard]:

@@ -1,11 +1,11 @@
 """What a plan trains and, with --estimate, what it costs on this machine.
 
-reads   inputs/labels.parquet and inputs/sample.csv where stage 0 has run; else the plan says how many galaxies, or
-        they are as many as the competition's
+reads   inputs/labels.parquet and inputs/sample.csv where stage 0 has run; else the numbers of galaxies of the
+        plan's [sky], or of the competition
 writes  nothing
 
-The estimate builds every network and times a few of its steps on pixels of noise, since no speed depends on what is
-in a picture: about ten seconds a run on a GPU or for small images. Hours are of the whole plan from nothing.
+The estimate builds every network and times a few of its steps on noise, since speed does not depend on the
+image: about ten seconds a run on a GPU or for small images. Hours are for the whole plan from scratch.
 
     ./run.sh plan --plan demo [--estimate] [--price PER_HOUR]
 """
@@ -40,7 +40,7 @@ STAGES, MAP_SECONDS = 10, 5.0  # seconds that the map of a run's features takes
 
 
 class Cost(NamedTuple):
-    """What a run, or the rest of a plan, takes."""
+    """Cost of a run, or of the rest of a plan."""
 
     seconds: float
     disk: float  # bytes
@@ -74,7 +74,7 @@ def cost_of_run(run: Run, speeds: "Speeds", n: int, m: int, folds: int) -> Cost:
 
 
 def cost_of_other_stages(plan: Plan, n: int, m: int) -> Cost:
-    """Everything but the networks: drawing, crops, baselines, the start of each stage."""
+    """Everything but the networks: rendering, crops, baselines, start-up of each stage."""
     began = time.monotonic()
     subprocess.run([sys.executable, "-m", "pipeline", "folds", "--help"], check=True, stdout=subprocess.DEVNULL)
     seconds = STAGES * (time.monotonic() - began)
@@ -89,7 +89,7 @@ def cost_of_other_stages(plan: Plan, n: int, m: int) -> Cost:
 
 
 def _seconds_to_draw(few: int = 32, many: int = 160) -> float:
-    """A galaxy's; by the difference of two skies, which leaves out the start of the processes that draw."""
+    """Per galaxy; the difference of two renderings, which excludes the start-up of processes."""
     return max(0.0, _seconds_of_sky(many) - _seconds_of_sky(few)) / (many - few)
 
 
@@ -142,7 +142,7 @@ def table(plan: Plan, store: Store, *, estimate: bool, price: float | None) -> I
     costs = []
     if estimate:
         costs.append(cost_of_other_stages(plan, n, m))
-        what = "drawing, crops, baselines" if plan.sky else "crops, baselines"
+        what = "rendering, crops, baselines" if plan.sky else "crops, baselines"
         yield _line(what, costs[0], price)
     for run in plan.runs:
         size, epochs = plan.input_size(run), f"{run.head_phase.epochs} + {run.fine_tune.epochs} epochs"
@@ -171,12 +171,10 @@ def _line(what: str, cost: Cost, price: float | None) -> str:
 def main(argv: list[str] | None = None) -> None:
     """Command line."""
     parser = cli.parser(__doc__)
-    parser.add_argument(
-        "--estimate", action="store_true", help="time a few steps of every run, then say what all costs"
-    )
+    parser.add_argument("--estimate", action="store_true", help="time a few steps of every run, then print the cost")
     parser.add_argument("--price", type=float, help="what an hour of this machine costs, in any currency")
     request = cli.parse(parser, argv)
     options = request.options
-    logging.getLogger("pipeline.nn").setLevel(logging.WARNING)  # the probe's own training is nobody's news
+    logging.getLogger("pipeline.nn").setLevel(logging.WARNING)  # hide the logs of the probe's training
     for line in table(request.plan, request.store, estimate=options.estimate, price=options.price):
         print(line, flush=True)

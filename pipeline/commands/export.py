@@ -1,12 +1,12 @@
 """Export an ensemble as one file or folder that other programs and languages can use.
 
 reads   OUTPUT/PLAN/ensembles/NAME and the networks that it is made of
-writes  DIR/model.onnx or DIR/saved_model/, and DIR/model.json: its inputs, outputs and how well it agrees
+writes  DIR/model.onnx or DIR/saved_model/, and DIR/model.json: its inputs, outputs and its largest difference
 
 The model takes images, uint8 (n, 424, 424, 3) RGB, and gives vote fractions, float32 (n, 37), in the competition's
-columns: crops, views, networks, blend and decision tree are inside, all in float32. Each network is first asked for
-some held-out galaxies whose predictions were saved, if those and the crops are there; the whole is asked for galaxies
-drawn for the purpose, and kept only where it answers as the pipeline does in float32.
+columns: crops, views, networks, blend and decision tree are included, all in float32. Each network is first checked
+against saved predictions of some held-out galaxies, where these and the crops exist; the exported model is checked on
+synthetic galaxies, and kept only where it agrees with the pipeline in float32.
 
     ./run.sh export --ensemble OUTPUT/PLAN/ensembles/final --to DIR [--format onnx|saved-model] [--run NAME]
         [--views 8]
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 FORMATS = {"onnx": "model.onnx", "saved-model": "saved_model"}
-N_GALAXIES = 8  # galaxies that the export is tried on
+N_GALAXIES = 8  # synthetic galaxies for the check
 TOLERANCE = 1e-4  # largest difference of any answer
 
 
@@ -49,7 +49,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
         prog="./run.sh export", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--ensemble", type=Path, required=True, help="folder OUTPUT/PLAN/ensembles/NAME")
-    parser.add_argument("--to", type=Path, required=True, help="a folder, made where there is none")
+    parser.add_argument("--to", type=Path, required=True, help="a folder, created if missing")
     parser.add_argument("--format", choices=FORMATS, default="onnx")
     parser.add_argument("--run", help="only this run of the ensemble")
     parser.add_argument("--views", help="views averaged per galaxy, by name or number; as trained")
@@ -97,13 +97,13 @@ def check(path: Path, run: Callable[[Path, np.ndarray], np.ndarray], classifier:
     images = synthetic_galaxies()
     gap = float(np.abs(run(path, images) - pipeline_answers(classifier, images)).max())
     if not gap <= TOLERANCE:
-        raise Defect(f"the export answers otherwise than the pipeline: by up to {gap:.2g}, {TOLERANCE:.0e} is allowed")
+        raise Defect(f"the export differs from the pipeline: by up to {gap:.2g}, {TOLERANCE:.0e} is allowed")
     return gap
 
 
 @contextmanager
 def workspace(folder: Path) -> Iterator[Path]:
-    """A folder within `folder` that is gone in the end, as is `folder` where it is new and nothing came of it."""
+    """A folder within `folder` that is deleted in the end, as is `folder` where it is new and empty."""
     new, work = not folder.exists(), folder / f".export-{os.getpid()}"
     work.mkdir(parents=True)
     try:

@@ -1,11 +1,11 @@
-"""The whole plan inside a Kaggle notebook: what is attached is found, what is made stays for the next session.
+"""The whole plan inside a Kaggle notebook: attached inputs are found, outputs are kept for the next session.
 
 reads   /kaggle/input: the competition's files; weights under Keras's names; wheels (*.whl) of packages that Kaggle's
         image lacks; the output of an earlier session of this notebook
 writes  /kaggle/working/output/<plan>, and beside it submission.csv and report.html once they are made
 
-A notebook session ends after 12 hours: --max-hours stops before, between epochs. Save the version, attach its output
-to the next one, and that goes on. No network is needed. Every GPU trains folds of its own.
+A notebook session ends after 12 hours: --max-hours stops before, between epochs. Save the version and attach its output
+to the next one, which resumes it. No network is needed. Every GPU trains folds of its own.
 
     ./run.sh kaggle-notebook [PLAN] [--max-hours H] [--resume-from DIR] [--root /kaggle]
 """
@@ -40,7 +40,7 @@ TIME_IS_UP = 3  # run.sh's exit code
 
 
 def folders(root: Path, max_depth: int = MAX_DEPTH) -> Iterator[Path]:
-    """`root` and the folders in it, the upper ones first; folders of many images are not looked into."""
+    """`root` and the folders in it, breadth first; image folders are skipped."""
     below = [root]
     for _ in range(max_depth + 1):
         yield from below
@@ -84,7 +84,7 @@ def unmet_requirements() -> dict[Requirement, str | None]:
 
 
 def _version(name: str) -> str | None:
-    """Of a package that can be imported, under whatever name it was built (tensorflow-cpu); None where it cannot."""
+    """Of a package that can be imported, also of a variant of another name (tensorflow-cpu); None where it cannot."""
     module = IMPORTED_AS.get(name, name.replace("-", "_"))
     if not find_spec(module):
         return None
@@ -93,7 +93,7 @@ def _version(name: str) -> str | None:
 
 
 def install_unmet(attached: list[Path]) -> None:
-    """Install from attached wheels what requirements.txt asks for and this Python has not.
+    """Install unmet requirements from attached wheels.
 
     UserError where a package stays missing; where one stays of another version, a warning.
     """
@@ -117,7 +117,7 @@ def install_unmet(attached: list[Path]) -> None:
 
 
 def flags(options: argparse.Namespace, plan: Plan, attached: list[Path]) -> list[str]:
-    """What a run is given; UserError where the competition's files are needed and not attached."""
+    """Flags of `./run.sh` for the attached inputs; UserError where the competition's files are needed and missing."""
     files = find_competition(attached)
     if files is None and plan.sky is None:
         raise UserError(
@@ -142,7 +142,7 @@ def collect(working: Path, plan: Plan) -> None:
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Find, run, collect. What the time did not suffice for is no mistake: exit code 0, and a sentence."""
+    """Find, run, collect. Running out of time is not an error: exit code 0 and a message."""
     parser = cli.Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("plan", nargs="?", default="kaggle", metavar="PLAN")
     parser.add_argument("--max-hours", type=float)

@@ -1,8 +1,8 @@
 """What of a plan exists, what is missing, what is stale and why. Changes nothing.
 
---check reads every file as well, and tells which is not what was written. Without it sizes are compared; a stage reads
-what it uses, but a file above 1 GiB only once as long as its size, times and inode stay: what a failing disk changes
-behind them, --check alone finds.
+--check reads every file and reports checksum mismatches. Without it only sizes are compared. A stage verifies what it
+uses, but a file above 1 GiB only once while its size, times and inode are unchanged: silent disk corruption of such a
+file is found by --check alone.
 
     ./run.sh status --plan demo [--check]
 """
@@ -20,7 +20,7 @@ def table(request: cli.Request, *, check: bool = False) -> list[str]:
     for stage, makers in dependencies.STAGES.items():
         try:
             units = [unit for maker in makers for unit in maker(request.plan, request.store)]
-        except Damaged as error:  # what all of its units depend on
+        except Damaged as error:  # shared by all of its units
             lines.append(f"  {stage:<10} damaged: {error}")
             continue
         found = [(unit.label, *_state(unit, request, check)) for unit in units]
@@ -35,17 +35,17 @@ def _state(unit: dependencies.Unit, request: cli.Request, check: bool) -> tuple[
     if unit.stage == "train" and state == "missing" and (failed := dependencies.failure(unit, request.store)):
         return "failed", [failed]
     if check and state == "complete" and (mismatches := unit.artifact.checksum_mismatches()):
-        return "rotten", mismatches
+        return "corrupt", mismatches
     return state, why
 
 
 def _optional(request: cli.Request, check: bool) -> Iterator[tuple[str, str, list[str]]]:
-    """The same of what is made by the way."""
+    """The same for optional artifacts."""
     for name, artifact in dependencies.optional_artifacts(request.plan, request.store):
         if problems := artifact.missing_or_resized():
             yield name, "damaged", problems
         elif check and (mismatches := artifact.checksum_mismatches()):
-            yield name, "rotten", mismatches
+            yield name, "corrupt", mismatches
 
 
 def _incomplete(found: Iterable[tuple[str, str, list[str]]]) -> Iterator[str]:

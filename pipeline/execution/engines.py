@@ -1,4 +1,4 @@
-"""Who does the work: this process, worker processes of this machine, or a Ray cluster; the results are the same.
+"""Execution engines: this process, worker processes of this machine, or a Ray cluster; the results are the same.
 
 A worker is made once in every process by `make_worker` and is then called with one task after the other.
 """
@@ -21,9 +21,9 @@ from pipeline.errors import UserError
 
 log = logging.getLogger(__name__)
 NAMES = ("local", "ray")
-QUEUED_PER_WORKER = 2  # tasks that wait for each worker
-RETRIES = 3  # workers that may be lost, for each that was asked for
-NO_TASK = object()  # in the place of a task: there is none
+QUEUED_PER_WORKER = 2  # tasks queued for each worker
+RETRIES = 3  # lost workers tolerated, for each requested
+NO_TASK = object()  # no task is left, or the worker is starting
 PROJECT_ROOT = Path(__file__).parents[2]
 Task, Result = TypeVar("Task"), TypeVar("Result")
 Work = Callable[[Task], Result]
@@ -51,10 +51,10 @@ def in_this_process(options: Namespace) -> bool:
 def each(
     make_worker: Callable[[], Work], tasks: Iterable[Task], *, engine: str = "local", workers: int = 1, gpus: float = 1
 ) -> Iterator[Result]:
-    """Results of all tasks as they come, tasks being asked for as they are needed.
+    """Results of all tasks in order of completion; tasks are read lazily.
 
     `gpus` is what each worker takes of a cluster that has some; on one machine worker i gets GPU i. UserError where
-    a worker process died, or Ray is asked for and is not there.
+    a worker process died, or Ray is requested and not installed.
     """
     if engine == "ray":
         return _on_ray(make_worker, tasks, workers, gpus)
@@ -84,10 +84,10 @@ def _in_processes(make_worker: Callable[[], Work], tasks: Iterable[Task], worker
             yield from (future.result() for future in done)
     except BrokenProcessPool:
         raise UserError(
-            f"one of {workers} worker processes died, perhaps for want of memory. What is complete is kept: the same "
-            f"command goes on, with fewer --workers if need be"
+            f"one of {workers} worker processes died, perhaps out of memory. What is complete is kept: the same "
+            f"command resumes, with fewer --workers if need be"
         ) from None
-    except BaseException:  # also an interruption: what they have in hand is not waited for
+    except BaseException:  # also an interruption: running tasks are not waited for
         for process in multiprocessing.active_children():
             process.terminate()
         raise
@@ -96,7 +96,7 @@ def _in_processes(make_worker: Callable[[], Work], tasks: Iterable[Task], worker
 
 
 def _begin(make_worker: Callable[[], Work], number: Any, workers: int) -> None:
-    """Start of a worker process: one of the GPUs that there are is its own; of the cores it takes its share."""
+    """Initialise a worker process: assign one of the GPUs and its share of the cores."""
     global _worker
     if parent := multiprocessing.parent_process():
         threading.Thread(target=_exit_with_parent, args=(parent,), daemon=True).start()
@@ -112,7 +112,7 @@ def _begin(make_worker: Callable[[], Work], number: Any, workers: int) -> None:
 
 
 def _exit_with_parent(parent: Any) -> None:
-    """End this process when the one that made it ends, killed perhaps: else it would wait for tasks for ever."""
+    """End this process when its parent ends, even killed: else it would wait for tasks for ever."""
     parent.join()
     os._exit(1)
 
@@ -122,7 +122,7 @@ def _work(task: Task) -> Result:
 
 
 def count_gpus() -> int:
-    """How many GPUs this machine lends to workers."""
+    """Number of GPUs available to workers."""
     return len(_gpus())
 
 
@@ -138,7 +138,7 @@ def _on_ray(make_worker: Callable[[], Work], tasks: Iterable[Task], workers: int
         import ray
     except ImportError:
         raise UserError("--engine ray needs Ray: .venv/bin/python -m pip install -r requirements-extra.txt") from None
-    # without "local" Ray would join whatever cluster was last here, or wait for it for ever where that is dead
+    # without "local" Ray would join the last cluster of this machine, or wait for ever where that is gone
     address = os.environ.get("RAY_ADDRESS", "local")
     environment = {"env_vars": {"PYTHONPATH": str(PROJECT_ROOT)}}
     ray.init(address=address, runtime_env=environment, include_dashboard=False, log_to_driver=False)
@@ -154,13 +154,13 @@ def _on_ray(make_worker: Callable[[], Work], tasks: Iterable[Task], workers: int
 
 
 def _by_actors(make_actor: Callable[[], Any], tasks: Iterator[Task], workers: int) -> Iterator[Result]:
-    """Results as they come. What a lost actor had in hand another does; its successor waits for a place in the cluster.
+    """Results in order of completion. The task of a lost actor is repeated by another; a replacement is started.
 
-    An actor for which there is nothing left to do goes at once, so that its place is free for others.
+    An idle actor ends at once, to free its resources.
     """
     import ray
 
-    under_way: dict[Any, tuple[Any, Any]] = {}  # reference -> (actor, its task; NO_TASK: it is being made)
+    under_way: dict[Any, tuple[Any, Any]] = {}  # reference -> (actor, its task; NO_TASK: it is starting)
     retry: list[Task] = []
     lost, exhausted = 0, False
 
@@ -181,8 +181,8 @@ def _by_actors(make_actor: Callable[[], Any], tasks: Iterator[Task], workers: in
             retry += [] if task is NO_TASK else [task]
             if lost > RETRIES * workers:
                 raise UserError(
-                    f"{lost} workers were lost one after the other, perhaps for want of memory. What is complete is "
-                    f"kept: the same command goes on, with fewer --workers if need be"
+                    f"{lost} workers were lost one after the other, perhaps out of memory. What is complete is "
+                    f"kept: the same command resumes, with fewer --workers if need be"
                 ) from None
             begin()
             continue

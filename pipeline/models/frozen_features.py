@@ -1,4 +1,4 @@
-"""What a run's frozen backbone makes of the training galaxies, before any training: kept, for its first phase."""
+"""Features of the training galaxies from a run's frozen backbone, cached for its first phase."""
 
 import time
 from typing import TYPE_CHECKING
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 def load_or_compute(built: "Network", unit: dependencies.Unit, images: np.ndarray, *, fresh: bool) -> np.ndarray:
     """Features float32 (n, d), the mean over the run's views; computed where they are not on disk, or `fresh`.
 
-    Where another process is making them, this one waits. TrainingFailed where they cannot be used.
+    Waits where another process is computing them. TrainingFailed where they cannot be used.
     """
     from pipeline.nn.predict import require_plausible
 
@@ -39,12 +39,12 @@ def load_or_compute(built: "Network", unit: dependencies.Unit, images: np.ndarra
 
 
 def load_if_current(unit: dependencies.Unit) -> np.ndarray | None:
-    """Features that were made before, float32 (n, d); None where there are none of this specification."""
+    """Cached features float32 (n, d); None where there are none of this specification."""
     return np.load(unit.artifact.verified()) if _is_current(unit) else None
 
 
 def _is_usable(unit: dependencies.Unit, start: dict) -> bool:
-    """Whether they are there, whole and of these first weights ("imagenet" in the plan may have become "random")."""
+    """Whether they are complete and of these initial weights ("imagenet" in the plan may have become "random")."""
     return _is_current(unit) and unit.artifact.facts().get("weights") == start
 
 
@@ -53,7 +53,7 @@ def _is_current(unit: dependencies.Unit) -> bool:
 
 
 def _require_difference(features: np.ndarray, run: str) -> None:
-    """TrainingFailed where the features (n, d) are the same for all galaxies: a head could only answer their mean."""
+    """TrainingFailed where the features (n, d) are the same for all galaxies: a head could only predict the mean."""
     if len(features) > 1 and not np.ptp(features, axis=0).any():
         raise TrainingFailed(
             f"run {run}: its backbone makes the same features of all {len(features):,} galaxies: its weights are dead "

@@ -1,8 +1,8 @@
-"""Whether the network that predicts is the one that was trained: some galaxies are asked of both.
+"""Check that the network built for prediction agrees with the trained one on a few galaxies.
 
-Prediction builds its network anew from the run and the file of weights, folds it, and has its own way through views
-and features. What training had and the file has not, or what a copy has lost, shows here and nowhere else: a wrong
-network answers too, and every later stage agrees with it.
+Prediction rebuilds its network from the run and the file of weights, folds batch normalisation, and computes views and
+features by its own code. State that the file lacks, or that a copy lost, is noticed only here: a wrong network still
+predicts, and no later stage would notice.
 """
 
 from pathlib import Path
@@ -19,14 +19,14 @@ if TYPE_CHECKING:
     from pipeline.nn.fit import Trainer
 
 N_GALAXIES = 8  # galaxies of each fold
-# largest difference of a vote fraction that is taken for rounding; on a GPU "float32" convolutions round to 10 bits too
+# largest difference of a vote fraction that counts as rounding; on a GPU "float32" convolutions round to 10 bits too
 TOLERANCE = {"float32": 5e-3, "mixed_float16": 5e-2, "mixed_bfloat16": 0.2}
 
 
 class Check:
-    """Asks the folds of a run, as they are trained, whether prediction will answer as they do.
+    """Compares prediction with each trained fold of a run.
 
-    To be made before the network that is trained: making one sets the seed and clears Keras's session.
+    Create it before the network that is trained: creation sets the seed and clears Keras's session.
     """
 
     def __init__(self, run: Run, *, stored: int, size: int):
@@ -99,8 +99,8 @@ def require_agreement(predicted: np.ndarray, expected: np.ndarray, what: str, pr
         allowed = max(allowed, TOLERANCE["mixed_float16"])
     if not gap <= allowed:
         raise Defect(
-            f"{what} answers {len(predicted)} galaxies otherwise than expected: by up to {gap:.2g}, where {precision} "
-            f"explains {allowed:.0e}. This is a fault of the program, not of the plan: no result of it can be trusted. "
+            f"{what} predicts {len(predicted)} galaxies differently than expected: by up to {gap:.2g}; {precision} "
+            f"explains {allowed:.0e}. This is a bug in the program, not in the plan: no result of it can be trusted. "
             f"Please report it with the plan and the versions of keras and tensorflow"
         )
     return gap

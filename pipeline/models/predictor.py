@@ -1,4 +1,4 @@
-"""One run's network, built once and loaded with one fold's weights after the other."""
+"""One run's network, built once and loaded with the weights of each fold in turn."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -13,16 +13,16 @@ if TYPE_CHECKING:
     import keras
 
 BATCH = 64  # galaxies times views in one forward pass
-SMALLEST = 16  # of it, below which a network is too large for the memory
+SMALLEST = 16  # smallest batch before a network counts as too large for the memory
 Progress = Callable[[int], object]
 
 
 def no_progress(done: int) -> None:
-    """Progress that nobody is told of."""
+    """Progress that is not shown."""
 
 
 class Predictor:
-    """Answers averaged over views; where only the head was trained, its features are, as in training."""
+    """Predictions averaged over views; where only the head was trained, features are averaged, as in training."""
 
     def __init__(self, run: Run, *, stored: int, size: int, precision: str):
         """For crops of `stored` pixels of which the network sees the central `size`; `precision`: as trained."""

@@ -1,12 +1,12 @@
-"""Stage 3 of 9: what a network must clear, scored out of fold on the same folds.
+"""Stage 3 of 9: baselines, scored out of fold on the same folds as the networks.
 
 reads   crops/<crop>/train.npy, folds.csv, inputs/labels.parquet
 writes  baselines/<name>/oof.parquet, baseline.json
 
-"mean" answers the mean of the other folds for every galaxy. "central-pixel" is the idea of the competition's own
-benchmark: the mean answer of galaxies with a similar colour in the centre. "ridge", "random-forest" and "svm" see the
-hand-made features of core.morphology, as was usual before convolutional networks. Images set aside are fitted to
-by none and get the mean answer. None has seen the fold that it predicts.
+"mean" predicts the mean of the other folds for every galaxy. "central-pixel" is the idea of the competition's own
+benchmark: the mean of galaxies with a similar central colour. "ridge", "random-forest" and "svm" use the
+hand-made features of core.morphology, as was usual before convolutional networks. Images set aside are
+excluded from fitting and get the mean. No model is fitted on the fold that it predicts.
 
     ./run.sh baselines --plan demo [--run NAME] [--force]
 """
@@ -30,7 +30,7 @@ from pipeline.store.artifacts import Store, aligned_to, fractions_frame, save_fr
 
 log = logging.getLogger(__name__)
 CENTRE = 10  # pixels of the competition's image on each side of the central patch
-CHUNK = 512  # images of one task of a thread
+CHUNK = 512  # images per task
 
 Model = Callable[[np.ndarray, np.ndarray, np.ndarray, int], np.ndarray]  # (x, y, x to predict, seed) -> answers
 
@@ -95,7 +95,7 @@ def _standardise() -> tuple:
     return StandardScaler(), FunctionTransformer(partial(np.clip, a_min=-4, a_max=4))
 
 
-MODELS: dict[str, tuple[str, Model]] = {  # name -> (what it sees, a key of INPUTS; how it answers)
+MODELS: dict[str, tuple[str, Model]] = {  # name -> (its input, a key of INPUTS; its model)
     "mean": ("nothing", mean_answer),
     "central-pixel": ("centres", similar_centres),
     "ridge": ("features", ridge),
@@ -117,7 +117,7 @@ class Galaxies:
     _inputs: dict[str, tuple[np.ndarray, float]] = field(default_factory=dict)
 
     def model_input(self, input_name: str) -> tuple[np.ndarray, float]:
-        """What a model sees of them (n, d), a key of `INPUTS`, and the seconds it took to measure."""
+        """The input (n, d) of a model, by its key of `INPUTS`, and the seconds it took to compute."""
         if input_name not in self._inputs:
             started = time.monotonic()
             array = INPUTS[input_name](self)
@@ -141,7 +141,7 @@ INPUTS: dict[str, Callable[[Galaxies], np.ndarray]] = {
 
 
 def load(plan: Plan, store: Store) -> Galaxies:
-    """The training galaxies as the baselines of a plan see them."""
+    """The training galaxies and folds of the baselines of a plan."""
     name = plan.crop_of_baselines()
     crop = plan.crops[name]
     images, ids = store.load_crops(name, "train")
@@ -165,7 +165,7 @@ def out_of_fold(galaxies: Galaxies, features: np.ndarray, model: Model, seed: in
 
 
 def build(unit: dependencies.Unit, galaxies: Galaxies, seed: int) -> float:
-    """Make one baseline's out-of-fold predictions; returns their RMSE."""
+    """Save one baseline's out-of-fold predictions; returns their RMSE."""
     input_name, model = MODELS[unit.run]
     features, measuring = galaxies.model_input(input_name)
     started = time.monotonic()

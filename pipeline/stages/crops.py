@@ -3,7 +3,7 @@
 reads   the competition's images where stage 0 found them, inputs/labels.parquet, inputs/sample.csv
 writes  crops/<crop>/{train,test}.npy uint8 (n, size, size, 3) RGB, {train,test}.ids.npy int64 (n,), ascending
 
-Every image is read and decoded once for all crops that are missing. Interrupted, the same command goes on after
+Every image is read and decoded once for all crops that are missing. Interrupted, the same command resumes after
 the last 256 finished rows. An image that cannot be used stops the stage or, where the plan says
 corrupt_images = "set-aside", leaves its row 0 and its id in the record's `set_aside`.
 
@@ -35,13 +35,13 @@ from pipeline.store.growing_array import GrowingArray
 from pipeline.store.records import atomic
 
 log = logging.getLogger(__name__)
-ROWS_PER_FLUSH = 256  # rows between two flushes: what an interruption costs at most; two chunks fit in the last cache
-ROWS_PER_TASK = 8  # rows of one task of a thread
-FORECAST_FROM = 10_000  # images from which on it is said beforehand what they will take
+ROWS_PER_FLUSH = 256  # the most that an interruption costs; two chunks fit in the last-level cache
+ROWS_PER_TASK = 8  # of one thread
+FORECAST_FROM = 10_000  # images from which on a forecast is logged
 
 
 class PartialCrop:
-    """One crop of one split in the making."""
+    """One crop of one split, partly written."""
 
     def __init__(self, unit: Unit, ids: np.ndarray):
         self.unit, self.ids = unit, ids
@@ -51,13 +51,13 @@ class PartialCrop:
         self.file = GrowingArray(final, shape, {"spec": unit.spec, "made_from": unit.made_from()})
 
     def open(self) -> None:
-        """Go on where an earlier call was interrupted, else begin; withdraws a record."""
-        complete = self.unit.artifact.exists()  # and made anew, by --force or since it is outdated
+        """Resume an interrupted call, else begin; deletes the record."""
+        complete = self.unit.artifact.exists()  # rebuilt, by --force or since it is outdated
         self.unit.artifact.begin()
-        self.file.open(anew=complete)
+        self.file.open(restart=complete)
 
     def finish(self, **facts: Any) -> None:
-        """Give the files their names and write the record."""
+        """Rename the files to their final names and write the record."""
         with atomic(self.ids_path) as temporary:
             np.save(temporary, self.ids)
         digest = self.file.finish()
@@ -83,7 +83,7 @@ def cut_rows(images: Images, ids: np.ndarray, crops: list[Crop], targets: list[n
 
 
 def retry(images: Images, part: PartialCrop) -> None:
-    """Look at the damaged images of an earlier call again: they may have been mended since."""
+    """Read the damaged images of an earlier call again: they may have been replaced since."""
     rows = sorted(part.file.notes)
     if rows:
         target = np.empty((len(rows), *part.file.shape[1:]), np.uint8)
@@ -94,17 +94,17 @@ def retry(images: Images, part: PartialCrop) -> None:
 def fill(images: Images, parts: list[PartialCrop], progress: Callable[[int], Any] = lambda _: None) -> int:
     """Make all missing rows of the arrays, each image decoded once, one thread a core; how many images that were.
 
-    OpenCV and reading let other threads run. While a chunk is cut, the one before is digested and written.
+    OpenCV and reading release the GIL. While a chunk is cut, the one before is hashed and written.
     """
     ids, first = parts[0].ids, min(part.file.done for part in parts)
-    cv2.setNumThreads(1)  # the images are the parallelism
+    cv2.setNumThreads(1)  # one thread an image
     for part in parts:
         retry(images, part)
     progress(first)
     size = min(ROWS_PER_FLUSH, len(ids) - first)
     buffers = [[np.empty((size, *part.file.shape[1:]), np.uint8) for part in parts] for _ in range(2)]
     with ThreadPoolExecutor(machine.cores()) as cutters, ThreadPoolExecutor(1) as writer:
-        written = []  # of the chunk before: its buffers are the next chunk's
+        written = []  # of the previous chunk, whose buffers the next one reuses
         for turn, (start, stop) in enumerate(chunks(first, len(ids), {part.file.done for part in parts})):
             chunk = ids[start:stop]
             missing = [(p, b) for p, b in zip(parts, buffers[turn % 2], strict=True) if p.file.done <= start]
@@ -177,14 +177,14 @@ def make(store: Store, split: str, parts: list[PartialCrop], stop: bool) -> dict
 
 
 def check_policy(plan: Plan, store: Store) -> None:
-    """UserError where the plan wants no image set aside, and a finished array has some that are."""
+    """UserError where the plan sets no image aside, and a finished array has some."""
     records = {unit.label: unit.artifact.record() or {} for unit in dependencies.crops(plan, store)}
     aside = {label: ids for label, record in records.items() if (ids := record.get("set_aside"))}
     if plan.corrupt_images == "stop" and aside:
         label, ids = next(iter(aside.items()))
         raise UserError(
-            f"{label} was made without {len(ids):,} images (such as {ids[:3]}) and the plan now says corrupt_images = "
-            f'"stop": put "set-aside" back, or mend them and run `./run.sh crops --plan {plan.name} --force`'
+            f"{label} was built without {len(ids):,} images (such as {ids[:3]}) and the plan now says corrupt_images = "
+            f'"stop": restore "set-aside", or replace them and run `./run.sh crops --plan {plan.name} --force`'
         )
 
 
@@ -195,7 +195,7 @@ def damage_summary(damaged: dict[int, str]) -> str:
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Make what is missing, one pass over the images of each split."""
+    """Build the missing crops in one pass over the images of each split."""
     request = cli.parse(cli.parser(__doc__), argv)
     plan, store = request.plan, request.store
     if not request.options.force:
@@ -213,7 +213,7 @@ def main(argv: list[str] | None = None) -> None:
     if damaged and stop:
         raise UserError(
             f'{damage_summary(damaged)}. All others are done and kept: set corrupt_images = "set-aside" in the plan to '
-            "go on without them, or put whole files in their place and run stage 0 again"
+            "continue without them, or replace them by intact files and run stage 0 again"
         )
     if damaged:
         log.warning("%-10s %s; set aside", "crops", damage_summary(damaged))

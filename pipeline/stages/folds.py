@@ -3,8 +3,8 @@
 reads   inputs/labels.parquet
 writes  folds.csv (GalaxyID,fold), folds.json
 
-Deterministic, stratified on the dominant path through the decision tree, independent of the order of rows. Copies of
-one image under several names share a fold.
+Deterministic, stratified on the dominant path through the decision tree, independent of the order of rows. Duplicates
+of an image share a fold.
 
     ./run.sh folds --plan demo
 """

@@ -1,14 +1,14 @@
-"""Stage 6 of 9: look inside the networks.
+"""Stage 6 of 9: activations, Grad-CAM and feature maps of the networks.
 
 reads   runs/<run>/fold0/model.weights.h5, crops/<crop>/train.npy, folds.csv, inputs/labels.parquet
 writes  runs/<run>/insight.npz:
-        ids (k,)                     galaxies of different kinds
-        seen uint8 (k, s, s, 3)      what the network sees of them; predicted float32 (k, 37): what it answers
+        ids (k,)                     representative galaxies
+        seen uint8 (k, s, s, 3)      input of the network; predicted float32 (k, 37)
         level_names (3,), level_0 … level_2 float16 (k, side, side, 8): activations of an early, a middle and a late
                                      layer, the channels that differ most, each between 0 and 1
-        cam_answers (k, 3), cam float16 (k, 3, side, side): three leading answers and where they come from (Grad-CAM)
+        cam_answers (k, 3), cam float16 (k, 3, side, side): three leading answers and their Grad-CAM
         feature_ids (n,), features float32 (n, d), map float32 (n, 2): pooled features of up to 3,000 galaxies, their
-                                     leading 64 principal components, and a map on which neighbours are alike (t-SNE)
+                                     leading 64 principal components, and a 2-D embedding (t-SNE)
 
 All galaxies were held out of the network shown, that of fold 0. The report, which needs no Keras, draws from this.
 
@@ -31,7 +31,7 @@ from pipeline.store.records import atomic
 
 log = logging.getLogger(__name__)
 MAX_GALAXIES, COMPONENTS, CHANNELS, PERPLEXITY, STEPS, SEED = 3000, 64, 8, 30, 500, 0
-MIN_GALAXIES = 5  # galaxies on a map by t-SNE
+MIN_GALAXIES = 5  # for t-SNE
 RELATIVE_NOISE = 1e-6  # of the largest feature: a smaller deviation is a rounding error
 
 
@@ -44,7 +44,7 @@ def held_out(store: Store, crop: str) -> tuple[np.ndarray, np.ndarray, np.ndarra
 
 
 def representative_galaxies(votes: np.ndarray) -> np.ndarray:
-    """Rows of votes (n, 37): the clearest galaxy of each of the five classes, and the oddest of the others."""
+    """Rows of votes (n, 37): the clearest galaxy of each of the five classes, and the oddest other one."""
     classes, own = metrics.five_class(votes), metrics.class_columns()
     kinds = [np.where(classes == i, votes[:, column], -1) for i, column in enumerate(own)]
     chosen = [int(kind.argmax()) for kind in kinds if kind.max() >= 0]
@@ -67,7 +67,7 @@ def most_varied(maps: np.ndarray) -> np.ndarray:
 def embed(features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """(leading principal components float32 (n, up to 64), map float32 (n, 2)) of finite features (n, d).
 
-    Where fewer than five galaxies, or features that do not differ, leave t-SNE nothing to do, the map is that of the
+    Where fewer than five galaxies, or features that do not differ, make t-SNE meaningless, the map is that of the
     first two components.
     """
     from sklearn.decomposition import PCA
@@ -86,7 +86,7 @@ def embed(features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         flat = np.pad(components, ((0, 0), (0, 2)))[:, :2]
         return components.astype(np.float32), flat.astype(np.float32)
     perplexity = min(PERPLEXITY, (len(features) - 1) / 3)
-    with threadpool_limits(1):  # on a busy machine threads that wait for each other take ten times as long
+    with threadpool_limits(1):  # on a busy machine threads that wait for each other are ten times slower
         tsne = TSNE(init="pca", perplexity=perplexity, max_iter=STEPS, random_state=SEED)
         flat = tsne.fit_transform(components)
     return components.astype(np.float32), flat.astype(np.float32)

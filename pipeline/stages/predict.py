@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 
 
 class Source:
-    """The galaxies of a plan as one run's predictor is asked for them."""
+    """The held-out and test galaxies of a plan, for one run's predictor."""
 
     def __init__(self, predictor: Predictor, store: Store, trained_in: str):
         self.predictor, self.store = predictor, store

@@ -4,10 +4,10 @@ reads   baselines/<name>/oof.parquet, runs/<run>/fold<k>/{valid.parquet,history.
         ensembles/<name>/{oof.parquet,ensemble.json}, crops/<crop>/<split>.json, inputs/labels.parquet, folds.csv
 writes  leaderboard.csv, leaderboard.md, report.html (one file, no network), report.json; report/<figure>.{svg,csv}
 
-All scores are out of fold. Prints the leaderboard and where submissions and report lie, also when nothing was to do.
+All scores are out of fold. Prints the leaderboard and the paths of submissions and report, also when nothing was to do.
 
     ./run.sh report --plan demo [--force]
-    ./run.sh report --compare output/FIRST output/SECOND     what got better or worse, and where
+    ./run.sh report --compare output/FIRST output/SECOND     what improved or got worse, and where
 """
 
 import logging
@@ -51,7 +51,7 @@ def build(unit: dependencies.Unit, plan: Plan, store: Store, plan_option: str) -
 
 
 def save_figures(folder: Path, figures: "Iterable[Figure]") -> None:
-    """Every figure as <name>.svg and what it shows as <name>.csv; those of an earlier report go."""
+    """Every figure as <name>.svg and what it shows as <name>.csv; those of an earlier report are deleted."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
     for figure in figures:
@@ -60,7 +60,7 @@ def save_figures(folder: Path, figures: "Iterable[Figure]") -> None:
 
 
 def show(plan: Plan, store: Store) -> str:
-    """The leaderboard, and where submissions and report lie: what a person wants to see at the end."""
+    """The leaderboard, and the paths of submissions and report: printed at the end of a run."""
     table = leaderboard.to_text(leaderboard.read(store.report().verified("leaderboard.csv")))
     submissions = [store.submission(ensemble.name) for ensemble in plan.ensembles]
     paths = [("submission", artifact.files[0]) for artifact in submissions if artifact.record()]

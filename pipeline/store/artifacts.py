@@ -40,9 +40,9 @@ class Store:
         return f"`{shlex.join(['./run.sh', stage, *self.flags, *flags])}`"
 
     def _artifact(self, record: Path, names: tuple[str, ...], stage: str, *select: str) -> Artifact:
-        """An artifact, its files beside its record, that knows the least that makes it anew."""
+        """An artifact with its files beside its record, and the smallest command that rebuilds it."""
         make, force = self.command(stage, *select), self.command(stage, *select, "--force")
-        mend = f"put a copy back, or make it anew by {force}"
+        mend = f"restore a copy, or rebuild it by {force}"
         return Artifact(record, tuple(record.with_name(n) for n in names), f"run {make} first, or the whole plan", mend)
 
     def require_space(self, need: float, what: str) -> None:
@@ -51,7 +51,7 @@ class Store:
         free = shutil.disk_usage(existing).free
         if need + MIN_FREE_BYTES > free:
             raise UserError(
-                f"{what} take {need / 1e9:.2f} GB, with {MIN_FREE_BYTES / 1e9:.2f} to spare, and {existing} has "
+                f"{what} take {need / 1e9:.2f} GB, with {MIN_FREE_BYTES / 1e9:.2f} kept free, and {existing} has "
                 f"{free / 1e9:.2f} GB free: make room, or choose another --output"
             )
 
@@ -109,7 +109,7 @@ class Store:
         folder = self.root / "search" / run
         files = tuple(folder / name for name in ("trials.csv", "best.toml", "compared.csv"))
         command = self.command("search", "--run", run, "--trials", "1")
-        mend = f"{command} makes it anew from its journal"  # without --force, which forgets all trials
+        mend = f"{command} rebuilds it from its journal"  # without --force, which forgets all trials
         return Artifact(folder / "search.json", files, f"run {command}", mend)
 
     def baseline(self, name: str) -> Artifact:
@@ -143,7 +143,7 @@ class Store:
         return load_fractions(self.inputs().verified("labels.parquet"))
 
     def duplicates(self) -> list[list[int]]:
-        """Training images that stand under several names, a group an image."""
+        """Groups of GalaxyIDs whose training images are identical."""
         return self.inputs().required().get("copies", {}).get("train", [])
 
     def load_sample(self) -> tuple[list[str], np.ndarray]:
@@ -194,7 +194,7 @@ class Store:
         save_json(self.weights_list(), sealed_json.sealed(given))
 
     def load_failure(self, run: str, fold: int) -> dict[str, Any] | None:
-        """{spec, why} of a fold that could not be trained; None where that is not known: it is tried again."""
+        """{spec, why} of a fold that could not be trained; None where that is not known, so that it is tried again."""
         try:
             failure = sealed_json.load(self.failure(run, fold), "")
         except Damaged:
@@ -224,7 +224,7 @@ def _check_fractions(frame: pd.DataFrame, path: Path) -> None:
     if tuple(frame.columns) != COLUMNS or frame.index.name != ID:
         raise UserError(f"{path}: expected {ID} and the 37 columns Class1.1 … Class11.6 in order")
     if frame.index.has_duplicates:
-        raise UserError(f"{path}: GalaxyID {frame.index[frame.index.duplicated()][0]} stands there twice")
+        raise UserError(f"{path}: GalaxyID {frame.index[frame.index.duplicated()][0]} occurs twice")
     if not np.isfinite(frame.to_numpy()).all():
         raise UserError(f"{path}: {int((~np.isfinite(frame.to_numpy())).any(axis=1).sum())} rows are not finite")
 
@@ -240,6 +240,6 @@ def aligned_to(frame: pd.DataFrame, ids: pd.Index | np.ndarray, what: str) -> pd
     if len(missing) or len(extra):
         raise UserError(
             f"{what}: {len(missing)} galaxies are missing (such as {list(missing[:3])}), "
-            f"{len(extra)} are not asked for (such as {list(extra[:3])})"
+            f"{len(extra)} are not expected (such as {list(extra[:3])})"
         )
     return frame.loc[ids]

@@ -1,4 +1,4 @@
-"""JSON files that the pipeline writes for itself: sealed by their own sha256, and doubted when they are read."""
+"""JSON files that the pipeline writes for itself: sealed by their own sha256, which is checked when they are read."""
 
 import hashlib
 import json
@@ -12,7 +12,7 @@ LARGEST = 1 << 26  # bytes; the record of 61,578 images that were all set aside 
 
 
 def sealed(content: dict[str, Any]) -> dict[str, Any]:
-    """The same with its seal: one flipped bit in the file and it is broken."""
+    """The same with its seal, a sha256 of the content."""
     return content | {SEAL: _checksum(json.loads(json.dumps(content)))}  # as it will be read: keys become text
 
 
@@ -46,7 +46,7 @@ def _parsed(path: Path) -> dict[str, Any]:
         raise ValueError("expected a JSON object")
     seal = content.pop(SEAL, None)
     if seal is not None and seal != _checksum(content):
-        raise ValueError("it is not what was written: its seal is broken")
+        raise ValueError("it is not what was written: its checksum differs")
     return content
 
 

@@ -12,7 +12,7 @@ VERSIONS: dict[str, int] = {}  # stage -> a number, raised when its code makes s
 
 @dataclass(frozen=True)
 class Unit:
-    """One artifact that the plan wants."""
+    """One artifact of a plan."""
 
     stage: str
     label: str
@@ -21,7 +21,7 @@ class Unit:
     sources: dict[str, Artifact | Version] = field(default_factory=dict)
     run: str | None = None
     fold: int | None = None
-    reads: dict[str, Artifact] = field(default_factory=dict)  # besides the sources, which speak for their own sources
+    reads: dict[str, Artifact] = field(default_factory=dict)  # besides the sources, which imply their own
 
     def __post_init__(self):
         if self.stage in VERSIONS:
@@ -77,9 +77,9 @@ def _differences(old: Any, new: Any, where: str = "") -> list[str]:
 
 
 def _sources_changed(then: dict[str, str | None], now: dict[str, str | None]) -> list[str]:
-    """What has happened to the sources of a unit since it was made, as sentences."""
-    changes = {name: "is no longer asked for" for name in then if name not in now}
+    """Changes of the sources of a unit since it was built, as sentences."""
+    changes = {name: "is no longer needed" for name in then if name not in now}
     changes |= {name: "is missing" if digest is None else "is damaged" for name, digest in now.items() if not digest}
     changes |= {name: "is new" for name in now if name not in then and name not in changes}
-    changes |= {name: "was made anew" for name, digest in now.items() if name not in changes and digest != then[name]}
+    changes |= {name: "was rebuilt" for name, digest in now.items() if name not in changes and digest != then[name]}
     return [f"{name} {what}" for name, what in changes.items()]

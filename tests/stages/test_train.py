@@ -162,7 +162,7 @@ def test_folds_must_start_from_the_same_weights(tmp_path, store):
     trained(plan, store, Trainer())
     todo = [fabricated.only(plan, store, "runs/b/fold1")]
     train._require_same_start(todo, plan, store, RANDOM)
-    with pytest.raises(UserError, match=r"fold 0 of run b started from .*random.*train all its folds anew by"):
+    with pytest.raises(UserError, match=r"fold 0 of run b started from .*random.*retrain all its folds by"):
         train._require_same_start(todo, plan, store, IMAGENET)
 
 
