@@ -1,6 +1,6 @@
 """The command line: `./run.sh COMMAND …`, which is `python -m pipeline COMMAND …` in an environment with its packages.
 
-One table says what can be typed. It and `--help` need no package, so that run.sh can ask, by `--requirements`, which
+One table lists the commands. It and `--help` need no package, so that run.sh can ask, by `--requirements`, which
 packages a command needs before it hands over.
 """
 
@@ -18,7 +18,7 @@ BASE, EXTRA, TEST = "requirements.txt", "requirements-extra.txt", "requirements-
 
 
 class Command(NamedTuple):
-    """One command: where it stands in the help, what follows its name, what it does, where its code is."""
+    """One command: its group in the help, its usage, its help line and its module."""
 
     group: str
     usage: str
@@ -37,7 +37,7 @@ def _command(group: str, usage: str, help: str, name: str, *extra: str) -> Comma
 
 COMMANDS = {
     "run": _command("run", "[PLAN] [OPTIONS]", "all stages of a plan, the demo by default", "run", "--download"),
-    "inputs": _stage("inputs", "find and check the competition's files, or draw galaxies"),
+    "inputs": _stage("inputs", "find and check the competition's files, or render synthetic ones"),
     "folds": _stage("folds", "assign every training galaxy to a fold"),
     "crops": _stage("crops", "the central part of every image, as arrays"),
     "baselines": _stage("baselines", "mean, central pixel, ridge, random forest, SVM"),
@@ -47,16 +47,16 @@ COMMANDS = {
     "ensemble": _stage("ensemble", "blend the runs"),
     "submit": _stage("submit", "write submissions; with --upload send one to Kaggle", "--upload"),
     "report": _stage("report", "leaderboard and report; --compare two outputs"),
-    "status": _command("look", "[PLAN] [--check]", "what exists, what is missing, what is stale and why", "status"),
+    "status": _command("look", "[PLAN] [--check]", "complete, missing and outdated artifacts, and why", "status"),
     "plan": _command("look", "[PLAN] [--estimate]", "what a plan trains; with --estimate what it costs", "estimate"),
     "classify": _command("use", "CATALOGUE --ensemble E --to TABLE", "classify unlabelled galaxies", "classify", "ray"),
     "export": _command("use", "--ensemble E --to DIR", "the ensemble as ONNX or SavedModel", "export", ""),
-    "serve": _command("use", "--ensemble E", "a web page that reads one galaxy", "serve", ""),
+    "serve": _command("use", "--ensemble E", "a web page that classifies one image", "serve", ""),
     "search": _command("search", "--plan PLAN --run R --trials N", "search better settings of a run", "search", ""),
     "download": _command("kaggle", "[--to DIR]", "the competition's files, by your account", "download", ""),
     "kaggle-notebook": _command("kaggle", "[PLAN]", "the whole plan inside a Kaggle notebook", "kaggle_notebook"),
     "test": _command("develop", "[--all]", "ruff and pytest; --all adds the slow tests", "develop:test"),
-    "bench": _command("develop", "[--quick] [--gpu]", "each stage beside its own limit, in one run", "develop:bench"),
+    "bench": _command("develop", "[--quick] [--gpu]", "each stage against its upper bound", "develop:bench"),
 }  # fmt: skip
 GROUPS = {
     "run": "Run",
@@ -71,11 +71,11 @@ HELP = ("-h", "--help", "help")
 USAGE = "usage: ./run.sh [--locked | --here] [COMMAND] …      ./run.sh COMMAND --help says more\n"
 OPTIONS = """\
     --input DIR  --weights BACKBONE=FILE  --download   the competition's files, first weights; or fetch the files first
-    --output DIR  --resume-from DIR                    where artifacts go; begin with those of an earlier session
-    --max-hours H  --workers N  --force STAGE          stop in time; folds at a time; make a stage anew"""
+    --output DIR  --resume-from DIR                    where artifacts go; start from an earlier session
+    --max-hours H  --workers N  --force STAGE          stop in time; folds at a time; rebuild a stage"""
 SETUP = """
   --locked   installs the exact versions of requirements.lock, checked by their hashes
-  --here     takes the Python that is active and installs nothing"""
+  --here     uses the active Python and installs nothing"""
 
 
 def plans() -> list[str]:
@@ -122,8 +122,8 @@ def overview() -> str:
     lines = [USAGE]
     for group, title in GROUPS.items():
         lines.append(f"{title}:")
-        made = {name: command for name, command in COMMANDS.items() if command.group == group}
-        lines += [f"  {f'{name} {c.usage}' if group != 'stages' else name:<44}{c.help}" for name, c in made.items()]
+        listed = {name: command for name, command in COMMANDS.items() if command.group == group}
+        lines += [f"  {f'{name} {c.usage}' if group != 'stages' else name:<44}{c.help}" for name, c in listed.items()]
         lines += [OPTIONS] if group == "run" else []
     lines.append(SETUP)
     lines.append(f"\nPlans: {', '.join(plans())}, or the path of a TOML file.")
@@ -131,7 +131,7 @@ def overview() -> str:
 
 
 def main(words: list[str]) -> None:
-    """Run the command that was typed."""
+    """Run a command line."""
     if words[:1] == ["--requirements"]:
         print(*requirements(words[1:]))
         return

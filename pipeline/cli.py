@@ -1,6 +1,6 @@
 """The flags that all stages share, logging, signals and exit codes.
 
-0 done, 1 our mistake, 2 the user's, 3 the time is up (--until), 130 interrupted from the keyboard, 143 terminated.
+0 done, 1 a bug, 2 a user error, 3 the time is up (--until), 130 interrupted from the keyboard, 143 terminated.
 """
 
 import argparse
@@ -23,30 +23,30 @@ from pipeline.store import backbone_graphs, dependencies
 from pipeline.store.artifacts import Store
 
 log = logging.getLogger(__name__)
-# how HDF5 and numpy tell of a full disk, without its number
-FULL = ("No space left", "errno = 28", "File too large", "errno = 27", " requested and ")
+# messages of HDF5 and numpy for a full disk, which lack its errno
+DISK_FULL = ("No space left", "errno = 28", "File too large", "errno = 27", " requested and ")
 OUTPUT = Path(__file__).parent.parent / "output"
 _output = OUTPUT  # where this process writes
 
 
 @dataclass(frozen=True)
 class Request:
-    """What the command line asks of a stage."""
+    """The parsed command line of a stage."""
 
     plan: Plan
     store: Store
     options: argparse.Namespace
 
-    def to_do(self, made: Iterator[dependencies.Unit]) -> list[dependencies.Unit]:
-        """The units of `made` that the flags select and that still must be made."""
-        todo = dependencies.to_do(self._selected(made), self.options.plan, force=self.options.force)
+    def to_do(self, units: Iterator[dependencies.Unit]) -> list[dependencies.Unit]:
+        """The `units` that the flags select and that still must be made."""
+        todo = dependencies.to_do(self._selected(units), self.options.plan, force=self.options.force)
         self.require(todo)
         if todo:
             self.store.require_space(0, f"the files of stage {todo[0].stage}")
         return todo
 
     def without_failed_runs(self) -> "Request":
-        """The same of the runs that could be trained; UserError where none could, or a network has changed since."""
+        """The request without failed runs; UserError where no ensemble is left, or a backbone graph has changed."""
         failed = dependencies.failed_runs(self.plan, self.store)
         plan = self.plan.without(failed)
         if not plan.ensembles:
@@ -57,36 +57,38 @@ class Request:
         return Request(plan, self.store, self.options)
 
     def require(self, todo: list[dependencies.Unit]) -> None:
-        """UserError where something that these units are made from is missing or is not what was written."""
+        """UserError where a source of these units is missing or damaged."""
         making = [unit.artifact for unit in todo]
         for unit in todo:
             for name, source in (unit.sources | unit.reads).items():
                 if source in making:
                     continue
                 try:
-                    there = source.record() is not None
-                    if there:
+                    found = source.record() is not None
+                    if found:
                         source.verify()
                 except Damaged as error:
                     raise Damaged(f"{unit.label} cannot be made from {name}: {error}") from None
-                if not there:
+                if not found:
                     raise UserError(
                         f"{unit.label} waits for {name}, which is missing ({source.record_path}): `./run.sh "
                         f"{self.options.plan}` makes what is missing, `./run.sh status {self.options.plan}` lists it"
                     )
 
-    def _selected(self, made: Iterator[dependencies.Unit]) -> Iterator[dependencies.Unit]:
-        wanted = [(n, getattr(self.options, n, None)) for n in ("run", "fold")]
-        wanted = [(name, value) for name, value in wanted if value is not None]
-        found = [unit for unit in made if all(getattr(unit, name) == value for name, value in wanted)]
-        if wanted and not found:
-            flags = " ".join(f"--{name} {value}" for name, value in wanted)
-            raise UserError(f"{flags}: plan {self.plan.name} has none such; see `./run.sh status {self.plan.name}`")
+    def _selected(self, units: Iterator[dependencies.Unit]) -> Iterator[dependencies.Unit]:
+        selection = [(n, getattr(self.options, n, None)) for n in ("run", "fold")]
+        selection = [(name, value) for name, value in selection if value is not None]
+        found = [unit for unit in units if all(getattr(unit, name) == value for name, value in selection)]
+        if selection and not found:
+            flags = " ".join(f"--{name} {value}" for name, value in selection)
+            raise UserError(
+                f"{flags}: nothing in plan {self.plan.name} matches; see `./run.sh status {self.plan.name}`"
+            )
         return iter(found)
 
 
 class Parser(argparse.ArgumentParser):
-    """Mistakes in flags are told in one sentence, without the usage before it."""
+    """A parser that reports errors in one sentence, without the usage."""
 
     def error(self, message: str) -> NoReturn:
         """See the class."""
@@ -95,22 +97,22 @@ class Parser(argparse.ArgumentParser):
 
 def parser(contract: str | None) -> argparse.ArgumentParser:
     """A parser whose --help is the stage's contract (its module docstring)."""
-    made = Parser(description=contract, formatter_class=argparse.RawDescriptionHelpFormatter)
-    made.add_argument("--plan", required=True, help="name of a shipped plan, or path of a TOML file")
-    made.add_argument("--output", type=Path, default=OUTPUT, help="where plans keep their artifacts")
-    made.add_argument("--force", action="store_true", help="make anew what is there already")
-    made.add_argument("--until", type=float, metavar="SECONDS", help="stop in time for this Unix time, to go on later")
-    return made
+    parser = Parser(description=contract, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--plan", required=True, help="name of a shipped plan, or path of a TOML file")
+    parser.add_argument("--output", type=Path, default=OUTPUT, help="parent folder of the plans' outputs")
+    parser.add_argument("--force", action="store_true", help="rebuild what exists")
+    parser.add_argument("--until", type=float, metavar="SECONDS", help="stop by this Unix time, to resume later")
+    return parser
 
 
-def parse(made: argparse.ArgumentParser, argv: list[str] | None, select: tuple[str, ...] = ()) -> Request:
+def parse(parser: argparse.ArgumentParser, argv: list[str] | None, select: tuple[str, ...] = ()) -> Request:
     """Read the command line; `select` names the flags that choose among the units ('run', 'fold')."""
     if "run" in select:
-        made.add_argument("--run", help="only the run, baseline or ensemble of this name")
+        parser.add_argument("--run", help="only the run, baseline or ensemble of this name")
     if "fold" in select:
-        made.add_argument("--fold", type=int, help="only this fold (from 0)")
+        parser.add_argument("--fold", type=int, help="only this fold (from 0)")
     global _output
-    options = made.parse_args(argv)
+    options = parser.parse_args(argv)
     plan = load_plan(options.plan)
     _output = options.output.expanduser().resolve()
     _check_folder(_output)
@@ -121,38 +123,38 @@ def parse(made: argparse.ArgumentParser, argv: list[str] | None, select: tuple[s
 
 
 def _check_folder(output: Path) -> None:
-    """UserError where no folder can be made at this path."""
-    there = next(path for path in (output, *output.parents) if path.exists())
-    if not there.is_dir():
-        raise UserError(f"--output {output}: {there} is a file; expected a folder, or a place for a new one")
+    """UserError where the path or a parent of it is a file."""
+    existing = next(path for path in (output, *output.parents) if path.exists())
+    if not existing.is_dir():
+        raise UserError(f"--output {output}: {existing} is a file; expected a folder, or a place for a new one")
 
 
 class Terminated(BaseException):
-    """SIGTERM: the machine is about to be taken away, or somebody wants the process to end."""
+    """SIGTERM: the machine is being preempted, or the process is to end."""
 
 
 def _terminate(signum: int, frame: object) -> None:
     raise Terminated
 
 
-def _once_more(told: Callable[..., None]) -> Callable[..., None]:
-    """A hook of Python's that is silent where HDF5 fails again, closing a file for which there was no room."""
+def _without_full_disk(original: Callable[..., None]) -> Callable[..., None]:
+    """An exception hook that ignores HDF5's second error, on closing a file after the disk was full."""
 
     def hook(*arguments: object) -> None:
-        if not any(said in str(getattr(a, "exc_value", a)) for a in arguments for said in FULL):
-            told(*arguments)
+        if not any(phrase in str(getattr(a, "exc_value", a)) for a in arguments for phrase in DISK_FULL):
+            original(*arguments)
 
     return hook
 
 
-def _leave(code: int) -> None:
-    """End at once: HDF5 crashes where Python lets go of a file for which there was no room."""
+def _exit_immediately(code: int) -> None:
+    """Exit at once: HDF5 crashes where Python closes a file after the disk was full."""
     locks.release_all()
     os._exit(code)
 
 
-def _be_robust() -> None:
-    """Let no alphabet of a terminal end a run, nor warnings that PYTHONWARNINGS makes into errors."""
+def _tolerate_environment() -> None:
+    """Survive terminals of any encoding, and warnings that PYTHONWARNINGS turns into errors."""
     sys.stdout.reconfigure(errors="replace")  # stderr writes escapes as it is
     if any(option.startswith("error") for option in sys.warnoptions):  # by PYTHONWARNINGS: libraries warn as they go
         warnings.simplefilter("default")
@@ -161,58 +163,61 @@ def _be_robust() -> None:
 
 
 def start(main: Callable[[], None]) -> None:
-    """Run a stage's main as a program: logging to stderr, mistakes as one sentence and an exit code."""
-    _be_robust()
+    """Run a stage's main as a program: logging to stderr, errors as one sentence and an exit code."""
+    _tolerate_environment()
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr, force=True)
     signal.signal(signal.SIGTERM, _terminate)
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs start with it ignored
-    sys.excepthook, sys.unraisablehook = _once_more(sys.__excepthook__), _once_more(sys.__unraisablehook__)
+    sys.excepthook, sys.unraisablehook = (
+        _without_full_disk(sys.__excepthook__),
+        _without_full_disk(sys.__unraisablehook__),
+    )
     try:
         main()
     except UserError as error:
         if deadline.caused(error):
-            _time_is_up()
+            _exit_time_is_up()
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
     except Defect as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(1)
     except KeyboardInterrupt:
-        print("interrupted: what is complete is kept; the same command goes on from there", file=sys.stderr)
+        print("interrupted: what is complete is kept; the same command resumes", file=sys.stderr)
         sys.exit(130)
     except deadline.TimeIsUp:
-        _time_is_up()
+        _exit_time_is_up()
     except Terminated:
-        print("terminated: what is complete is kept; the same command goes on from there", file=sys.stderr)
+        print("terminated: what is complete is kept; the same command resumes", file=sys.stderr)
         sys.exit(143)
     except OSError as error:
-        told = _told(error)
-        if told is None:
+        message = _os_error_message(error)
+        if message is None:
             raise
-        print(f"error: {told}", file=sys.stderr, flush=True)
-        _leave(2)
+        print(f"error: {message}", file=sys.stderr, flush=True)
+        _exit_immediately(2)
     except Exception as error:
         if deadline.caused(error):
-            _time_is_up()
+            _exit_time_is_up()
         raise
     finally:
         deadline.end()
         locks.release_all()
 
 
-def _time_is_up() -> NoReturn:
-    print("the time is up: what is complete is kept; the same command goes on from there", file=sys.stderr)
+def _exit_time_is_up() -> NoReturn:
+    print("the time is up: what is complete is kept; the same command resumes", file=sys.stderr)
     sys.exit(3)
 
 
-def _told(error: OSError) -> str | None:
-    """The sentence for what the user can mend: a full disk, a place that may not be written to; None for others."""
+def _os_error_message(error: OSError) -> str | None:
+    """The message for errors that the user can fix: a full disk, no permission; None for others."""
     where = Path(error.filename or _output)
     if error.errno in (errno.EACCES, errno.EROFS, errno.EPERM):
         return f"{error.strerror}: {where}; choose an --output that you may write to"
-    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG) or any(said in str(error) for said in FULL):
-        there = next(path for path in (where, *where.absolute().parents) if path.exists())
-        free = shutil.disk_usage(there).free
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG) or any(phrase in str(error) for phrase in DISK_FULL):
+        existing = next(path for path in (where, *where.absolute().parents) if path.exists())
+        free = shutil.disk_usage(existing).free
         return (
             f"no room to write {where} ({free / 1e6:,.0f} MB free). What is complete is kept: make room and give the "
             f"same command again, or choose another --output"

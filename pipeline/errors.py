@@ -1,21 +1,21 @@
-"""What goes wrong by the user's hand, told in one sentence."""
+"""Exceptions that are reported in one sentence, without a traceback."""
 
 
 class UserError(Exception):
-    """Something only the user can mend: the message says what was expected, what was received, what mends it."""
+    """An error that the user can fix: the message says what was expected, what was received and how to fix it."""
 
 
 class Damaged(UserError):
-    """A file of the output is not what was written, or is gone while its record stands."""
+    """A file of the output does not match its record, or is missing."""
 
 
 class TrainingFailed(UserError):
-    """A fold cannot be trained as its run says; others can."""
+    """A fold cannot be trained as specified; others may."""
 
 
 class Defect(Exception):
-    """Something that this program does wrong and found out itself: told in one sentence, with exit code 1."""
+    """A bug that the program detects itself: reported in one sentence, with exit code 1."""
 
 
 class DamagedImage(Exception):
-    """One image cannot be used; the message goes on after its name: 'is cut short'."""
+    """One image cannot be used; the message continues after its name: 'is cut short'."""

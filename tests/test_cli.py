@@ -64,8 +64,8 @@ assert not {{"keras", "tensorflow", "jax", "torch", "sklearn"}} & set(sys.module
     ("raised", "code", "sentence"),
     [
         (UserError("the crops need 3 GB"), 2, "error: the crops need 3 GB\n"),
-        (deadline.TimeIsUp(), 3, "the time is up: what is complete is kept; the same command goes on from there\n"),
-        (KeyboardInterrupt(), 130, "interrupted: what is complete is kept; the same command goes on from there\n"),
+        (deadline.TimeIsUp(), 3, "the time is up: what is complete is kept; the same command resumes\n"),
+        (KeyboardInterrupt(), 130, "interrupted: what is complete is kept; the same command resumes\n"),
         (OSError(errno.ENOSPC, "No space left", "/x"), 2, "error: no room to write /x ("),
         (OSError(errno.EFBIG, "File too large", "/x"), 2, "error: no room to write /x ("),
         (OSError("1000 requested and 24 written"), 2, "error: no room to write "),
@@ -73,7 +73,7 @@ assert not {{"keras", "tensorflow", "jax", "torch", "sklearn"}} & set(sys.module
     ],
 )
 def test_mistakes_become_a_sentence_and_an_exit_code(raised, code, sentence, capsys, monkeypatch):
-    monkeypatch.setattr(cli, "_leave", sys.exit)  # it would end the tests, too
+    monkeypatch.setattr(cli, "_exit_immediately", sys.exit)  # it would end the tests, too
 
     def main():
         raise raised
@@ -247,7 +247,7 @@ def test_flags_select_runs_and_folds(tmp_path, flags, labels):
 @pytest.mark.parametrize("flags", [["--run", "c"], ["--fold", "2"], ["--run", "a", "--fold", "9"]])
 def test_flags_that_select_nothing_are_refused(tmp_path, flags):
     asked = request(tmp_path, *flags)
-    with pytest.raises(UserError, match=rf"^{' '.join(flags)}: plan mine has none such; see `\./run\.sh status"):
+    with pytest.raises(UserError, match=rf"^{' '.join(flags)}: nothing in plan mine matches; see `\./run\.sh status"):
         asked.to_do(dependencies.train(asked.plan, asked.store))
 
 

@@ -74,7 +74,7 @@ class Target:
                 f"--to {self.path} is there and is not what this command makes{why}: choose another name, or replace "
                 f"it by --force"
             )
-        if wrong := self.table.damage() or self.table.checksum_mismatches():
+        if wrong := self.table.missing_or_resized() or self.table.checksum_mismatches():
             raise UserError(f"--to {self.path} is damaged: {wrong[0]}. Replace it by --force")
         return True
 
@@ -110,7 +110,7 @@ class ShardPlan:
                 yield shard
             elif differs := _differences(found, self.wanted[i]):
                 raise self._strange(differs)
-            elif shard.artifact.damage() or shard.artifact.checksum_mismatches():
+            elif shard.artifact.missing_or_resized() or shard.artifact.checksum_mismatches():
                 yield shard
             elif len(changed := self._changed_rows(i, batch, shard.artifact)):
                 yield shard._replace(rows=changed)

@@ -1,7 +1,7 @@
-"""For who changes the code: linter and tests, benchmarks.
+"""Development: linter and tests, benchmarks.
 
 ./run.sh test [--all] [PYTEST'S FLAGS ...]     ruff and pytest; --all adds the tests that take minutes
-./run.sh bench [--quick] [--only GROUP] [--gpu] [--input DIR] [--json FILE]     each stage beside its own limit
+./run.sh bench [--quick] [--only GROUP] [--gpu] [--input DIR] [--json FILE]     each stage against its upper bound
 """
 
 import subprocess
@@ -25,7 +25,7 @@ def test(argv: list[str]) -> None:
 
 
 def bench(argv: list[str]) -> None:
-    """The benchmarks, which say themselves what they take."""
+    """The benchmarks; they parse their own flags."""
     _module(["tests.benchmarks", *argv])
 
 

@@ -1,4 +1,4 @@
-"""Fetch the competition's files from Kaggle, checked; what has come stays when it is interrupted.
+"""Fetch the competition's files from Kaggle, checked and resumable.
 
 reads   Kaggle, by the credentials of its client (KAGGLE_API_TOKEN, ~/.kaggle/access_token or kaggle.json)
 writes  DIR/{training_solutions_rev1,images_training_rev1,images_test_rev1,all_zeros_benchmark}.zip

@@ -1,11 +1,11 @@
 """What a plan trains and, with --estimate, what it costs on this machine.
 
-reads   inputs/labels.parquet and inputs/sample.csv where stage 0 has run; else the plan says how many galaxies, or
-        they are as many as the competition's
+reads   inputs/labels.parquet and inputs/sample.csv where stage 0 has run; else the numbers of galaxies of the
+        plan's [sky], or of the competition
 writes  nothing
 
-The estimate builds every network and times a few of its steps on pixels of noise, since no speed depends on what is
-in a picture: about ten seconds a run on a GPU or for small images. Hours are of the whole plan from nothing.
+The estimate builds every network and times a few of its steps on noise, since speed does not depend on the
+image: about ten seconds a run on a GPU or for small images. Hours are for the whole plan from scratch.
 
     ./run.sh plan --plan demo [--estimate] [--price PER_HOUR]
 """
@@ -35,19 +35,19 @@ if TYPE_CHECKING:
     from pipeline.nn.speed_probe import Speeds
 
 COMPETITION = (61_578, 79_975)  # training and test galaxies
-FEW = 600  # galaxies that baselines are timed on
-STAGES, MAP = 10, 5.0  # seconds that the map of a run's features takes
+BASELINE_SAMPLE = 600  # galaxies that baselines are timed on
+STAGES, MAP_SECONDS = 10, 5.0  # seconds that the map of a run's features takes
 
 
 class Cost(NamedTuple):
-    """What a run, or the rest of a plan, takes."""
+    """Cost of a run, or of the rest of a plan."""
 
     seconds: float
     disk: float  # bytes
     memory: float  # bytes
 
 
-def galaxies(plan: Plan, store: Store) -> tuple[int, int]:
+def galaxy_counts(plan: Plan, store: Store) -> tuple[int, int]:
     """How many training and test galaxies there are, or will be."""
     if store.inputs().exists():
         return len(store.load_labels()), len(store.load_sample()[1])
@@ -58,38 +58,38 @@ def cost_of_run(run: Run, speeds: "Speeds", n: int, m: int, folds: int) -> Cost:
     """A run's cost with n training and m test galaxies."""
     from pipeline.nn.fit import SCORED_EPOCHS
 
-    seen, epochs, fold = len(views.view_set(run.views)), run.fine_tune.epochs, n * (folds - 1) / folds
-    took = 3 * speeds.start + folds * speeds.head + MAP  # built by train, by predict and by insight
+    n_views, epochs, fold = len(views.view_set(run.views)), run.fine_tune.epochs, n * (folds - 1) / folds
+    seconds = 3 * speeds.start + folds * speeds.head + MAP_SECONDS  # built by train, by predict and by insight
     if run.head_phase.epochs:
-        took += n * (1 if epochs else seen) / speeds.forward
+        seconds += n * (1 if epochs else n_views) / speeds.forward
     if epochs:
         scored = epochs if run.fine_tune.patience else min(epochs, SCORED_EPOCHS)
-        took += folds * epochs * fold / speeds.train + (scored * n + (n + folds * m) * seen) / speeds.forward
+        seconds += folds * epochs * fold / speeds.train + (scored * n + (n + folds * m) * n_views) / speeds.forward
     else:
-        took += m * seen / speeds.forward
+        seconds += m * n_views / speeds.forward
     features = 4 * n * speeds.features if run.head_phase.epochs else 0
     weights = 4 * speeds.params
     disk = folds * weights + 4 * weights + features + 4 * 37 * (n + folds * m)
-    return Cost(took, disk, 3 * features + 16 * weights)
+    return Cost(seconds, disk, 3 * features + 16 * weights)
 
 
 def cost_of_other_stages(plan: Plan, n: int, m: int) -> Cost:
-    """Everything but the networks: drawing, crops, baselines, the start of each stage."""
+    """Everything but the networks: rendering, crops, baselines, start-up of each stage."""
     began = time.monotonic()
     subprocess.run([sys.executable, "-m", "pipeline", "folds", "--help"], check=True, stdout=subprocess.DEVNULL)
-    took = STAGES * (time.monotonic() - began)
+    seconds = STAGES * (time.monotonic() - began)
     disk = sum((n + m) * crop.size**2 * 3 for crop in plan.crops.values())
     if plan.sky:
         from pipeline.sky.survey import BYTES_PER_GALAXY
 
-        took += (n + m) * _seconds_to_draw()
+        seconds += (n + m) * _seconds_to_draw()
         disk += (n + m) * BYTES_PER_GALAXY
-    took += (n + m) * _seconds_to_cut(plan) + _seconds_of_baselines(plan) * n / FEW
-    return Cost(took, disk, 0)
+    seconds += (n + m) * _seconds_to_cut(plan) + _seconds_of_baselines(plan) * n / BASELINE_SAMPLE
+    return Cost(seconds, disk, 0)
 
 
 def _seconds_to_draw(few: int = 32, many: int = 160) -> float:
-    """A galaxy's; by the difference of two skies, which leaves out the start of the processes that draw."""
+    """Per galaxy; the difference of two renderings, which excludes the start-up of processes."""
     return max(0.0, _seconds_of_sky(many) - _seconds_of_sky(few)) / (many - few)
 
 
@@ -119,17 +119,17 @@ def _seconds_of_baselines(plan: Plan) -> float:
 
     rng = np.random.default_rng(0)
     size = plan.crops[plan.crop_of_baselines()].size
-    answers, fold = rng.random((FEW, 37)), np.arange(FEW) % plan.folds
-    images = rng.integers(0, 256, (FEW, size, size, 3), np.uint8)
-    few = baselines.Galaxies(images, np.arange(FEW), answers, fold, np.ones(FEW, bool), 4)
+    answers, fold = rng.random((BASELINE_SAMPLE, 37)), np.arange(BASELINE_SAMPLE) % plan.folds
+    images = rng.integers(0, 256, (BASELINE_SAMPLE, size, size, 3), np.uint8)
+    few = baselines.Galaxies(images, np.arange(BASELINE_SAMPLE), answers, fold, np.ones(BASELINE_SAMPLE, bool), 4)
     began = time.monotonic()
     for name in plan.baselines:
-        sight, model = baselines.MODELS[name]
-        baselines.out_of_fold(few, few.seen(sight)[0], model, 0)
+        input_name, model = baselines.MODELS[name]
+        baselines.out_of_fold(few, few.model_input(input_name)[0], model, 0)
     return time.monotonic() - began
 
 
-def _told(seconds: float) -> str:
+def _duration(seconds: float) -> str:
     if seconds < 5400:
         return f"{seconds / 60:.1f} min" if seconds >= 90 else f"{seconds:.0f} s"
     return f"{seconds / 3600:.1f} h"
@@ -137,12 +137,12 @@ def _told(seconds: float) -> str:
 
 def table(plan: Plan, store: Store, *, estimate: bool, price: float | None) -> Iterator[str]:
     """The lines to print, each as soon as it is known."""
-    n, m = galaxies(plan, store)
+    n, m = galaxy_counts(plan, store)
     yield f"{plan.name}: {n:,} training and {m:,} test galaxies, {plan.folds} folds"
     costs = []
     if estimate:
         costs.append(cost_of_other_stages(plan, n, m))
-        what = "drawing, crops, baselines" if plan.sky else "crops, baselines"
+        what = "rendering, crops, baselines" if plan.sky else "crops, baselines"
         yield _line(what, costs[0], price)
     for run in plan.runs:
         size, epochs = plan.input_size(run), f"{run.head_phase.epochs} + {run.fine_tune.epochs} epochs"
@@ -165,16 +165,16 @@ def table(plan: Plan, store: Store, *, estimate: bool, price: float | None) -> I
 
 def _line(what: str, cost: Cost, price: float | None) -> str:
     money = f"  {price * cost.seconds / 3600:>9.2f}" if price else ""
-    return f"  {what:<56}{_told(cost.seconds):>9}  {cost.disk / 1e9:>7.2f} GB disk{money}"
+    return f"  {what:<56}{_duration(cost.seconds):>9}  {cost.disk / 1e9:>7.2f} GB disk{money}"
 
 
 def main(argv: list[str] | None = None) -> None:
     """Command line."""
-    made = cli.parser(__doc__)
-    made.add_argument("--estimate", action="store_true", help="time a few steps of every run, then say what all costs")
-    made.add_argument("--price", type=float, help="what an hour of this machine costs, in any currency")
-    request = cli.parse(made, argv)
+    parser = cli.parser(__doc__)
+    parser.add_argument("--estimate", action="store_true", help="time a few steps of every run, then print the cost")
+    parser.add_argument("--price", type=float, help="what an hour of this machine costs, in any currency")
+    request = cli.parse(parser, argv)
     options = request.options
-    logging.getLogger("pipeline.nn").setLevel(logging.WARNING)  # the probe's own training is nobody's news
+    logging.getLogger("pipeline.nn").setLevel(logging.WARNING)  # hide the logs of the probe's training
     for line in table(request.plan, request.store, estimate=options.estimate, price=options.price):
         print(line, flush=True)

@@ -1,12 +1,12 @@
 """Export an ensemble as one file or folder that other programs and languages can use.
 
 reads   OUTPUT/PLAN/ensembles/NAME and the networks that it is made of
-writes  DIR/model.onnx or DIR/saved_model/, and DIR/model.json: its inputs, outputs and how well it agrees
+writes  DIR/model.onnx or DIR/saved_model/, and DIR/model.json: its inputs, outputs and its largest difference
 
 The model takes images, uint8 (n, 424, 424, 3) RGB, and gives vote fractions, float32 (n, 37), in the competition's
-columns: crops, views, networks, blend and decision tree are inside, all in float32. Each network is first asked for
-some held-out galaxies whose predictions were saved, if those and the crops are there; the whole is asked for galaxies
-drawn for the purpose, and kept only where it answers as the pipeline does in float32.
+columns: crops, views, networks, blend and decision tree are included, all in float32. Each network is first checked
+against saved predictions of some held-out galaxies, where these and the crops exist; the exported model is checked on
+synthetic galaxies, and kept only where it agrees with the pipeline in float32.
 
     ./run.sh export --ensemble OUTPUT/PLAN/ensembles/final --to DIR [--format onnx|saved-model] [--run NAME]
         [--views 8]
@@ -39,25 +39,27 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 FORMATS = {"onnx": "model.onnx", "saved-model": "saved_model"}
-DRAWN = 8  # galaxies that the export is tried on
-AGREES = 1e-4  # largest difference of any answer
+N_GALAXIES = 8  # synthetic galaxies for the check
+TOLERANCE = 1e-4  # largest difference of any answer
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
     """The command line."""
-    made = cli.Parser(prog="./run.sh export", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    made.add_argument("--ensemble", type=Path, required=True, help="folder OUTPUT/PLAN/ensembles/NAME")
-    made.add_argument("--to", type=Path, required=True, help="a folder, made where there is none")
-    made.add_argument("--format", choices=FORMATS, default="onnx")
-    made.add_argument("--run", help="only this run of the ensemble")
-    made.add_argument("--views", help="views averaged per galaxy, by name or number; as trained")
-    return made.parse_args(argv)
+    parser = cli.Parser(
+        prog="./run.sh export", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--ensemble", type=Path, required=True, help="folder OUTPUT/PLAN/ensembles/NAME")
+    parser.add_argument("--to", type=Path, required=True, help="a folder, created if missing")
+    parser.add_argument("--format", choices=FORMATS, default="onnx")
+    parser.add_argument("--run", help="only this run of the ensemble")
+    parser.add_argument("--views", help="views averaged per galaxy, by name or number; as trained")
+    return parser.parse_args(argv)
 
 
 def synthetic_galaxies() -> np.ndarray:
-    """Galaxies to compare answers on, uint8 (DRAWN, 424, 424, 3)."""
+    """Galaxies to compare answers on, uint8 (N_GALAXIES, 424, 424, 3)."""
     rng = np.random.default_rng(0)
-    return np.stack([render.render(galaxy.sample(rng), rng) for _ in range(DRAWN)])
+    return np.stack([render.render(galaxy.sample(rng), rng) for _ in range(N_GALAXIES)])
 
 
 def pipeline_answers(classifier: Classifier, images: np.ndarray) -> np.ndarray:
@@ -78,7 +80,7 @@ def members_of(classifier: Classifier) -> Iterator["Member"]:
         for fold, path in enumerate(member.folds):
             predictor = member.predictor()
             predictor.load(path)
-            if prediction_check.with_predictions(predictor, classifier.store, fold, trained_in) is None:
+            if prediction_check.compare_with_saved(predictor, classifier.store, fold, trained_in) is None:
                 log.info("export     %s: no predictions of fold %d to compare it with", member.run.name, fold)
             yield Member(
                 member.run,
@@ -94,14 +96,14 @@ def check(path: Path, run: Callable[[Path, np.ndarray], np.ndarray], classifier:
     """The largest difference between the export's answers and the pipeline's in float32; Defect where it is large."""
     images = synthetic_galaxies()
     gap = float(np.abs(run(path, images) - pipeline_answers(classifier, images)).max())
-    if not gap <= AGREES:
-        raise Defect(f"the export answers otherwise than the pipeline: by up to {gap:.2g}, {AGREES:.0e} is allowed")
+    if not gap <= TOLERANCE:
+        raise Defect(f"the export differs from the pipeline: by up to {gap:.2g}, {TOLERANCE:.0e} is allowed")
     return gap
 
 
 @contextmanager
 def workspace(folder: Path) -> Iterator[Path]:
-    """A folder within `folder` that is gone in the end, as is `folder` where it is new and nothing came of it."""
+    """A folder within `folder` that is deleted in the end, as is `folder` where it is new and empty."""
     new, work = not folder.exists(), folder / f".export-{os.getpid()}"
     work.mkdir(parents=True)
     try:
@@ -126,7 +128,7 @@ def main(argv: list[str] | None = None) -> None:
 
     exporting.require_packages(options.format)
     write, run = exporting.FORMATS[options.format]
-    classifier.compute_in("float32")  # as files of weights are; half precision is a choice of who computes
+    classifier.set_precision("float32")  # as files of weights are; half precision is a choice of who computes
     with workspace(folder) as work:
         write(ensemble_graph.EnsembleGraph(members_of(classifier)), work / path.name)
         gap = check(work / path.name, run, classifier)

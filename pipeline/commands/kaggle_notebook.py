@@ -1,11 +1,11 @@
-"""The whole plan inside a Kaggle notebook: what is attached is found, what is made stays for the next session.
+"""The whole plan inside a Kaggle notebook: attached inputs are found, outputs are kept for the next session.
 
 reads   /kaggle/input: the competition's files; weights under Keras's names; wheels (*.whl) of packages that Kaggle's
         image lacks; the output of an earlier session of this notebook
 writes  /kaggle/working/output/<plan>, and beside it submission.csv and report.html once they are made
 
-A notebook session ends after 12 hours: --max-hours stops before, between epochs. Save the version, attach its output
-to the next one, and that goes on. No network is needed. Every GPU trains folds of its own.
+A notebook session ends after 12 hours: --max-hours stops before, between epochs. Save the version and attach its output
+to the next one, which resumes it. No network is needed. Every GPU trains folds of its own.
 
     ./run.sh kaggle-notebook [PLAN] [--max-hours H] [--resume-from DIR] [--root /kaggle]
 """
@@ -32,17 +32,17 @@ from pipeline.plans.config import Plan, load_plan
 from pipeline.store import resume
 
 log = logging.getLogger(__name__)
-HERE = Path(__file__).parents[2]
-DEEP = 5  # folders below /kaggle/input: competitions/<slug>, datasets/<owner>/<name>/<folder>, …
+PROJECT_ROOT = Path(__file__).parents[2]
+MAX_DEPTH = 5  # folders below /kaggle/input: competitions/<slug>, datasets/<owner>/<name>/<folder>, …
 IMPORTED_AS = {"opencv-python": "cv2", "scikit-learn": "sklearn"}
 UNUSED = ("keras-cv",)  # by the shipped plans: a run's augment.policy asks for it
 TIME_IS_UP = 3  # run.sh's exit code
 
 
-def folders(root: Path, deep: int = DEEP) -> Iterator[Path]:
-    """`root` and the folders in it, the upper ones first; folders of many images are not looked into."""
+def folders(root: Path, max_depth: int = MAX_DEPTH) -> Iterator[Path]:
+    """`root` and the folders in it, breadth first; image folders are skipped."""
     below = [root]
-    for _ in range(deep + 1):
+    for _ in range(max_depth + 1):
         yield from below
         below = [path for folder in below for path in sorted(folder.iterdir()) if path.is_dir()]
         below = [path for path in below if not path.name.lower().startswith("images_")]
@@ -77,14 +77,14 @@ def find_earlier(attached: list[Path], plan: Plan) -> Path | None:
 
 def unmet_requirements() -> dict[Requirement, str | None]:
     """Requirements that this Python does not meet -> the version that it has instead; None: none at all."""
-    lines = (HERE / "requirements.txt").read_text(encoding="utf-8").splitlines()
-    wanted = [Requirement(text) for line in lines if (text := line.partition("#")[0].strip())]
-    found = {r: _version(r.name) for r in wanted if r.name not in UNUSED}
+    lines = (PROJECT_ROOT / "requirements.txt").read_text(encoding="utf-8").splitlines()
+    required = [Requirement(text) for line in lines if (text := line.partition("#")[0].strip())]
+    found = {r: _version(r.name) for r in required if r.name not in UNUSED}
     return {r: version for r, version in found.items() if version is None or not r.specifier.contains(version, True)}
 
 
 def _version(name: str) -> str | None:
-    """Of a package that can be imported, under whatever name it was built (tensorflow-cpu); None where it cannot."""
+    """Of a package that can be imported, also of a variant of another name (tensorflow-cpu); None where it cannot."""
     module = IMPORTED_AS.get(name, name.replace("-", "_"))
     if not find_spec(module):
         return None
@@ -93,7 +93,7 @@ def _version(name: str) -> str | None:
 
 
 def install_unmet(attached: list[Path]) -> None:
-    """Install from attached wheels what requirements.txt asks for and this Python has not.
+    """Install unmet requirements from attached wheels.
 
     UserError where a package stays missing; where one stays of another version, a warning.
     """
@@ -117,7 +117,7 @@ def install_unmet(attached: list[Path]) -> None:
 
 
 def flags(options: argparse.Namespace, plan: Plan, attached: list[Path]) -> list[str]:
-    """What a run is given; UserError where the competition's files are needed and not attached."""
+    """Flags of `./run.sh` for the attached inputs; UserError where the competition's files are needed and missing."""
     files = find_competition(attached)
     if files is None and plan.sky is None:
         raise UserError(
@@ -125,24 +125,24 @@ def flags(options: argparse.Namespace, plan: Plan, attached: list[Path]) -> list
             f"Competitions > {source_files.SLUG}, whose rules must have been accepted"
         )
     earlier = options.resume_from or find_earlier(attached, plan)
-    made = [options.plan, "--output", str(options.root / "working" / "output")]
-    made += ["--input", str(files)] if files else []
+    flags = [options.plan, "--output", str(options.root / "working" / "output")]
+    flags += ["--input", str(files)] if files else []
     for name, path in find_weights(attached, plan).items():
-        made += ["--weights", f"{name}={path}"]
-    made += ["--resume-from", str(earlier)] if earlier else []
-    made += ["--workers", str(gpus)] if (gpus := engines.count_gpus()) > 1 else []
-    return made + (["--max-hours", str(options.max_hours)] if options.max_hours else [])
+        flags += ["--weights", f"{name}={path}"]
+    flags += ["--resume-from", str(earlier)] if earlier else []
+    flags += ["--workers", str(gpus)] if (gpus := engines.count_gpus()) > 1 else []
+    return flags + (["--max-hours", str(options.max_hours)] if options.max_hours else [])
 
 
 def collect(working: Path, plan: Plan) -> None:
     """Put the first ensemble's submission and the report where Kaggle shows them."""
-    made = working / "output" / plan.name
-    shutil.copyfile(made / "submissions" / f"{plan.ensembles[0].name}.csv", working / "submission.csv")
-    shutil.copyfile(made / "report.html", working / "report.html")
+    folder = working / "output" / plan.name
+    shutil.copyfile(folder / "submissions" / f"{plan.ensembles[0].name}.csv", working / "submission.csv")
+    shutil.copyfile(folder / "report.html", working / "report.html")
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Find, run, collect. What the time did not suffice for is no mistake: exit code 0, and a sentence."""
+    """Find, run, collect. Running out of time is not an error: exit code 0 and a message."""
     parser = cli.Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("plan", nargs="?", default="kaggle", metavar="PLAN")
     parser.add_argument("--max-hours", type=float)
@@ -155,7 +155,7 @@ def main(argv: list[str] | None = None) -> None:
     install_unmet(attached)
     command = [sys.executable, "-m", "pipeline", *flags(options, plan, attached)]
     log.info("%-10s %s", "kaggle", " ".join(command[1:]))
-    code = subprocess.run(command, env=os.environ | {"PYTHONPATH": str(HERE)}).returncode
+    code = subprocess.run(command, env=os.environ | {"PYTHONPATH": str(PROJECT_ROOT)}).returncode
     if code == TIME_IS_UP:
         log.info("%-10s save this version, attach its output to the next one, and run that", "kaggle")
         return

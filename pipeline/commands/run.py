@@ -1,6 +1,6 @@
 """All stages of a plan, one after the other, in one process.
 
-reads   the competition's files in --input DIR (remembered), else the galaxies that the plan draws, else input/
+reads   the competition's files in --input DIR (remembered), else synthetic galaxies, else input/
 writes  output/<plan>: every artifact that is missing; submissions, leaderboard and report.html at the end
 
     ./run.sh [PLAN] [--input DIR] [--download] [--output DIR] [--weights BACKBONE=FILE ...] [--force STAGE]
@@ -22,26 +22,26 @@ from pipeline.store import dependencies
 
 def arguments() -> argparse.ArgumentParser:
     """The flags of a whole run; each stage gets those that are its own."""
-    made = cli.Parser(
+    parser = cli.Parser(
         prog="./run.sh", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
     )
-    made.add_argument("plan", nargs="?", default="demo", help="a shipped plan or the path of a TOML file; demo")
-    made.add_argument("--input", metavar="DIR", help="folder of the competition's files; remembered")
-    made.add_argument("--download", action="store_true", help="fetch them first, by your Kaggle account")
-    made.add_argument("--output", metavar="DIR", help="where plans keep their artifacts")
-    made.add_argument(
+    parser.add_argument("plan", nargs="?", default="demo", help="a shipped plan or the path of a TOML file; demo")
+    parser.add_argument("--input", metavar="DIR", help="folder of the competition's files; remembered")
+    parser.add_argument("--download", action="store_true", help="fetch them first, by your Kaggle account")
+    parser.add_argument("--output", metavar="DIR", help="where plans keep their artifacts")
+    parser.add_argument(
         "--weights", action="append", default=[], metavar="BACKBONE=FILE", help="first weights; repeatable"
     )
-    made.add_argument("--force", choices=dependencies.STAGES, metavar="STAGE", help="make anew what this stage makes")
-    made.add_argument("--max-hours", type=_hours, metavar="H", help="stop in time, between epochs (exit code 3)")
-    made.add_argument(
+    parser.add_argument("--force", choices=dependencies.STAGES, metavar="STAGE", help="rebuild what this stage makes")
+    parser.add_argument("--max-hours", type=_hours, metavar="H", help="stop in time, between epochs (exit code 3)")
+    parser.add_argument(
         "--workers",
         type=engines.positive,
         metavar="N",
         help="folds that are trained at a time, each on a GPU of its own",
     )
-    made.add_argument("--resume-from", metavar="DIR", help="begin with the output of an earlier session")
-    return made  # fmt: skip
+    parser.add_argument("--resume-from", metavar="DIR", help="start from the output of an earlier session")
+    return parser  # fmt: skip
 
 
 def _hours(text: str) -> float:
@@ -55,7 +55,7 @@ def _hours(text: str) -> float:
 
 
 def flags_of(stage: str, options: argparse.Namespace, until: float | None) -> list[str]:
-    """What a stage is given of the command line."""
+    """The flags of a stage."""
     flags = ["--plan", options.plan]
     flags += ["--output", options.output] if options.output else []
     flags += [f"--until={until}"] if until is not None else []
@@ -72,7 +72,7 @@ def flags_of(stage: str, options: argparse.Namespace, until: float | None) -> li
 def main(argv: list[str] | None = None) -> None:
     """Run the stages."""
     options = arguments().parse_args(argv)
-    load_plan(options.plan)  # a mistake in it is told before anything is fetched
+    load_plan(options.plan)  # report mistakes in it before any download
     until = None if options.max_hours is None else time.time() + 3600 * options.max_hours
     if options.download:
         download.fetch_missing(Path(options.input) if options.input else INPUT)

@@ -1,14 +1,14 @@
-"""Look for better settings of one run, out of fold, and say how sure it is that they are better.
+"""Hyper-parameter search for one run, scored out of fold, with a confidence interval of the gain.
 
 reads   crops/<crop>/train.npy, inputs/labels.parquet, the plan's [search]; runs/<run>/features.npy where it is there
 writes  search/<run>/journal.log (every trial), trials.csv, best.toml (a plan), compared.csv, search.json
 
-Trials are drawn by Optuna's tree-structured Parzen estimator (Bergstra et al. 2011), the run as it stands being the
-first; each is scored fold by fold, and stopped where it is unpromising. The folds are the search's own, dealt by
-another seed than the plan's, so that no score of the leaderboard was chosen by. At the end the best and the run as it
-stands are trained anew on fresh folds: their difference there is what counts, and what the best scored better while it
-was being chosen is reported as optimism. Killed, it goes on; several processes share the trials. What it tries, and on
-how many galaxies where all would take too long, stands in the plan's [search].
+Trials are drawn by Optuna's tree-structured Parzen estimator (Bergstra et al. 2011), the unchanged run being the
+first; each is scored fold by fold, and pruned where it is unpromising. The folds are the search's own, assigned by
+another seed than the plan's, so that the leaderboard stays unbiased. At the end the best and the unchanged run are
+retrained on fresh folds: their difference there is the result, and the excess of the gain during selection is reported
+as optimism. Killed, it resumes; several processes share the trials. The search space, and the number of galaxies where
+all would take too long, are in the plan's [search].
 
     ./run.sh search --plan P --run R --trials N [--hours H] [--workers N] [--engine local|ray] [--force]
 """
@@ -56,28 +56,28 @@ class OneTrial:
         return self.trials.run_one()
 
 
-def make_trials(trials: Trials, options: argparse.Namespace, flags: list[str]) -> None:
-    """All trials that are missing, here or by workers, with a bar of what is done."""
-    begun = len(trials.finished())
-    with tqdm(total=trials.n_trials, initial=begun, desc=f"search {trials.run.name}", unit="trial") as bar:
-        if engines.is_here(options):
+def run_trials(trials: Trials, options: argparse.Namespace, flags: list[str]) -> None:
+    """Run all missing trials, in this process or by workers, with a progress bar."""
+    n_finished = len(trials.finished())
+    with tqdm(total=trials.n_trials, initial=n_finished, desc=f"search {trials.run.name}", unit="trial") as bar:
+        if engines.in_this_process(options):
             while trials.run_one():
-                _tell(trials, bar)
+                _update_bar(trials, bar)
             return
-        tasks = range(max(0, trials.n_trials - begun))
+        tasks = range(max(0, trials.n_trials - n_finished))
         for _ in engines.each(partial(OneTrial, flags), tasks, engine=options.engine, workers=options.workers,
                               gpus=trials.plan.gpus):  # fmt: skip
-            _tell(trials, bar)
+            _update_bar(trials, bar)
 
 
-def _tell(trials: Trials, bar: tqdm) -> None:
+def _update_bar(trials: Trials, bar: tqdm) -> None:
     bar.n = len(trials.finished())
     scores = [trial.value for trial in trials.completed()]
     bar.set_postfix_str(f"best {min(scores):.4f}" if scores else "", refresh=True)
 
 
 def compare(trials: Trials, best: Run) -> tuple[pd.DataFrame, dict]:
-    """(RMSE of the best and of the run as it stands on each of the fresh folds, what that says)."""
+    """(RMSE of the best and the unchanged run on each of the fresh folds, their difference and its interval)."""
     rows, errors = [], {"best": [], "before": []}
     seeds = [trials.plan.seed + 2 * SEED_OFFSET + i for i in range(trials.search.repeats)]
     for seed in tqdm(seeds, desc="fresh folds", unit="seed", leave=False):
@@ -120,7 +120,7 @@ def finish(trials: Trials, options: argparse.Namespace) -> None:
     settings = next(t.user_attrs["settings"] for t in trials.completed() if t.number == row["number"])
     compared, found = compare(trials, variants.with_settings(trials.run, settings))
     found |= {"trials": len(frame), "best": float(row["rmse"]), "before": None, "optimism": None, "luck": None}
-    for first in complete[complete["first"]].to_dict("records"):  # none where the run as it stands lies outside
+    for first in complete[complete["first"]].to_dict("records"):  # none where the unchanged run lies outside the space
         found |= {"before": first["rmse"], "luck": study.selection_bias(trials, first["number"])}
         found["optimism"] = first["rmse"] - found["best"] - (found["fresh_before"] - found["fresh_best"])
     unit = trials.unit
@@ -134,11 +134,11 @@ def finish(trials: Trials, options: argparse.Namespace) -> None:
 
 def arguments() -> argparse.ArgumentParser:
     """The flags of the search."""
-    made = cli.parser(__doc__)
-    made.add_argument("--trials", type=int, required=True, help="how many in all, those made before included")
-    made.add_argument("--hours", type=float, help="begin no trial after that")
-    engines.add_flags(made, "processes, each of which makes one trial at a time")
-    return made
+    parser = cli.parser(__doc__)
+    parser.add_argument("--trials", type=int, required=True, help="total number, earlier ones included")
+    parser.add_argument("--hours", type=float, help="begin no trial after that")
+    engines.add_flags(parser, "processes, each of which makes one trial at a time")
+    return parser
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -158,41 +158,41 @@ def main(argv: list[str] | None = None) -> None:
         trials.enqueue_unchanged()
         flags = ["--plan", str(plan_path(options.plan).resolve()), "--output", str(options.output.resolve())]
         flags += ["--run", options.run, "--trials", str(options.trials)]
-        make_trials(trials, options, flags + ([f"--hours={options.hours}"] if options.hours else []))
-        _tell_done(trials)
+        run_trials(trials, options, flags + ([f"--hours={options.hours}"] if options.hours else []))
+        _log_progress(trials)
         with locks.holding(trials.folder / ".compare.lock", wait=True):
             if not is_done(unit, len(trials.finished())):  # another process has perhaps done it meanwhile
                 finish(trials, options)
-    _tell_found(unit.artifact.record(), options.run)
-    print(f"best plan  {unit.artifact.files[1]}\nrun it by  {run_it(unit.artifact.files[1], request.store)}")
+    _log_result(unit.artifact.record(), options.run)
+    print(f"best plan  {unit.artifact.files[1]}\nrun it by  {run_command(unit.artifact.files[1], request.store)}")
 
 
-def _tell_done(trials: Trials) -> None:
+def _log_progress(trials: Trials) -> None:
     done = len(trials.finished())
     if done < trials.n_trials:
         log.warning(
-            "%-10s the time is up after %d of %d trials: the same command goes on", "search", done, trials.n_trials
+            "%-10s the time is up after %d of %d trials: the same command resumes", "search", done, trials.n_trials
         )
-    log.info("%-10s %d trials are done; now the best and the run as it stands, on fresh folds", "search", done)
+    log.info("%-10s %d trials are done; now the best and the unchanged run, on fresh folds", "search", done)
 
 
 def is_done(unit: Unit, trials: int) -> bool:
     """Whether so many trials were made (the time may have been up before), and compared."""
-    whole = unit.state()[0] == "complete" and not unit.artifact.checksum_mismatches()
-    return whole and unit.artifact.fact("trials", int) >= trials
+    complete = unit.state()[0] == "complete" and not unit.artifact.checksum_mismatches()
+    return complete and unit.artifact.fact("trials", int) >= trials
 
 
-def _tell_found(found: dict, run: str) -> None:
+def _log_result(found: dict, run: str) -> None:
     log.info(
-        "search     %s: %.5f on fresh folds, %.5f as it stood: %+.5f (%+.5f to %+.5f), %s", run, found["fresh_best"],
+        "search     %s: %.5f on fresh folds, %.5f unchanged: %+.5f (%+.5f to %+.5f), %s", run, found["fresh_best"],
         found["fresh_before"], found["difference"], found["low"], found["high"], found["verdict"]
     )  # fmt: skip
     if found["optimism"] is not None:
-        log.info("           while it was chosen it had gained %.5f: optimism %+.5f",
+        log.info("           gain during selection %.5f: optimism %+.5f",
                  found["before"] - found["best"], found["optimism"])  # fmt: skip
 
 
-def run_it(plan: Path, store: Store) -> str:
+def run_command(plan: Path, store: Store) -> str:
     """The command that makes all of a plan from the same files and weights."""
     words = ["./run.sh", str(plan)]
     folder = store.inputs().fact("folder", str)

@@ -1,4 +1,4 @@
-"""When this session of a machine ends: work stops in time, and the same command goes on from there in the next one."""
+"""The deadline of a session: work stops in time, and the same command resumes it in the next session."""
 
 import signal
 import time
@@ -7,24 +7,24 @@ _at = float("inf")  # Unix time
 
 
 class TimeIsUp(BaseException):
-    """The deadline is reached, or what comes next would not be done by then."""
+    """The deadline is reached, or the next step would not finish before it."""
 
 
 def begin(at: float) -> None:
     """Raise TimeIsUp in this process's main thread when the Unix time `at` is reached, wherever it then is."""
     global _at
     _at = at
-    signal.signal(signal.SIGALRM, _ring)
+    signal.signal(signal.SIGALRM, _on_alarm)
     signal.setitimer(signal.ITIMER_REAL, max(at - time.time(), 1e-6))
 
 
 def end() -> None:
-    """Let the deadline pass: there is nothing left to stop."""
+    """Cancel the deadline."""
     signal.setitimer(signal.ITIMER_REAL, 0)
 
 
 def caused(error: BaseException) -> bool:
-    """Whether TimeIsUp became this error on its way: a library that was being imported says ImportError instead."""
+    """Whether TimeIsUp caused this error: a library that was being imported raises ImportError instead."""
     causes = [error]
     while (cause := causes[-1].__cause__ or causes[-1].__context__) and cause not in causes:
         causes.append(cause)
@@ -37,5 +37,5 @@ def require(seconds: float) -> None:
         raise TimeIsUp
 
 
-def _ring(signum: int, frame: object) -> None:
+def _on_alarm(signum: int, frame: object) -> None:
     raise TimeIsUp

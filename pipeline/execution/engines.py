@@ -1,4 +1,4 @@
-"""Who does the work: this process, worker processes of this machine, or a Ray cluster; the results are the same.
+"""Execution engines: this process, worker processes of this machine, or a Ray cluster; the results are the same.
 
 A worker is made once in every process by `make_worker` and is then called with one task after the other.
 """
@@ -21,10 +21,10 @@ from pipeline.errors import UserError
 
 log = logging.getLogger(__name__)
 NAMES = ("local", "ray")
-AHEAD = 2  # tasks that wait for each worker
-RETRIES = 3  # workers that may be lost, for each that was asked for
-NEW = object()  # in the place of a task: there is none
-HERE = Path(__file__).parents[2]
+QUEUED_PER_WORKER = 2  # tasks queued for each worker
+RETRIES = 3  # lost workers tolerated, for each requested
+NO_TASK = object()  # no task is left, or the worker is starting
+PROJECT_ROOT = Path(__file__).parents[2]
 Task, Result = TypeVar("Task"), TypeVar("Result")
 Work = Callable[[Task], Result]
 _worker: Work | None = None  # of this worker process
@@ -43,7 +43,7 @@ def positive(text: str) -> int:
     return int(text)
 
 
-def is_here(options: Namespace) -> bool:
+def in_this_process(options: Namespace) -> bool:
     """Whether the flags ask for nothing but this process."""
     return options.engine == "local" and options.workers == 1
 
@@ -51,17 +51,17 @@ def is_here(options: Namespace) -> bool:
 def each(
     make_worker: Callable[[], Work], tasks: Iterable[Task], *, engine: str = "local", workers: int = 1, gpus: float = 1
 ) -> Iterator[Result]:
-    """Results of all tasks as they come, tasks being asked for as they are needed.
+    """Results of all tasks in order of completion; tasks are read lazily.
 
     `gpus` is what each worker takes of a cluster that has some; on one machine worker i gets GPU i. UserError where
-    a worker process died, or Ray is asked for and is not there.
+    a worker process died, or Ray is requested and not installed.
     """
     if engine == "ray":
         return _on_ray(make_worker, tasks, workers, gpus)
-    return _here(make_worker, tasks) if workers == 1 else _in_processes(make_worker, tasks, workers)
+    return _in_this_process(make_worker, tasks) if workers == 1 else _in_processes(make_worker, tasks, workers)
 
 
-def _here(make_worker: Callable[[], Work], tasks: Iterable[Task]) -> Iterator[Result]:
+def _in_this_process(make_worker: Callable[[], Work], tasks: Iterable[Task]) -> Iterator[Result]:
     worker = None
     for task in tasks:
         worker = worker or make_worker()
@@ -75,17 +75,19 @@ def _in_processes(make_worker: Callable[[], Work], tasks: Iterable[Task], worker
     tasks, under_way = iter(tasks), set()
     try:
         while True:
-            under_way |= {pool.submit(_work, task) for task in islice(tasks, AHEAD * workers - len(under_way))}
+            under_way |= {
+                pool.submit(_work, task) for task in islice(tasks, QUEUED_PER_WORKER * workers - len(under_way))
+            }
             if not under_way:
                 return
             done, under_way = futures.wait(under_way, return_when=futures.FIRST_COMPLETED)
             yield from (future.result() for future in done)
     except BrokenProcessPool:
         raise UserError(
-            f"one of {workers} worker processes died, perhaps for want of memory. What is complete is kept: the same "
-            f"command goes on, with fewer --workers if need be"
+            f"one of {workers} worker processes died, perhaps out of memory. What is complete is kept: the same "
+            f"command resumes, with fewer --workers if need be"
         ) from None
-    except BaseException:  # also an interruption: what they have in hand is not waited for
+    except BaseException:  # also an interruption: running tasks are not waited for
         for process in multiprocessing.active_children():
             process.terminate()
         raise
@@ -94,10 +96,10 @@ def _in_processes(make_worker: Callable[[], Work], tasks: Iterable[Task], worker
 
 
 def _begin(make_worker: Callable[[], Work], number: Any, workers: int) -> None:
-    """Start of a worker process: one of the GPUs that there are is its own; of the cores it takes its share."""
+    """Initialise a worker process: assign one of the GPUs and its share of the cores."""
     global _worker
     if parent := multiprocessing.parent_process():
-        threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
+        threading.Thread(target=_exit_with_parent, args=(parent,), daemon=True).start()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the keyboard's is for the process that waits for this one
     with number.get_lock():
         i, number.value = number.value, number.value + 1
@@ -109,8 +111,8 @@ def _begin(make_worker: Callable[[], Work], number: Any, workers: int) -> None:
     _worker = make_worker()
 
 
-def _end_with(parent: Any) -> None:
-    """End this process when the one that made it ends, killed perhaps: else it would wait for tasks for ever."""
+def _exit_with_parent(parent: Any) -> None:
+    """End this process when its parent ends, even killed: else it would wait for tasks for ever."""
     parent.join()
     os._exit(1)
 
@@ -120,7 +122,7 @@ def _work(task: Task) -> Result:
 
 
 def count_gpus() -> int:
-    """How many GPUs this machine lends to workers."""
+    """Number of GPUs available to workers."""
     return len(_gpus())
 
 
@@ -136,9 +138,9 @@ def _on_ray(make_worker: Callable[[], Work], tasks: Iterable[Task], workers: int
         import ray
     except ImportError:
         raise UserError("--engine ray needs Ray: .venv/bin/python -m pip install -r requirements-extra.txt") from None
-    # without "local" Ray would join whatever cluster was last here, or wait for it for ever where that is dead
+    # without "local" Ray would join the last cluster of this machine, or wait for ever where that is gone
     address = os.environ.get("RAY_ADDRESS", "local")
-    environment = {"env_vars": {"PYTHONPATH": str(HERE)}}
+    environment = {"env_vars": {"PYTHONPATH": str(PROJECT_ROOT)}}
     ray.init(address=address, runtime_env=environment, include_dashboard=False, log_to_driver=False)
     try:
         share = min(gpus, ray.cluster_resources().get("GPU", 0))
@@ -152,44 +154,44 @@ def _on_ray(make_worker: Callable[[], Work], tasks: Iterable[Task], workers: int
 
 
 def _by_actors(make_actor: Callable[[], Any], tasks: Iterator[Task], workers: int) -> Iterator[Result]:
-    """Results as they come. What a lost actor had in hand another does; its successor waits for a place in the cluster.
+    """Results in order of completion. The task of a lost actor is repeated by another; a replacement is started.
 
-    An actor for which there is nothing left to do goes at once, so that its place is free for others.
+    An idle actor ends at once, to free its resources.
     """
     import ray
 
-    under_way: dict[Any, tuple[Any, Any]] = {}  # reference -> (actor, its task; NEW: it is being made)
-    again: list[Task] = []
-    lost, over = 0, False
+    under_way: dict[Any, tuple[Any, Any]] = {}  # reference -> (actor, its task; NO_TASK: it is starting)
+    retry: list[Task] = []
+    lost, exhausted = 0, False
 
     def begin() -> None:
-        made = make_actor()
-        under_way[made.begin.remote()] = (made, NEW)
+        actor = make_actor()
+        under_way[actor.begin.remote()] = (actor, NO_TASK)
 
     for _ in range(workers):
         begin()
-    while again or not over or any(task is not NEW for _, task in under_way.values()):
+    while retry or not exhausted or any(task is not NO_TASK for _, task in under_way.values()):
         (done,), _ = ray.wait(list(under_way))
-        held, task = under_way.pop(done)
+        actor, task = under_way.pop(done)
         try:
             result = ray.get(done)
         except ray.exceptions.RayActorError:
             lost += 1
-            log.warning("a worker was lost (%d so far); what it had in hand is done again", lost)
-            again += [] if task is NEW else [task]
+            log.warning("a worker was lost (%d so far); its task is done again", lost)
+            retry += [] if task is NO_TASK else [task]
             if lost > RETRIES * workers:
                 raise UserError(
-                    f"{lost} workers were lost one after the other, perhaps for want of memory. What is complete is "
-                    f"kept: the same command goes on, with fewer --workers if need be"
+                    f"{lost} workers were lost one after the other, perhaps out of memory. What is complete is "
+                    f"kept: the same command resumes, with fewer --workers if need be"
                 ) from None
             begin()
             continue
-        if task is not NEW:
+        if task is not NO_TASK:
             yield result
-        task = again.pop() if again else next(tasks, NEW)
-        over = over or task is NEW
-        if task is not NEW:
-            under_way[held.work.remote(task)] = (held, task)
+        task = retry.pop() if retry else next(tasks, NO_TASK)
+        exhausted = exhausted or task is NO_TASK
+        if task is not NO_TASK:
+            under_way[actor.work.remote(task)] = (actor, task)
 
 
 class _Actor:

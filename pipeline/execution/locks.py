@@ -1,4 +1,4 @@
-"""One maker at a time: a lock file that the kernel lets go of when its holder ends, however it ends."""
+"""One writer at a time: file locks that the kernel releases when their holder ends, so that none goes stale."""
 
 import errno
 import fcntl
@@ -13,14 +13,14 @@ from typing import TextIO
 
 from pipeline.errors import UserError
 
-NO_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP)  # some network file systems have none: then nobody is kept out
+NO_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP)  # some network file systems have no locks: then there is no exclusion
 _held: dict[Path, TextIO] = {}
 
 
 def acquire(path: Path, *, wait: bool = False) -> None:
-    """Hold the lock at `path` until `release` or this process's end; no more than that if it is held already.
+    """Acquire the lock at `path` until `release` or the end of this process; nothing where it is held already.
 
-    Where another process holds it: UserError that says which, or with `wait` until that one lets go.
+    Where another process holds it: UserError that says which, or with `wait` block until it is released.
     """
     path = path.absolute()
     while path not in _held:
@@ -33,32 +33,32 @@ def acquire(path: Path, *, wait: bool = False) -> None:
         except OSError as error:
             if error.errno not in NO_LOCKS:
                 raise
-        if _is_at(file, path):
+        if _is_same_file(file, path):
             file.truncate(0)
             json.dump({"pid": os.getpid(), "command": _command(), "since": time.strftime("%Y-%m-%d %H:%M:%S")}, file)
             file.flush()
             _held[path] = file
-        else:  # the holder took the file away between our opening and our locking it
+        else:  # the holder deleted the file between our opening and our locking it
             file.close()
 
 
 def release(path: Path) -> None:
-    """Let go of the lock, if this process holds it."""
+    """Release the lock, if this process holds it."""
     file = _held.pop(path.absolute(), None)
     if file:
-        path.unlink(missing_ok=True)  # while it is held, so that nobody gets hold of a file that goes
+        path.unlink(missing_ok=True)  # while it is held, so that no other process locks a deleted file
         file.close()
 
 
 def release_all() -> None:
-    """Let go of every lock that this process holds: what was being made is left to others."""
+    """Release every lock of this process."""
     for path in list(_held):
         release(path)
 
 
 @contextmanager
 def holding(path: Path, *, wait: bool = False) -> Iterator[None]:
-    """The lock, for the length of the block."""
+    """Hold the lock within the block."""
     acquire(path, wait=wait)
     try:
         yield
@@ -66,7 +66,7 @@ def holding(path: Path, *, wait: bool = False) -> Iterator[None]:
         release(path)
 
 
-def _is_at(file: TextIO, path: Path) -> bool:
+def _is_same_file(file: TextIO, path: Path) -> bool:
     try:
         return os.path.samestat(os.fstat(file.fileno()), path.stat())
     except FileNotFoundError:
@@ -79,7 +79,7 @@ def _holder(file: TextIO, path: Path) -> str:
     try:
         held = json.loads(file.read())
         return f"{path.parent} is being worked on by process {held['pid']} ({held['command']}) since {held['since']}"
-    except (ValueError, TypeError, KeyError, RecursionError):  # it has it and has not said so yet
+    except (ValueError, TypeError, KeyError, RecursionError):  # locked, and not yet written
         return f"{path.parent} is being worked on by another process"
 
 

@@ -29,24 +29,24 @@ class Member(NamedTuple):
 
 
 class Answers(NamedTuple):
-    """What the ensemble says of n galaxies."""
+    """Predictions of the ensemble for n galaxies."""
 
     joint: np.ndarray  # float32 (n, 37) vote fractions, every sum of the tree holding
     spread: np.ndarray  # float32 (n, 37) their standard deviation over runs, folds and views
 
 
-def view_set_of(asked: str | None) -> str | None:
-    """The name of the view set; UserError where there is none such."""
+def view_set_of(requested: str | None) -> str | None:
+    """The name of the view set; UserError where it is unknown."""
     try:
-        return None if asked is None else views.view_set_name(asked)
+        return None if requested is None else views.view_set_name(requested)
     except ValueError as error:
         raise UserError(f"--views: {error}") from None
 
 
 class Classifier:
-    """The ensemble at OUTPUT/PLAN/ensembles/NAME; UserError where it is not there, not whole or not what was written.
+    """The ensemble at OUTPUT/PLAN/ensembles/NAME; UserError where it is missing, incomplete or damaged.
 
-    `view_set` takes the place of each run's own views, `only` names the one run that is asked. Networks are built at
+    `view_set` replaces each run's own views, `only` selects a single run. Networks are built at
     the first call of `answer`.
     """
 
@@ -73,8 +73,8 @@ class Classifier:
         spread = np.sqrt(np.maximum(variance, 0))
         return Answers(tree.project(blend.mix(stack, self.weights)).astype(np.float32), spread.astype(np.float32))
 
-    def compute_in(self, precision: str) -> None:
-        """Let all networks compute in this precision, whatever they were trained in; before the first answer."""
+    def set_precision(self, precision: str) -> None:
+        """Let all networks compute in this precision instead of that of training; call before the first answer."""
         self.members = [member._replace(precision=precision) for member in self.members]
 
     def _of_member(self, member: Member, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -104,7 +104,7 @@ def _per_run(weights: np.ndarray) -> np.ndarray:
 
 
 def _member(store: Store, name: str, folds: int, view_set: str | None) -> Member:
-    """A run of an ensemble, as the records of its folds tell."""
+    """A run of an ensemble, by the records of its folds."""
     trained = [store.trained(name, fold) for fold in range(folds)]
     for fold, artifact in enumerate(trained):
         verified_record(artifact, f"fold {fold} of {name}")
@@ -123,7 +123,7 @@ def _member(store: Store, name: str, folds: int, view_set: str | None) -> Member
 
 
 def verified_record(artifact: Artifact, what: str) -> dict[str, Any]:
-    """The record of an artifact whose files are what was written; UserError else."""
+    """The record of an artifact whose files match it; UserError otherwise."""
     if artifact.record() is None:
         raise UserError(f"expected {what}, and {artifact.record_path} is missing")
     try:

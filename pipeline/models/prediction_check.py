@@ -1,8 +1,8 @@
-"""Whether the network that predicts is the one that was trained: some galaxies are asked of both.
+"""Check that the network built for prediction agrees with the trained one on a few galaxies.
 
-Prediction builds its network anew from the run and the file of weights, folds it, and has its own way through views
-and features. What training had and the file has not, or what a copy has lost, shows here and nowhere else: a wrong
-network answers too, and every later stage agrees with it.
+Prediction rebuilds its network from the run and the file of weights, folds batch normalisation, and computes views and
+features by its own code. State that the file lacks, or that a copy lost, is noticed only here: a wrong network still
+predicts, and no later stage would notice.
 """
 
 from pathlib import Path
@@ -18,15 +18,15 @@ from pipeline.store.artifacts import Store, load_fractions
 if TYPE_CHECKING:
     from pipeline.nn.fit import Trainer
 
-ASKED = 8  # galaxies of each fold
-# largest difference of a vote fraction that is taken for rounding; on a GPU "float32" convolutions round to 10 bits too
-ROUNDING = {"float32": 5e-3, "mixed_float16": 5e-2, "mixed_bfloat16": 0.2}
+N_GALAXIES = 8  # galaxies of each fold
+# largest difference of a vote fraction that counts as rounding; on a GPU "float32" convolutions round to 10 bits too
+TOLERANCE = {"float32": 5e-3, "mixed_float16": 5e-2, "mixed_bfloat16": 0.2}
 
 
 class Check:
-    """Asks the folds of a run, as they are trained, whether prediction will answer as they do.
+    """Compares prediction with each trained fold of a run.
 
-    To be made before the network that is trained: making one sets the seed and clears Keras's session.
+    Create it before the network that is trained: creation sets the seed and clears Keras's session.
     """
 
     def __init__(self, run: Run, *, stored: int, size: int):
@@ -35,7 +35,7 @@ class Check:
 
         precision, _ = runtime.choose_precision(run.precision)
         self.predictor = Predictor(run, stored=stored, size=size, precision=precision)
-        self.predictor.batch_size = ASKED * len(self.predictor.views)
+        self.predictor.batch_size = N_GALAXIES * len(self.predictor.views)
         network = self.predictor.network
         for model in (network.twin.model, network.twin.features, network.head):
             model.run_eagerly = True  # to trace it would take longer than the few galaxies do
@@ -45,9 +45,9 @@ class Check:
         rows = evenly_spaced(held_out)
         trained = self._of_training(trainer, rows)
         self.predictor.load(weights)
-        made = answers(self.predictor, trainer.images[rows])
+        predicted = predict(self.predictor, trainer.images[rows])
         return require_agreement(
-            made, trained, f"{label}, built as prediction builds it,", trainer.network.facts["precision"]
+            predicted, trained, f"{label}, built as prediction builds it,", trainer.network.facts["precision"]
         )
 
     def _of_training(self, trainer: "Trainer", rows: np.ndarray) -> np.ndarray:
@@ -58,7 +58,7 @@ class Check:
         return predict_eagerly(trainer.network.model, trainer.images[rows], self.predictor.views)
 
 
-def with_predictions(predictor: Predictor, store: Store, fold: int, precision: str) -> float | None:
+def compare_with_saved(predictor: Predictor, store: Store, fold: int, precision: str) -> float | None:
     """The largest difference of a loaded predictor's answers from those that stage 5 saved for its held-out galaxies.
 
     None where there are no crops or no predictions of these views to compare with; Defect where it is no rounding.
@@ -67,40 +67,40 @@ def with_predictions(predictor: Predictor, store: Store, fold: int, precision: s
     crops = store.crops(run.crop, "train")
     if not crops.facts() or saved.facts().get("spec", {}).get("views") != run.views:
         return None
-    if crops.damage() or saved.damage():
+    if crops.missing_or_resized() or saved.missing_or_resized():
         return None
-    told, (images, ids) = load_fractions(saved.verified("valid.parquet")), store.load_crops(run.crop, "train")
-    told = told.drop(index=crops.record()["set_aside"], errors="ignore")
-    told = told.iloc[evenly_spaced(np.arange(len(told)))]
-    made = answers(predictor, images[np.searchsorted(ids, told.index)])
+    saved_answers, (images, ids) = load_fractions(saved.verified("valid.parquet")), store.load_crops(run.crop, "train")
+    saved_answers = saved_answers.drop(index=crops.record()["set_aside"], errors="ignore")
+    saved_answers = saved_answers.iloc[evenly_spaced(np.arange(len(saved_answers)))]
+    predicted = predict(predictor, images[np.searchsorted(ids, saved_answers.index)])
     return require_agreement(
-        made, told.to_numpy(), f"runs/{run.name}/fold{fold}, as its predictions were saved,", precision
+        predicted, saved_answers.to_numpy(), f"runs/{run.name}/fold{fold}, as its predictions were saved,", precision
     )
 
 
 def evenly_spaced(rows: np.ndarray) -> np.ndarray:
-    """At most ASKED of the rows, evenly spaced."""
-    return rows[np.unique(np.linspace(0, len(rows) - 1, ASKED).round().astype(int))]
+    """At most N_GALAXIES of the rows, evenly spaced."""
+    return rows[np.unique(np.linspace(0, len(rows) - 1, N_GALAXIES).round().astype(int))]
 
 
-def answers(predictor: Predictor, images: np.ndarray) -> np.ndarray:
+def predict(predictor: Predictor, images: np.ndarray) -> np.ndarray:
     """Vote fractions (n, 37) of images uint8 (n, s, s, 3), as prediction makes them."""
     if predictor.only_head:
         return predictor.predict_features(predictor.features(images))
     return predictor.predict_images(images)[0]
 
 
-def require_agreement(made: np.ndarray, expected: np.ndarray, what: str, precision: str) -> float:
+def require_agreement(predicted: np.ndarray, expected: np.ndarray, what: str, precision: str) -> float:
     """The largest difference; Defect where it is not a number or more than rounding at that precision."""
     from pipeline.nn import runtime
 
-    gap, allowed = float(np.abs(made - expected).max()), ROUNDING[precision]
+    gap, allowed = float(np.abs(predicted - expected).max()), TOLERANCE[precision]
     if runtime.gpus():
-        allowed = max(allowed, ROUNDING["mixed_float16"])
+        allowed = max(allowed, TOLERANCE["mixed_float16"])
     if not gap <= allowed:
         raise Defect(
-            f"{what} answers {len(made)} galaxies otherwise than expected: by up to {gap:.2g}, where {precision} "
-            f"explains {allowed:.0e}. This is a fault of the program, not of the plan: no result of it can be trusted. "
+            f"{what} predicts {len(predicted)} galaxies differently than expected: by up to {gap:.2g}; {precision} "
+            f"explains {allowed:.0e}. This is a bug in the program, not in the plan: no result of it can be trusted. "
             f"Please report it with the plan and the versions of keras and tensorflow"
         )
     return gap

@@ -1,4 +1,4 @@
-"""One run's network, built once and loaded with one fold's weights after the other."""
+"""One run's network, built once and loaded with the weights of each fold in turn."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -13,16 +13,16 @@ if TYPE_CHECKING:
     import keras
 
 BATCH = 64  # galaxies times views in one forward pass
-SMALLEST = 16  # of it, below which a network is too large for the memory
+SMALLEST = 16  # smallest batch before a network counts as too large for the memory
 Progress = Callable[[int], object]
 
 
 def no_progress(done: int) -> None:
-    """Progress that nobody is told of."""
+    """Progress that is not shown."""
 
 
 class Predictor:
-    """Answers averaged over views; where only the head was trained, its features are, as in training."""
+    """Predictions averaged over views; where only the head was trained, features are averaged, as in training."""
 
     def __init__(self, run: Run, *, stored: int, size: int, precision: str):
         """For crops of `stored` pixels of which the network sees the central `size`; `precision`: as trained."""
@@ -33,17 +33,17 @@ class Predictor:
         self.precision = runtime.prediction_precision(precision)
         self.network = network.build(run, stored=stored, size=size, seed=0, trained_as=self.precision)
         self.batch_size = BATCH
-        self._kept: dict[Path, list[np.ndarray]] = {}  # what the weights of a fold make of the network for prediction
+        self._cached_weights: dict[Path, list[np.ndarray]] = {}  # of the network for prediction, by a fold's file
 
     def load(self, weights: Path, *, keep: bool = False) -> None:
         """Put the weights of a fold into the network; with `keep` they stay in memory for the next time."""
-        if weights in self._kept:
-            self.fast.model.set_weights(self._kept[weights])
+        if weights in self._cached_weights:
+            self.fast.model.set_weights(self._cached_weights[weights])
             return
         self.network.model.load_weights(weights)
         self.fast = self.network.for_prediction()
         if keep:
-            self._kept[weights] = self.fast.model.get_weights()
+            self._cached_weights[weights] = self.fast.model.get_weights()
 
     @property
     def only_head(self) -> bool:
@@ -52,7 +52,7 @@ class Predictor:
 
     def features(self, images: np.ndarray, progress: Progress = no_progress) -> np.ndarray:
         """Features float32 (n, d) of images uint8 (n, s, s, 3), the mean over the views."""
-        return self._seen(self.fast.features, images, progress)[0]
+        return self._averaged(self.fast.features, images, progress)[0]
 
     def predict_features(self, features: np.ndarray) -> np.ndarray:
         """Vote fractions float32 (n, 37) from features (n, d)."""
@@ -62,9 +62,9 @@ class Predictor:
 
     def predict_images(self, images: np.ndarray, progress: Progress = no_progress) -> tuple[np.ndarray, np.ndarray]:
         """Vote fractions float32 (n, 37) of images uint8 (n, s, s, 3), and the mean over views of their squares."""
-        return self._seen(self.fast.model, images, progress)
+        return self._averaged(self.fast.model, images, progress)
 
-    def _seen(self, model: "keras.Model", images: np.ndarray, progress: Progress) -> tuple[np.ndarray, np.ndarray]:
+    def _averaged(self, model: "keras.Model", images: np.ndarray, progress: Progress) -> tuple[np.ndarray, np.ndarray]:
         from pipeline.nn import runtime
         from pipeline.nn.predict import predict_views, require_plausible
 

@@ -1,4 +1,4 @@
-"""Pretrained weights, before any work starts: files that the user gave, Keras's own where they are or can be had."""
+"""Pretrained weights, checked before any work: files of the user, or Keras's own, cached or downloadable."""
 
 import hashlib
 import urllib.error
@@ -13,16 +13,16 @@ from pipeline.store.artifacts import Store
 from pipeline.store.records import file_digest
 
 HDF5 = b"\x89HDF\r\n\x1a\n"
-SUFFIXES = (".h5", ".hdf5")  # by which Keras knows what it reads
+SUFFIXES = (".h5", ".hdf5")  # that Keras reads
 SOURCE = "https://storage.googleapis.com/tensorflow/keras-applications/"  # where Keras downloads them
 
 
-def require(plan: Plan, store: Store, given: dict[str, Any]) -> None:
-    """UserError where a run that is still to be trained needs weights that can be had from nowhere."""
+def require_available(plan: Plan, store: Store, given: dict[str, Any]) -> None:
+    """UserError where a run that is still to be trained needs weights that are not available."""
     waiting = [run for run in plan.runs if any(not store.trained(run.name, k).facts() for k in range(plan.folds))]
-    wanted = {(r.backbone, plan.input_size(r)) for r in waiting if r.on_missing_weights == "error"}
-    wanted = {(name, size) for name, size in wanted if name not in given and not kept_by_keras(name, size)}
-    missing = sorted({(name, BACKBONES[name].file_for(size)) for name, size in wanted})
+    required = {(r.backbone, plan.input_size(r)) for r in waiting if r.on_missing_weights == "error"}
+    required = {(name, size) for name, size in required if name not in given and not cached_by_keras(name, size)}
+    missing = sorted({(name, BACKBONES[name].file_for(size)) for name, size in required})
     if missing and not _reachable():
         names = sorted({name for name, _ in missing})
         files = " ".join(f"--weights {name}=FILE" for name in names)
@@ -34,8 +34,8 @@ def require(plan: Plan, store: Store, given: dict[str, Any]) -> None:
         )
 
 
-def kept_by_keras(name: str, size: int) -> bool:
-    """Whether Keras has downloaded before what it takes for inputs of that side."""
+def cached_by_keras(name: str, size: int) -> bool:
+    """Whether Keras has already downloaded its file for inputs of that side."""
     return (keras_folder() / "models" / BACKBONES[name].file_for(size)).is_file()
 
 
@@ -49,8 +49,8 @@ def _reachable() -> bool:
         return False
 
 
-def given(items: list[str], plan: Plan) -> dict[str, dict[str, Any]]:
-    """['backbone=file', …] -> {backbone: {path, bytes, sha256}}; UserError where one is not what it should be."""
+def parse_weights(items: list[str], plan: Plan) -> dict[str, dict[str, Any]]:
+    """['backbone=file', …] -> {backbone: {path, bytes, sha256}}; UserError where one is invalid."""
     used = {run.backbone for run in plan.runs}
     found = {}
     for item in items:
@@ -71,12 +71,12 @@ def _check(name: str, path: Path) -> None:
         raise UserError(f"--weights {name}={path}: there is no such file")
     with open(path, "rb") as file:
         if file.read(len(HDF5)) != HDF5:
-            raise UserError(f"--weights {name}={path}: expected an HDF5 file, and its first bytes say it is none")
+            raise UserError(f"--weights {name}={path}: expected an HDF5 file, and its signature is not that of one")
         if path.suffix.lower() not in SUFFIXES:
             raise UserError(f"--weights {name}={path}: Keras reads it under a name that ends in .h5 only: rename it")
         file.seek(0)
         expected = BACKBONES[name].checksum if path.name == BACKBONES[name].weights_file else None
-        if expected is None:  # another name: the user's own weights, which nobody has a checksum of
+        if expected is None:  # another name: the user's own weights, without a known checksum
             return
         kind = "md5" if len(expected) == 32 else "sha256"
         received = hashlib.file_digest(file, kind).hexdigest()

@@ -1,1 +1,1 @@
-"""What to make, as data: the shipped plans and the code that reads them."""
+"""Training plans as data: the shipped TOML files and the code that reads them."""

@@ -22,7 +22,7 @@ class Backbone(NamedTuple):
     weights_file: str  # the name under which Keras keeps it; "{size}" where the file depends on the input
     checksum: str | None  # md5 (32 hex digits) or sha256 (64), as Keras itself checks it; None: Keras has none
     gain: tuple[float, ...] | None = None  # of each channel, in a Rescaling after the backbone's Normalization
-    graph: str | None = None  # what its records tell it by, where the graph is not what it was at first
+    graph: str | None = None  # version of the graph in records, where it has changed since the first release
 
     def file_for(self, size: int) -> str:
         """Name of the ImageNet file that Keras takes for inputs of that side."""
@@ -109,6 +109,6 @@ BACKBONES = {
 
 def keras_folder() -> Path:
     """Where Keras keeps its settings (keras.json) and what it downloads (models/): found as Keras finds it."""
-    home = os.path.expanduser("~")  # "~" itself where nobody knows one
+    home = os.path.expanduser("~")  # "~" itself where there is none
     default = Path(home if os.access(home, os.W_OK) else "/tmp") / ".keras"
     return Path(os.environ.get("KERAS_HOME", default))

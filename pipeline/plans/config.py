@@ -1,6 +1,6 @@
-"""Plans: what to make, as data. One TOML file names the crops, runs and ensembles; nothing else decides.
+"""Training plans. One TOML file defines the crops, runs and ensembles of an output folder.
 
-A plan is frozen and strict: an unknown key or value is an error that says where it stands and what is
+A plan is frozen and strict: an unknown key or value is an error that names its place and what is
 allowed. Keys under [defaults] hold for every run that does not set them itself.
 """
 
@@ -29,7 +29,7 @@ Rate = Annotated[float, Field(gt=0, le=1)]
 
 
 class Sky(Strict):
-    """How many galaxies to draw when the plan brings its own data."""
+    """Numbers of synthetic galaxies, for a plan with its own data."""
 
     train: int = Field(ge=10)
     test: int = Field(ge=1)
@@ -178,7 +178,7 @@ class Plan(Strict):
 
     @property
     def left_out(self) -> dict[str, str]:
-        """The runs {name: why} that it was to have and goes without."""
+        """The runs {name: why} that were left out."""
         return self._left_out
 
     def lineage(self, name: str) -> list[str]:
@@ -216,7 +216,7 @@ def _known(name: str, allowed: Any, where: str) -> None:
 
 
 def plan_path(name: str) -> Path:
-    """Where a plan lies: a name under pipeline/plans/, or a path."""
+    """Path of a plan: a name under pipeline/plans/, or a path."""
     return Path(name) if name.endswith(".toml") or "/" in name else PLANS / f"{name}.toml"
 
 

@@ -1,4 +1,4 @@
-"""Where better settings of a run are looked for: the [search] table of a plan."""
+"""The search space of a run: the [search] table of a plan."""
 
 from typing import Any, Literal
 
@@ -52,7 +52,7 @@ class Setting(Strict):
 
 
 class Search(Strict):
-    """What to try, and how."""
+    """The search space, pruner and comparison."""
 
     space: dict[str, Setting] = Field(min_length=1)
     pruner: Literal["median", "hyperband", "none"] = "median"  # how unpromising trials are stopped after a fold

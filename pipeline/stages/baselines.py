@@ -1,12 +1,12 @@
-"""Stage 3 of 9: what a network must clear, scored out of fold on the same folds.
+"""Stage 3 of 9: baselines, scored out of fold on the same folds as the networks.
 
 reads   crops/<crop>/train.npy, folds.csv, inputs/labels.parquet
 writes  baselines/<name>/oof.parquet, baseline.json
 
-"mean" answers the mean of the other folds for every galaxy. "central-pixel" is the idea of the competition's own
-benchmark: the mean answer of galaxies with a similar colour in the centre. "ridge", "random-forest" and "svm" see the
-hand-made features of core.morphology, as was usual before convolutional networks. Images set aside are fitted to
-by none and get the mean answer. None has seen the fold that it predicts.
+"mean" predicts the mean of the other folds for every galaxy. "central-pixel" is the idea of the competition's own
+benchmark: the mean of galaxies with a similar central colour. "ridge", "random-forest" and "svm" use the
+hand-made features of core.morphology, as was usual before convolutional networks. Images set aside are
+excluded from fitting and get the mean. No model is fitted on the fold that it predicts.
 
     ./run.sh baselines --plan demo [--run NAME] [--force]
 """
@@ -30,7 +30,7 @@ from pipeline.store.artifacts import Store, aligned_to, fractions_frame, save_fr
 
 log = logging.getLogger(__name__)
 CENTRE = 10  # pixels of the competition's image on each side of the central patch
-CHUNK = 512  # images of one task of a thread
+CHUNK = 512  # images per task
 
 Model = Callable[[np.ndarray, np.ndarray, np.ndarray, int], np.ndarray]  # (x, y, x to predict, seed) -> answers
 
@@ -95,7 +95,7 @@ def _standardise() -> tuple:
     return StandardScaler(), FunctionTransformer(partial(np.clip, a_min=-4, a_max=4))
 
 
-MODELS: dict[str, tuple[str, Model]] = {  # name -> (what it sees, a key of SIGHTS; how it answers)
+MODELS: dict[str, tuple[str, Model]] = {  # name -> (its input, a key of INPUTS; its model)
     "mean": ("nothing", mean_answer),
     "central-pixel": ("centres", similar_centres),
     "ridge": ("features", ridge),
@@ -114,15 +114,15 @@ class Galaxies:
     fold: np.ndarray  # (n,)
     usable: np.ndarray  # (n,) bool: not set aside
     centre: int  # pixels on each side of the central patch
-    _seen: dict[str, tuple[np.ndarray, float]] = field(default_factory=dict)
+    _inputs: dict[str, tuple[np.ndarray, float]] = field(default_factory=dict)
 
-    def seen(self, sight: str) -> tuple[np.ndarray, float]:
-        """What a model sees of them (n, d), a key of `SIGHTS`, and the seconds it took to measure."""
-        if sight not in self._seen:
+    def model_input(self, input_name: str) -> tuple[np.ndarray, float]:
+        """The input (n, d) of a model, by its key of `INPUTS`, and the seconds it took to compute."""
+        if input_name not in self._inputs:
             started = time.monotonic()
-            made = SIGHTS[sight](self)
-            self._seen[sight] = made, time.monotonic() - started
-        return self._seen[sight]
+            array = INPUTS[input_name](self)
+            self._inputs[input_name] = array, time.monotonic() - started
+        return self._inputs[input_name]
 
     def features(self) -> np.ndarray:
         """Hand-made features (n, f)."""
@@ -133,7 +133,7 @@ class Galaxies:
             return np.concatenate(list(bar))
 
 
-SIGHTS: dict[str, Callable[[Galaxies], np.ndarray]] = {
+INPUTS: dict[str, Callable[[Galaxies], np.ndarray]] = {
     "nothing": lambda galaxies: np.empty((len(galaxies.ids), 0)),
     "centres": lambda galaxies: morphology.centre_colour(galaxies.images, galaxies.centre),
     "features": Galaxies.features,
@@ -141,7 +141,7 @@ SIGHTS: dict[str, Callable[[Galaxies], np.ndarray]] = {
 
 
 def load(plan: Plan, store: Store) -> Galaxies:
-    """The training galaxies as the baselines of a plan see them."""
+    """The training galaxies and folds of the baselines of a plan."""
     name = plan.crop_of_baselines()
     crop = plan.crops[name]
     images, ids = store.load_crops(name, "train")
@@ -153,26 +153,26 @@ def load(plan: Plan, store: Store) -> Galaxies:
     return Galaxies(images, ids, answers, fold, ~np.isin(ids, aside), centre)
 
 
-def out_of_fold(galaxies: Galaxies, seen: np.ndarray, model: Model, seed: int) -> np.ndarray:
-    """Answers (n, 37) in [0, 1], those of each fold from a model of the other folds' usable galaxies (seen: (n, d))."""
-    made = np.empty_like(galaxies.answers)
+def out_of_fold(galaxies: Galaxies, features: np.ndarray, model: Model, seed: int) -> np.ndarray:
+    """Answers (n, 37) in [0, 1] from features (n, d): each fold's from a model of the other folds' usable galaxies."""
+    predicted = np.empty_like(galaxies.answers)
     for fold in np.unique(galaxies.fold):
         own, others = galaxies.fold == fold, (galaxies.fold != fold) & galaxies.usable
-        made[own] = galaxies.answers[others].mean(axis=0)
+        predicted[own] = galaxies.answers[others].mean(axis=0)
         rows = own & galaxies.usable
-        made[rows] = model(seen[others], galaxies.answers[others], seen[rows], seed)
-    return np.clip(made, 0, 1)
+        predicted[rows] = model(features[others], galaxies.answers[others], features[rows], seed)
+    return np.clip(predicted, 0, 1)
 
 
 def build(unit: dependencies.Unit, galaxies: Galaxies, seed: int) -> float:
-    """Make one baseline's out-of-fold predictions; returns their RMSE."""
-    sight, model = MODELS[unit.run]
-    seen, measuring = galaxies.seen(sight)
+    """Save one baseline's out-of-fold predictions; returns their RMSE."""
+    input_name, model = MODELS[unit.run]
+    features, measuring = galaxies.model_input(input_name)
     started = time.monotonic()
-    made = out_of_fold(galaxies, seen, model, seed)
-    seconds, score = measuring + time.monotonic() - started, rmse(galaxies.answers, made)
+    predicted = out_of_fold(galaxies, features, model, seed)
+    seconds, score = measuring + time.monotonic() - started, rmse(galaxies.answers, predicted)
     unit.artifact.begin()
-    save_fractions(unit.artifact.files[0], fractions_frame(galaxies.ids, made))
+    save_fractions(unit.artifact.files[0], fractions_frame(galaxies.ids, predicted))
     unit.finish(rmse=score, seconds=round(seconds, 3), params=None)
     log.info("%-10s %-24s RMSE %.4f  %.1f s", "baselines", unit.run, score, seconds)
     return score

@@ -3,7 +3,7 @@
 reads   the competition's images where stage 0 found them, inputs/labels.parquet, inputs/sample.csv
 writes  crops/<crop>/{train,test}.npy uint8 (n, size, size, 3) RGB, {train,test}.ids.npy int64 (n,), ascending
 
-Every image is read and decoded once for all crops that are missing. Interrupted, the same command goes on after
+Every image is read and decoded once for all crops that are missing. Interrupted, the same command resumes after
 the last 256 finished rows. An image that cannot be used stops the stage or, where the plan says
 corrupt_images = "set-aside", leaves its row 0 and its id in the record's `set_aside`.
 
@@ -35,13 +35,13 @@ from pipeline.store.growing_array import GrowingArray
 from pipeline.store.records import atomic
 
 log = logging.getLogger(__name__)
-CHUNK = 256  # rows between two flushes: what an interruption costs at most; two chunks fit in the last cache
-PIECE = 8  # rows of one task of a thread
-MANY = 10_000  # images from which on it is said beforehand what they will take
+ROWS_PER_FLUSH = 256  # the most that an interruption costs; two chunks fit in the last-level cache
+ROWS_PER_TASK = 8  # of one thread
+FORECAST_FROM = 10_000  # images from which on a forecast is logged
 
 
-class Partial:
-    """One crop of one split in the making."""
+class PartialCrop:
+    """One crop of one split, partly written."""
 
     def __init__(self, unit: Unit, ids: np.ndarray):
         self.unit, self.ids = unit, ids
@@ -51,13 +51,13 @@ class Partial:
         self.file = GrowingArray(final, shape, {"spec": unit.spec, "made_from": unit.made_from()})
 
     def open(self) -> None:
-        """Go on where an earlier call was interrupted, else begin; withdraws a record."""
-        complete = self.unit.artifact.exists()  # and made anew, by --force or since it is outdated
+        """Resume an interrupted call, else begin; deletes the record."""
+        complete = self.unit.artifact.exists()  # rebuilt, by --force or since it is outdated
         self.unit.artifact.begin()
-        self.file.open(anew=complete)
+        self.file.open(restart=complete)
 
     def finish(self, **facts: Any) -> None:
-        """Give the files their names and write the record."""
+        """Rename the files to their final names and write the record."""
         with atomic(self.ids_path) as temporary:
             np.save(temporary, self.ids)
         digest = self.file.finish()
@@ -82,8 +82,8 @@ def cut_rows(images: Images, ids: np.ndarray, crops: list[Crop], targets: list[n
     return damaged
 
 
-def retry(images: Images, part: Partial) -> None:
-    """Look at the damaged images of an earlier call again: they may have been mended since."""
+def retry(images: Images, part: PartialCrop) -> None:
+    """Read the damaged images of an earlier call again: they may have been replaced since."""
     rows = sorted(part.file.notes)
     if rows:
         target = np.empty((len(rows), *part.file.shape[1:]), np.uint8)
@@ -91,28 +91,28 @@ def retry(images: Images, part: Partial) -> None:
         part.file.replace(dict(zip(rows, target, strict=True)), {rows[i]: why for i, why in damaged.items()})
 
 
-def fill(images: Images, parts: list[Partial], progress: Callable[[int], Any] = lambda _: None) -> int:
+def fill(images: Images, parts: list[PartialCrop], progress: Callable[[int], Any] = lambda _: None) -> int:
     """Make all missing rows of the arrays, each image decoded once, one thread a core; how many images that were.
 
-    OpenCV and reading let other threads run. While a chunk is cut, the one before is digested and written.
+    OpenCV and reading release the GIL. While a chunk is cut, the one before is hashed and written.
     """
     ids, first = parts[0].ids, min(part.file.done for part in parts)
-    cv2.setNumThreads(1)  # the images are the parallelism
+    cv2.setNumThreads(1)  # one thread an image
     for part in parts:
         retry(images, part)
     progress(first)
-    size = min(CHUNK, len(ids) - first)
+    size = min(ROWS_PER_FLUSH, len(ids) - first)
     buffers = [[np.empty((size, *part.file.shape[1:]), np.uint8) for part in parts] for _ in range(2)]
     with ThreadPoolExecutor(machine.cores()) as cutters, ThreadPoolExecutor(1) as writer:
-        written = []  # of the chunk before: its buffers are the next chunk's
+        written = []  # of the previous chunk, whose buffers the next one reuses
         for turn, (start, stop) in enumerate(chunks(first, len(ids), {part.file.done for part in parts})):
             chunk = ids[start:stop]
-            wanted = [(p, b) for p, b in zip(parts, buffers[turn % 2], strict=True) if p.file.done <= start]
-            damaged = cut_chunk(cutters, images, chunk, wanted, progress)
+            missing = [(p, b) for p, b in zip(parts, buffers[turn % 2], strict=True) if p.file.done <= start]
+            damaged = cut_chunk(cutters, images, chunk, missing, progress)
             for future in written:
                 future.result()
             notes = {start + i: why for i, why in damaged.items()}
-            written = [writer.submit(part.file.append, buffer[: len(chunk)], notes) for part, buffer in wanted]
+            written = [writer.submit(part.file.append, buffer[: len(chunk)], notes) for part, buffer in missing]
         for future in written:
             future.result()
     return len(ids) - first
@@ -120,7 +120,7 @@ def fill(images: Images, parts: list[Partial], progress: Callable[[int], Any] = 
 
 def chunks(first: int, n: int, marks: set[int]) -> Iterator[tuple[int, int]]:
     """(start, stop) of the chunks from `first` to n; none goes past a mark, where another array joins in."""
-    edges = sorted({*range(first, n, CHUNK), *(mark for mark in marks if mark > first), n})
+    edges = sorted({*range(first, n, ROWS_PER_FLUSH), *(mark for mark in marks if mark > first), n})
     return pairwise(edges)
 
 
@@ -128,24 +128,25 @@ def cut_chunk(
     cutters: ThreadPoolExecutor,
     images: Images,
     ids: np.ndarray,
-    wanted: list[tuple[Partial, np.ndarray]],
+    missing: list[tuple[PartialCrop, np.ndarray]],
     progress: Callable[[int], Any],
 ) -> dict[int, str]:
     """Cut images (k,) into the first k rows of the buffers, on all threads; {index: why} of the damaged ones."""
-    crops = [part.crop for part, _ in wanted]
+    crops = [part.crop for part, _ in missing]
 
-    def cut_piece(at: int) -> dict[int, str]:
-        found = cut_rows(images, ids[at : at + PIECE], crops, [buffer[at : at + PIECE] for _, buffer in wanted])
+    def cut_rows_from(at: int) -> dict[int, str]:
+        rows = slice(at, at + ROWS_PER_TASK)
+        found = cut_rows(images, ids[rows], crops, [buffer[rows] for _, buffer in missing])
         return {at + i: why for i, why in found.items()}
 
     damaged: dict[int, str] = {}
-    for at, found in zip(starts := range(0, len(ids), PIECE), cutters.map(cut_piece, starts), strict=True):
+    for at, found in zip(starts := range(0, len(ids), ROWS_PER_TASK), cutters.map(cut_rows_from, starts), strict=True):
         damaged |= found
-        progress(len(ids[at : at + PIECE]))
+        progress(len(ids[at : at + ROWS_PER_TASK]))
     return damaged
 
 
-def forecast(images: Images, parts: list[Partial]) -> float:
+def forecast(images: Images, parts: list[PartialCrop]) -> float:
     """Seconds that the missing rows will take, from every n-th image of 64 cut on one thread."""
     ids, done = parts[0].ids, min(part.file.done for part in parts)
     few = ids[:: max(1, len(ids) // 64)]
@@ -155,35 +156,35 @@ def forecast(images: Images, parts: list[Partial]) -> float:
     return (time.perf_counter() - began) * (len(ids) - done) / len(few) / machine.cores()
 
 
-def make(store: Store, split: str, parts: list[Partial], stop: bool) -> dict[int, str]:
+def make(store: Store, split: str, parts: list[PartialCrop], stop: bool) -> dict[int, str]:
     """Make the arrays of one split; {id: why} of the images that could not be used."""
     began = time.perf_counter()
     for part in parts:
         part.open()
     names = ", ".join(part.unit.label for part in parts)
     with open_images(store, split) as images, tqdm(total=len(images), desc=split, unit="image", disable=None) as bar:
-        if len(images) >= MANY:
+        if len(images) >= FORECAST_FROM:
             size, hours = sum(np.prod(part.file.shape) for part in parts) / 1e9, forecast(images, parts) / 3600
             log.info("%-10s %s: %s images, %.1f GB, about %.2f h", "crops", names, f"{len(images):,}", size, hours)
-        made = fill(images, parts, bar.update)
+        n_made = fill(images, parts, bar.update)
     seconds = time.perf_counter() - began
-    rate = round(made / seconds)
+    rate = round(n_made / seconds)
     for part in parts:
         if not (stop and part.file.notes):
             part.finish(seconds=round(seconds, 2), images_per_second=rate)
-    log.info("%-10s %s: %s images in %.1f s (%s a second)", "crops", names, f"{made:,}", seconds, f"{rate:,}")
+    log.info("%-10s %s: %s images in %.1f s (%s a second)", "crops", names, f"{n_made:,}", seconds, f"{rate:,}")
     return {int(part.ids[row]): why for part in parts for row, why in part.file.notes.items()}
 
 
 def check_policy(plan: Plan, store: Store) -> None:
-    """UserError where the plan wants no image set aside, and a finished array has some that are."""
+    """UserError where the plan sets no image aside, and a finished array has some."""
     records = {unit.label: unit.artifact.record() or {} for unit in dependencies.crops(plan, store)}
     aside = {label: ids for label, record in records.items() if (ids := record.get("set_aside"))}
     if plan.corrupt_images == "stop" and aside:
         label, ids = next(iter(aside.items()))
         raise UserError(
-            f"{label} was made without {len(ids):,} images (such as {ids[:3]}) and the plan now says corrupt_images = "
-            f'"stop": put "set-aside" back, or mend them and run `./run.sh crops --plan {plan.name} --force`'
+            f"{label} was built without {len(ids):,} images (such as {ids[:3]}) and the plan now says corrupt_images = "
+            f'"stop": restore "set-aside", or replace them and run `./run.sh crops --plan {plan.name} --force`'
         )
 
 
@@ -194,16 +195,16 @@ def damage_summary(damaged: dict[int, str]) -> str:
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Make what is missing, one pass over the images of each split."""
+    """Build the missing crops in one pass over the images of each split."""
     request = cli.parse(cli.parser(__doc__), argv)
     plan, store = request.plan, request.store
     if not request.options.force:
         check_policy(plan, store)
-    wanted = request.to_do(dependencies.crops(plan, store))
-    if not wanted:
+    missing = request.to_do(dependencies.crops(plan, store))
+    if not missing:
         return
     ids = {"train": store.load_labels().index.to_numpy(np.int64), "test": np.sort(store.load_sample()[1])}
-    parts = [Partial(unit, ids[unit.spec["split"]]) for unit in wanted]
+    parts = [PartialCrop(unit, ids[unit.spec["split"]]) for unit in missing]
     store.require_space(sum(part.file.missing_bytes() for part in parts), "the crops")
     stop, damaged = plan.corrupt_images == "stop", {}
     for split in dependencies.SPLITS:
@@ -212,7 +213,7 @@ def main(argv: list[str] | None = None) -> None:
     if damaged and stop:
         raise UserError(
             f'{damage_summary(damaged)}. All others are done and kept: set corrupt_images = "set-aside" in the plan to '
-            "go on without them, or put whole files in their place and run stage 0 again"
+            "continue without them, or replace them by intact files and run stage 0 again"
         )
     if damaged:
         log.warning("%-10s %s; set aside", "crops", damage_summary(damaged))

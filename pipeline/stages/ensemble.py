@@ -27,8 +27,8 @@ log = logging.getLogger(__name__)
 
 def gather(store: Store, run: str, n_folds: int) -> tuple[pd.DataFrame, pd.DataFrame]:
     """One run's (out-of-fold, fold-averaged test) predictions, rows keyed by GalaxyID."""
-    made = [store.predicted(run, fold) for fold in range(n_folds)]
-    parts = [(one.verified("valid.parquet"), one.verified("test.parquet")) for one in made]
+    artifacts = [store.predicted(run, fold) for fold in range(n_folds)]
+    parts = [(one.verified("valid.parquet"), one.verified("test.parquet")) for one in artifacts]
     oof = pd.concat([load_fractions(valid) for valid, _ in parts]).sort_index()
     first = load_fractions(parts[0][1])
     total = first.to_numpy(np.float64, copy=True)

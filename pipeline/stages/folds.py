@@ -3,8 +3,8 @@
 reads   inputs/labels.parquet
 writes  folds.csv (GalaxyID,fold), folds.json
 
-Deterministic, stratified on the dominant path through the decision tree, independent of the order of rows. Copies of
-one image under several names share a fold.
+Deterministic, stratified on the dominant path through the decision tree, independent of the order of rows. Duplicates
+of an image share a fold.
 
     ./run.sh folds --plan demo
 """
@@ -39,7 +39,7 @@ def main(argv: list[str] | None = None) -> None:
     for unit in request.to_do(dependencies.folds(request.plan, request.store)):
         unit.artifact.begin()
         fold = assign(request.store.load_labels(), request.plan.folds, request.plan.seed)
-        fold = duplicates.keep_in_one_fold(fold, request.store.copies())
+        fold = duplicates.keep_in_one_fold(fold, request.store.duplicates())
         with atomic(unit.artifact.files[0]) as path:
             fold.rename_axis(ID).to_csv(path)
         sizes = np.bincount(fold, minlength=request.plan.folds).tolist()

@@ -1,7 +1,7 @@
-"""Stage 0 of 9: find the competition's files (or draw galaxies), check all of them before any work.
+"""Stage 0 of 9: find the competition's files (or render synthetic galaxies) and check them before any work.
 
-reads   the folder --input DIR (remembered), else the galaxies that the plan's [sky] draws, else input/
-writes  inputs/labels.parquet, inputs/sample.csv, inputs/images.json, inputs/weights.json, sky/ (if drawn)
+reads   the folder --input DIR (remembered), else the synthetic galaxies of the plan's [sky], else input/
+writes  inputs/labels.parquet, inputs/sample.csv, inputs/images.json, inputs/weights.json, sky/ (synthetic galaxies)
 
     ./run.sh inputs --plan demo [--input DIR] [--weights BACKBONE=FILE ...] [--resume-from DIR]
 """
@@ -50,7 +50,7 @@ def label_problems(labels: pd.DataFrame) -> list[str]:
     inside = (values >= -IN_RANGE).all(axis=1) & (values <= 1 + IN_RANGE).all(axis=1)
     off = np.nan_to_num(tree.violations(values)).max(axis=1)
     checks = {
-        "galaxies with values that are no finite numbers": ~finite,
+        "galaxies with values that are not finite": ~finite,
         "galaxies with values outside [0, 1]": finite & ~inside,
         f"galaxies whose answers do not sum to their parent within {SUMS}": finite & inside & (off > SUMS),
     }
@@ -68,7 +68,7 @@ def header_problems(what: str, columns: list[str]) -> list[str]:
 
 
 def id_problems(what: str, ids: pd.Index | np.ndarray) -> list[str]:
-    """Ids that are no integers or stand there twice; or none at all."""
+    """Ids that are not integers or occur twice; or none at all."""
     ids = pd.Index(ids)
     if not len(ids):
         return [f"{what}: no galaxies in it"]
@@ -77,9 +77,9 @@ def id_problems(what: str, ids: pd.Index | np.ndarray) -> list[str]:
     others = [i for i in strange if i.isascii() and i.isdecimal()]
     twice = ids[ids.duplicated()].unique()
     checks = {
-        f"{ID}s that are no integers": texts,
+        f"{ID}s that are not integers": texts,
         f"{ID}s with leading zeros, or of more than 18 digits": others,
-        f"{ID}s that stand there more than once": twice,
+        f"{ID}s that occur more than once": twice,
     }
     return [f"{what}: {name}: {examples(found)}" for name, found in checks.items() if len(found)]
 
@@ -95,7 +95,7 @@ def matching_problems(what: str, images: np.ndarray, table: str, listed: pd.Inde
 
 
 def read_checked(files: Files) -> tuple[pd.DataFrame, tuple[list[str], np.ndarray]]:
-    """(labels ascending by id, (header, ids) of the sample); UserError tells every problem at once."""
+    """(labels ascending by id, (header, ids) of the sample); UserError lists every problem at once."""
     problems: list[str] = []
 
     def attempt(read: Callable[[Path], Any], path: Path) -> Any:
@@ -119,7 +119,7 @@ def read_checked(files: Files) -> tuple[pd.DataFrame, tuple[list[str], np.ndarra
         if images is not None:
             problems += images[1] + (matching_problems(what, images[0], table, listed) if listed is not None else [])
     if problems:
-        raise UserError(_told(files, problems))
+        raise UserError(_problems_message(files, problems))
     return labels.sort_index().clip(0, 1), sample
 
 
@@ -128,17 +128,17 @@ def _ids(path: Path) -> tuple[np.ndarray, list[str]]:
         return images.ids, images.problems
 
 
-def _told(files: Files, problems: list[str]) -> str:
+def _problems_message(files: Files, problems: list[str]) -> str:
     lines = "\n".join(f"  - {problem}" for problem in problems)
     count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
     return (
         f"the competition's files in {files.labels.parent} have {count}; nothing was written:\n{lines}\n"
-        f"download what is damaged again from {source_files.DATA_PAGE}, or mend it, and run the same command"
+        f"download the damaged files again from {source_files.DATA_PAGE}, or repair them, and run the same command"
     )
 
 
 def fingerprints(files: Files) -> dict[str, Any]:
-    """What identifies the content of the four files, wherever they lie."""
+    """Fingerprints of the content of the four files, independent of their location."""
 
     def of_table(path: Path) -> dict[str, Any]:
         data = tables.read_bytes(path)
@@ -148,16 +148,16 @@ def fingerprints(files: Files) -> dict[str, Any]:
         with Images(path) as images:
             return images.fingerprint()
 
-    made = {"labels": of_table, "train": of_images, "test": of_images, "sample": of_table}
+    readers = {"labels": of_table, "train": of_images, "test": of_images, "sample": of_table}
     try:
-        return {field.name: made[field.name](getattr(files, field.name)) for field in fields(files)}
+        return {field.name: readers[field.name](getattr(files, field.name)) for field in fields(files)}
     except UserError:
-        read_checked(files)  # tells this problem together with all others
+        read_checked(files)  # reports this problem together with all others
         raise
 
 
 def choose_folder(given: Path | None, store: Store, has_sky: bool, *, force: bool = False) -> Path:
-    """The folder of the raw files: the given one, else the recorded one, else the drawn one, else input/."""
+    """Folder of the source files: the given one, the recorded one, that of synthetic galaxies, or input/, in order."""
     sky, inputs = store.sky().record_path.parent, store.inputs()
     if given is not None:
         return given.expanduser().resolve()
@@ -165,7 +165,9 @@ def choose_folder(given: Path | None, store: Store, has_sky: bool, *, force: boo
         if inputs.record():
             return store.root / inputs.fact("folder", str)
     except Damaged as error:
-        if not (has_sky and store.sky().exists()):  # other files than before would cost all that was made from them
+        if not (
+            has_sky and store.sky().exists()
+        ):  # other files than before would invalidate all that was built from them
             again = store.command("inputs", "--input", "DIR", "--force")
             raise Damaged(f"{error}. Say where the competition's files are: {again}") from None
         if not force:
@@ -173,22 +175,22 @@ def choose_folder(given: Path | None, store: Store, has_sky: bool, *, force: boo
     return sky if has_sky else source_files.INPUT
 
 
-def draw_sky(request: cli.Request) -> None:
-    """Draw the plan's galaxies, where they are not there yet."""
+def render_sky(request: cli.Request) -> None:
+    """Render the plan's synthetic galaxies, where they are missing."""
     for unit in request.to_do(dependencies.sky(request.plan, request.store)):
         from pipeline.sky import survey  # needs OpenCV, which a plan with real files does not need here
 
         began, count = time.perf_counter(), unit.spec["train"] + unit.spec["test"]
-        request.store.require_space(count * survey.BYTES_PER_GALAXY, "the drawn galaxies")
+        request.store.require_space(count * survey.BYTES_PER_GALAXY, "the synthetic galaxies")
         unit.artifact.begin()
-        log.info("%-10s drawing %s training and %s test galaxies", "inputs", unit.spec["train"], unit.spec["test"])
+        log.info("%-10s rendering %s training and %s test galaxies", "inputs", unit.spec["train"], unit.spec["test"])
         folder = unit.artifact.record_path.parent
         survey.draw(folder, n_train=unit.spec["train"], n_test=unit.spec["test"], seed=unit.spec["seed"])
         unit.finish(seconds=round(time.perf_counter() - began, 1))
 
 
-def make(request: cli.Request, folder: Path, drawn: bool) -> dict[str, Any]:
-    """Check the files of `folder` and write what the other stages read, where that is not done; the record."""
+def make(request: cli.Request, folder: Path, synthetic: bool) -> dict[str, Any]:
+    """Check the files of `folder` and write what the other stages read, where missing; returns the record."""
     store, files = request.store, source_files.find(folder)
     # relative where it is the plan's own, so that an output folder may be moved
     place = str(folder.relative_to(store.root)) if folder.is_relative_to(store.root) else str(folder)
@@ -198,13 +200,13 @@ def make(request: cli.Request, folder: Path, drawn: bool) -> dict[str, Any]:
         prints = record["spec"]
     else:
         prints = fingerprints(files)
-    for unit in request.to_do(dependencies.inputs(request.plan, store, prints, drawn)):
+    for unit in request.to_do(dependencies.inputs(request.plan, store, prints, synthetic)):
         labels, (header, ids) = read_checked(files)
         unit.artifact.begin()
         write(store, labels, header, ids, prints)
         record = unit.finish(**found, n_train=len(labels), n_test=len(ids), copies=duplicates.find(files))
-        for worry in duplicates.caveats(record):
-            log.warning("%-10s %s", "inputs", worry)
+        for caveat in duplicates.caveats(record):
+            log.warning("%-10s %s", "inputs", caveat)
     if any(record.get(key) != value for key, value in found.items()):  # the same files, elsewhere
         record |= found
         store.inputs().write(record)
@@ -233,35 +235,35 @@ def known_weights(store: Store, given: dict[str, Any], *, force: bool) -> dict[s
 
 def arguments() -> argparse.ArgumentParser:
     """The flags of this stage."""
-    made = cli.parser(__doc__)
-    made.add_argument("--input", type=Path, metavar="DIR", help="folder of the competition's files; remembered")
-    made.add_argument(
+    parser = cli.parser(__doc__)
+    parser.add_argument("--input", type=Path, metavar="DIR", help="folder of the competition's files; remembered")
+    parser.add_argument(
         "--weights",
         action="append",
         default=[],
         metavar="BACKBONE=FILE",
         help="pretrained weights to start a backbone from instead of Keras's download; repeatable, remembered",
     )
-    made.add_argument("--resume-from", type=Path, metavar="DIR", help="begin with the output of an earlier session")
-    return made
+    parser.add_argument("--resume-from", type=Path, metavar="DIR", help="start from the output of an earlier session")
+    return parser
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Draw if need be, check, write, remember."""
+    """Render synthetic galaxies where needed, check the files, write and remember them."""
     request = cli.parse(arguments(), argv)
     plan, store = request.plan, request.store
-    weights = pretrained.given(request.options.weights, plan)
+    weights = pretrained.parse_weights(request.options.weights, plan)
     if request.options.resume_from:
         resume.resume(request.options.resume_from, plan.name, store)
     folder = choose_folder(request.options.input, store, plan.sky is not None, force=request.options.force)
-    drawn = plan.sky is not None and folder == store.sky().record_path.parent
-    if not drawn:
-        source_files.find(folder)  # the files come first: without them weights are of no use
+    synthetic = plan.sky is not None and folder == store.sky().record_path.parent
+    if not synthetic:
+        source_files.find(folder)  # check the files first: without them weights are useless
     weights = known_weights(store, weights, force=request.options.force) | weights
-    pretrained.require(plan, store, weights)
-    if drawn:
-        draw_sky(request)
-    record = make(request, folder, drawn)
+    pretrained.require_available(plan, store, weights)
+    if synthetic:
+        render_sky(request)
+    record = make(request, folder, synthetic)
     if request.options.weights:
         store.save_weights_list(weights)
         log.info("%-10s weights given for %s", "inputs", ", ".join(weights))

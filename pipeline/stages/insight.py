@@ -1,14 +1,14 @@
-"""Stage 6 of 9: look inside the networks.
+"""Stage 6 of 9: activations, Grad-CAM and feature maps of the networks.
 
 reads   runs/<run>/fold0/model.weights.h5, crops/<crop>/train.npy, folds.csv, inputs/labels.parquet
 writes  runs/<run>/insight.npz:
-        ids (k,)                     galaxies of different kinds
-        seen uint8 (k, s, s, 3)      what the network sees of them; predicted float32 (k, 37): what it answers
+        ids (k,)                     representative galaxies
+        seen uint8 (k, s, s, 3)      input of the network; predicted float32 (k, 37)
         level_names (3,), level_0 … level_2 float16 (k, side, side, 8): activations of an early, a middle and a late
                                      layer, the channels that differ most, each between 0 and 1
-        cam_answers (k, 3), cam float16 (k, 3, side, side): three leading answers and where they come from (Grad-CAM)
+        cam_answers (k, 3), cam float16 (k, 3, side, side): three leading answers and their Grad-CAM
         feature_ids (n,), features float32 (n, d), map float32 (n, 2): pooled features of up to 3,000 galaxies, their
-                                     leading 64 principal components, and a map on which neighbours are alike (t-SNE)
+                                     leading 64 principal components, and a 2-D embedding (t-SNE)
 
 All galaxies were held out of the network shown, that of fold 0. The report, which needs no Keras, draws from this.
 
@@ -30,9 +30,9 @@ from pipeline.store.artifacts import Store
 from pipeline.store.records import atomic
 
 log = logging.getLogger(__name__)
-MOST, COMPONENTS, CHANNELS, PERPLEXITY, STEPS, SEED = 3000, 64, 8, 30, 500, 0
-LEAST = 5  # galaxies on a map by t-SNE
-FLOOR = 1e-6  # of the largest feature: a smaller deviation is a rounding error
+MAX_GALAXIES, COMPONENTS, CHANNELS, PERPLEXITY, STEPS, SEED = 3000, 64, 8, 30, 500, 0
+MIN_GALAXIES = 5  # for t-SNE
+RELATIVE_NOISE = 1e-6  # of the largest feature: a smaller deviation is a rounding error
 
 
 def held_out(store: Store, crop: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -43,8 +43,8 @@ def held_out(store: Store, crop: str) -> tuple[np.ndarray, np.ndarray, np.ndarra
     return rows, ids[rows], store.load_labels().loc[ids[rows]].to_numpy()
 
 
-def of_each_kind(votes: np.ndarray) -> np.ndarray:
-    """Rows of votes (n, 37): the clearest galaxy of each of the five classes, and the oddest of the others."""
+def representative_galaxies(votes: np.ndarray) -> np.ndarray:
+    """Rows of votes (n, 37): the clearest galaxy of each of the five classes, and the oddest other one."""
     classes, own = metrics.five_class(votes), metrics.class_columns()
     kinds = [np.where(classes == i, votes[:, column], -1) for i, column in enumerate(own)]
     chosen = [int(kind.argmax()) for kind in kinds if kind.max() >= 0]
@@ -67,7 +67,7 @@ def most_varied(maps: np.ndarray) -> np.ndarray:
 def embed(features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """(leading principal components float32 (n, up to 64), map float32 (n, 2)) of finite features (n, d).
 
-    Where fewer than five galaxies, or features that do not differ, leave t-SNE nothing to do, the map is that of the
+    Where fewer than five galaxies, or features that do not differ, make t-SNE meaningless, the map is that of the
     first two components.
     """
     from sklearn.decomposition import PCA
@@ -78,24 +78,23 @@ def embed(features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     if len(features) < 2:
         return nowhere, nowhere
     deviation = features.std(axis=0, dtype=np.float64)
-    if deviation.max() <= FLOOR * np.abs(features).max() + 1e-12:
+    if deviation.max() <= RELATIVE_NOISE * np.abs(features).max() + 1e-12:
         return nowhere, nowhere
     standard = (features - features.mean(axis=0, dtype=np.float64)) / np.maximum(deviation, 1e-3 * deviation.max())
     components = PCA(min(COMPONENTS, *standard.shape), random_state=SEED).fit_transform(standard.astype(np.float32))
-    if len(features) < LEAST or components.shape[1] < 2:
+    if len(features) < MIN_GALAXIES or components.shape[1] < 2:
         flat = np.pad(components, ((0, 0), (0, 2)))[:, :2]
         return components.astype(np.float32), flat.astype(np.float32)
     perplexity = min(PERPLEXITY, (len(features) - 1) / 3)
-    with threadpool_limits(1):  # on a busy machine threads that wait for each other take ten times as long
+    with threadpool_limits(1):  # on a busy machine threads that wait for each other are ten times slower
         tsne = TSNE(init="pca", perplexity=perplexity, max_iter=STEPS, random_state=SEED)
         flat = tsne.fit_transform(components)
     return components.astype(np.float32), flat.astype(np.float32)
 
 
-def look(unit: dependencies.Unit, plan: Plan, store: Store) -> dict[str, np.ndarray]:
+def compute_arrays(unit: dependencies.Unit, plan: Plan, store: Store) -> dict[str, np.ndarray]:
     """The arrays of one run, as the stage's docstring lists them."""
-    from pipeline.nn import activations as inside
-    from pipeline.nn import network
+    from pipeline.nn import activations, network
     from pipeline.nn.predict import predict_views, require_plausible
 
     run, trained = plan.run(unit.run), store.trained(unit.run, 0)
@@ -106,24 +105,24 @@ def look(unit: dependencies.Unit, plan: Plan, store: Store) -> dict[str, np.ndar
     rows, ids, votes = held_out(store, run.crop)
     if not len(rows):
         raise UserError(f"insight of {run.name}: fold 0 holds no galaxy whose image could be used; choose fewer folds")
-    kinds, single = of_each_kind(votes), views.view_set("single")
+    kinds, single = representative_galaxies(votes), views.view_set("single")
     shown = np.asarray(images[rows[kinds]])
     predicted = predict_views(built.model, shown, single, len(shown))
-    names, answers = inside.representative_layers(built.backbone), tree.leading_answers(predicted)
-    some = np.sort(np.random.default_rng(SEED).permutation(len(rows))[:MOST])
-    with tqdm(total=len(some), desc=unit.label, unit="galaxy", leave=False) as bar:
-        features = predict_views(built.for_prediction().features, images[rows[some]], single, 64, bar.update)
+    names, answers = activations.representative_layers(built.backbone), tree.leading_answers(predicted)
+    sampled = np.sort(np.random.default_rng(SEED).permutation(len(rows))[:MAX_GALAXIES])
+    with tqdm(total=len(sampled), desc=unit.label, unit="galaxy", leave=False) as bar:
+        features = predict_views(built.for_prediction().features, images[rows[sampled]], single, 64, bar.update)
     components, flat = embed(require_plausible(features, run.name))
-    maps = inside.activations(built, shown, names)
+    maps = activations.activations(built, shown, names)
     return {
         "ids": ids[kinds],
-        "seen": inside.network_input(built, shown).round().astype(np.uint8),
+        "seen": activations.network_input(built, shown).round().astype(np.uint8),
         "predicted": predicted,
         "level_names": np.array(names),
         **{f"level_{i}": most_varied(level) for i, level in enumerate(maps)},
         "cam_answers": answers,
-        "cam": inside.GradCam(built, run, len(shown))(shown, answers).astype(np.float16),
-        "feature_ids": ids[some],
+        "cam": activations.GradCam(built, run, len(shown))(shown, answers).astype(np.float16),
+        "feature_ids": ids[sampled],
         "features": components,
         "map": flat,
     }
@@ -134,7 +133,7 @@ def main(argv: list[str] | None = None) -> None:
     request = cli.parse(cli.parser(__doc__), argv, select=("run",)).without_failed_runs()
     for unit in request.to_do(dependencies.insight(request.plan, request.store)):
         started = time.monotonic()
-        arrays = look(unit, request.plan, request.store)
+        arrays = compute_arrays(unit, request.plan, request.store)
         unit.artifact.begin()
         with atomic(unit.artifact.files[0]) as path, open(path, "wb") as file:
             np.savez_compressed(file, **arrays)

@@ -27,17 +27,18 @@ log = logging.getLogger(__name__)
 
 
 class Source:
-    """The galaxies of a plan as one run's predictor is asked for them."""
+    """The held-out and test galaxies of a plan, for one run's predictor."""
 
     def __init__(self, predictor: Predictor, store: Store, trained_in: str):
         self.predictor, self.store = predictor, store
-        self.kept = predictor.only_head and predictor.precision == trained_in  # features, as they would be made here
+        # equal to those that would be computed here
+        self.use_stored_features = predictor.only_head and predictor.precision == trained_in
         self._test_features: np.ndarray | None = None
 
     def held_out(self, rows: np.ndarray, bar: tqdm) -> np.ndarray:
         """Vote fractions (k, 37) of rows (k,) of the training galaxies."""
         run = self.predictor.run
-        if self.kept:
+        if self.use_stored_features:
             bar.update(len(rows))
             return self.predictor.predict_features(self.store.load_features(run.name)[rows])
         images, _ = self.store.load_crops(run.crop, "train")
@@ -65,13 +66,13 @@ def predict_fold(source: Source, unit: dependencies.Unit, store: Store) -> None:
     unit.artifact.begin()
     started, count = time.monotonic(), sum(map(len, ids.values()))
     with tqdm(total=count, desc=f"{unit.run} fold {unit.fold}", unit="galaxy", leave=False) as bar:
-        made = {"train": source.held_out(rows, bar), "test": source.test(bar)}
+        predicted = {"train": source.held_out(rows, bar), "test": source.test(bar)}
     seconds = time.monotonic() - started
     for split, path in zip(dependencies.SPLITS, unit.artifact.files, strict=True):
         aside = store.set_aside(source.predictor.run.crop, split)
-        made[split][np.isin(ids[split], aside)] = mean
-        save_fractions(path, fractions_frame(ids[split], made[split]))
-    score = rmse(labels.loc[ids["train"]].to_numpy(), made["train"])
+        predicted[split][np.isin(ids[split], aside)] = mean
+        save_fractions(path, fractions_frame(ids[split], predicted[split]))
+    score = rmse(labels.loc[ids["train"]].to_numpy(), predicted["train"])
     facts = {"views": len(source.predictor.views), "precision": source.predictor.precision}
     unit.finish(seconds=seconds, images_per_second=count / seconds, rmse=score, **facts)
     log.info("predict    %-24s RMSE %.4f  %.0f galaxies/s", unit.label, score, count / seconds)
@@ -86,11 +87,11 @@ def main(argv: list[str] | None = None) -> None:
         galaxies = len(store.load_labels()) / plan.folds + len(store.load_sample()[1])
         store.require_space(len(todo) * galaxies * BYTES_PER_GALAXY, "the predictions")
     for _, of_run in groupby(todo, key=lambda unit: unit.run):
-        first, *_ = made = list(of_run)
+        first, *_ = units = list(of_run)
         precision = store.trained(first.run, first.fold).fact("precision", str)
         run = plan.run(first.run)
         predictor = Predictor(run, stored=plan.crops[run.crop].size, size=plan.input_size(run), precision=precision)
         source = Source(predictor, store, precision)
-        for unit in made:
+        for unit in units:
             predictor.load(store.trained(unit.run, unit.fold).verified("model.weights.h5"))
             predict_fold(source, unit, store)

@@ -4,10 +4,10 @@ reads   baselines/<name>/oof.parquet, runs/<run>/fold<k>/{valid.parquet,history.
         ensembles/<name>/{oof.parquet,ensemble.json}, crops/<crop>/<split>.json, inputs/labels.parquet, folds.csv
 writes  leaderboard.csv, leaderboard.md, report.html (one file, no network), report.json; report/<figure>.{svg,csv}
 
-All scores are out of fold. Prints the leaderboard and where submissions and report lie, also when nothing was to do.
+All scores are out of fold. Prints the leaderboard and the paths of submissions and report, also when nothing was to do.
 
     ./run.sh report --plan demo [--force]
-    ./run.sh report --compare output/FIRST output/SECOND     what got better or worse, and where
+    ./run.sh report --compare output/FIRST output/SECOND     what improved or got worse, and where
 """
 
 import logging
@@ -38,20 +38,20 @@ def build(unit: dependencies.Unit, plan: Plan, store: Store, plan_option: str) -
     started = time.monotonic()
     board = leaderboard.score_all(plan, store)
     frame = board.frame()
-    made = render(plan, store, board, plan_option)
+    page = render(plan, store, board, plan_option)
     unit.artifact.begin()
-    texts = (frame.to_csv(index=False), leaderboard.to_markdown(frame), made.html)
+    texts = (frame.to_csv(index=False), leaderboard.to_markdown(frame), page.html)
     for path, text in zip(unit.artifact.files, texts, strict=True):
         with atomic(path) as temporary:
             temporary.write_text(text, encoding="utf-8")
-    save_figures(store.root / "report", made.figures)
+    save_figures(store.root / "report", page.figures)
     best = board.entries[0]
     unit.finish(best=best.name, rmse=best.rmse, seconds=time.monotonic() - started)
     log.info("%-10s %d entries on %s galaxies", "report", len(board.entries), f"{len(board.truth):,}")
 
 
 def save_figures(folder: Path, figures: "Iterable[Figure]") -> None:
-    """Every figure as <name>.svg and what it shows as <name>.csv; those of an earlier report go."""
+    """Every figure as <name>.svg and what it shows as <name>.csv; those of an earlier report are deleted."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
     for figure in figures:
@@ -60,10 +60,10 @@ def save_figures(folder: Path, figures: "Iterable[Figure]") -> None:
 
 
 def show(plan: Plan, store: Store) -> str:
-    """The leaderboard, and where submissions and report lie: what a person wants to see at the end."""
+    """The leaderboard, and the paths of submissions and report: printed at the end of a run."""
     table = leaderboard.to_text(leaderboard.read(store.report().verified("leaderboard.csv")))
-    made = [store.submission(ensemble.name) for ensemble in plan.ensembles]
-    paths = [("submission", artifact.files[0]) for artifact in made if artifact.record()]
+    submissions = [store.submission(ensemble.name) for ensemble in plan.ensembles]
+    paths = [("submission", artifact.files[0]) for artifact in submissions if artifact.record()]
     paths.append(("report", store.report().files[2]))
     return "\n".join([table, "", *(f"{what:<10} {path}" for what, path in paths)])
 

@@ -5,7 +5,7 @@ writes  submissions/<name>.csv, <name>.json; with --upload submissions/uploads.c
 
 Exactly the ids, order and header of the competition's sample file; values in [0, 1] and finite; read back and
 checked after writing. A file is sent once, confirmed by Kaggle's list of submissions, and waited for until it is
-scored; the same command goes on waiting.
+scored; the same command resumes waiting.
 
     ./run.sh submit --plan demo [--run ENSEMBLE] [--force]
     ./run.sh submit --plan competition --upload [-m MESSAGE] [--yes] [--run ENSEMBLE]
@@ -37,9 +37,9 @@ def rows(predicted: pd.DataFrame, header: list[str], ids: np.ndarray) -> pd.Data
 
 
 def check(path: Path, header: list[str], ids: np.ndarray) -> float:
-    """Read a submission back: by how much a sum of the tree is missed at most.
+    """Read a submission back: the largest violation of a sum of the tree.
 
-    RuntimeError where the file is not what the competition asks for.
+    RuntimeError where the file is not a valid submission.
     """
     frame = pd.read_csv(path)
     values = frame.iloc[:, 1:].to_numpy()
@@ -52,19 +52,21 @@ def check(path: Path, header: list[str], ids: np.ndarray) -> float:
 
 def arguments() -> argparse.ArgumentParser:
     """The flags of this stage."""
-    made = cli.parser(__doc__)
-    made.add_argument("--upload", action="store_true", help="send it to Kaggle: the --run, or the best out of fold")
-    made.add_argument("-m", "--message", help="its description there; by default members, score and code version")
-    made.add_argument("--yes", action="store_true", help="use one of the day's submissions without asking")
-    made.add_argument("--wait", type=float, default=15, metavar="MINUTES", help="for the score (15)")
-    return made
+    parser = cli.parser(__doc__)
+    parser.add_argument("--upload", action="store_true", help="send it to Kaggle: the --run, or the best out of fold")
+    parser.add_argument("-m", "--message", help="its description there; by default members, score and code version")
+    parser.add_argument("--yes", action="store_true", help="submit without asking for confirmation")
+    parser.add_argument("--wait", type=float, default=15, metavar="MINUTES", help="for the score (15)")
+    return parser
 
 
 def upload(request: cli.Request) -> None:
-    """Send the chosen ensemble's submission to Kaggle and say what it scores."""
+    """Send the chosen ensemble's submission to Kaggle and log its score."""
     options, store = request.options, request.store
     if store.inputs().fact("folder", str) == "sky":
-        raise UserError(f"the galaxies of {request.plan.name} are drawn, Kaggle does not know them: give --input DIR")
+        raise UserError(
+            f"the galaxies of {request.plan.name} are synthetic, Kaggle does not know them: give --input DIR"
+        )
     records = {e.name: store.ensemble(e.name).record() or {} for e in request.plan.ensembles}
     name = options.run or min(records, key=lambda name: records[name].get("rmse", 1))
     sender = uploads.Uploader(kaggle_client.client(), request.plan, store)
@@ -73,9 +75,9 @@ def upload(request: cli.Request) -> None:
 
 
 def _ask(question: str) -> bool:
-    """Whether the user says yes; UserError where there is nobody to ask."""
+    """Whether the user says yes; UserError without a terminal."""
     if not sys.stdin.isatty():
-        raise UserError(f"{question} There is nobody to ask here: add --yes")
+        raise UserError(f"{question} No terminal to ask on: add --yes")
     return input(f"{question} [y/N] ").strip().lower() in ("y", "yes")
 
 

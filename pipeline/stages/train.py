@@ -5,8 +5,8 @@ writes  runs/<run>/fold<k>/model.weights.h5, history.csv, run.json; runs/<run>/f
 
 First the head on the frozen backbone's features, then fine-tuning from a chosen layer on randomly warped images,
 as the plan says. One process trains all pairs of run and fold that are missing; a network is built once per run.
-An interrupted fold goes on after its last whole epoch. A fold that fails does not keep the others from being
-trained; what becomes of its run, the plan's on_failed_run says.
+An interrupted fold resumes after its last complete epoch. A fold that fails does not stop the others; the plan's
+on_failed_run decides about its run.
 
     ./run.sh train --plan demo [--run NAME] [--fold K] [--workers N] [--engine local|ray] [--force]
 """
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from pipeline.nn.fit import Trainer
 
 log = logging.getLogger(__name__)
-SMALLEST = 4  # images in a batch, below which a network is too large for the memory
+SMALLEST = 4  # smallest batch before a network counts as too large for the memory
 
 
 def make_trainer(
@@ -65,7 +65,7 @@ def make_trainer(
         built.facts["weights"] = weights | {"start_from": run.start_from}
     weights = 4 * built.facts["params"]
     store.require_space((len(todo) + 4) * weights, f"the networks of run {run.name} and their checkpoint")
-    _same_start(todo, plan, store, built.facts["weights"])
+    _require_same_start(todo, plan, store, built.facts["weights"])
     frozen = None
     if run.head_phase.epochs:
         frozen = frozen_features.load_or_compute(built, dependencies.features(plan, store, run), images, fresh=fresh)
@@ -76,7 +76,7 @@ def make_trainer(
 def train_run(todo: list[dependencies.Unit], plan: Plan, store: Store, *, fresh: bool) -> dict[str, str]:
     """Train these folds of one run, one after the other; {label: why} of those that failed.
 
-    `fresh` forgets half-trained folds. Where the memory does not suffice, batches are halved from there on.
+    `fresh` discards half-trained folds. Out of memory, batches are halved from there on.
     """
     from pipeline.nn import runtime
 
@@ -105,7 +105,7 @@ def train_run(todo: list[dependencies.Unit], plan: Plan, store: Store, *, fresh:
 
 
 def _start(unit: dependencies.Unit, run: Run, store: Store) -> Path | None:
-    """The network that a fold starts from, where its run starts from another; TrainingFailed where it is missing."""
+    """Initial weights of a fold whose run starts from another run; TrainingFailed where they are missing."""
     if run.start_from is None:
         return None
     first, label = store.trained(run.start_from, unit.fold), f"runs/{run.start_from}/fold{unit.fold}"
@@ -124,16 +124,16 @@ def train_fold(
     *,
     fresh: bool,
 ) -> None:
-    """Train one fold and save its weights, history and record; Defect where its network would predict otherwise."""
+    """Train one fold and save its weights, history and record; Defect where prediction disagrees with training."""
     from pipeline.nn import checkpoints
 
     folder = unit.artifact.record_path.parent
     unit.artifact.begin()
     batch_size = trainer.run.batch_size
-    half_trained = folder / "half-trained.json"  # what the checkpoint is of: one of another plan is thrown away
+    half_trained = folder / "half-trained.json"  # key of the checkpoint: one of another plan is discarded
     key = {"spec": unit.spec, "made_from": unit.made_from(), "weights": trainer.network.facts["weights"]}
     key["batch_size"] = batch_size
-    if fresh or _half_trained(half_trained) != key or not _goes_on(unit, folder, trainer.run):
+    if fresh or _checkpoint_key(half_trained) != key or not _can_resume(unit, folder, trainer.run):
         checkpoints.remove(folder)
         save_json(half_trained, sealed_json.sealed(key))
     valid = np.flatnonzero(fold_of == unit.fold)
@@ -148,43 +148,43 @@ def train_fold(
     log.info("train      %-24s RMSE %.4f  %.0f s", unit.label, facts["val_rmse"], facts["train_seconds"])
 
 
-def _half_trained(path: Path) -> dict | None:
-    """What the checkpoint is of; None where that is not known."""
+def _checkpoint_key(path: Path) -> dict | None:
+    """Key of the checkpoint; None where it is unknown."""
     try:
         return sealed_json.load(path, "")
     except Damaged:
         return None
 
 
-def _goes_on(unit: dependencies.Unit, folder: Path, run: Run) -> bool:
-    """Whether the checkpoint, if there is one, its history and its best weights are as they were written."""
+def _can_resume(unit: dependencies.Unit, folder: Path, run: Run) -> bool:
+    """Whether the checkpoint, if any, its history and its best weights match their checksums."""
     from pipeline.nn import checkpoints
 
     if wrong := checkpoints.wrong(folder, best=run.fine_tune.patience > 0):
-        log.warning("train      %s: %s, the fold begins anew", unit.label, wrong)
+        log.warning("train      %s: %s, the fold starts over", unit.label, wrong)
     return not wrong
 
 
-def _same_start(todo: list[dependencies.Unit], plan: Plan, store: Store, weights: dict) -> None:
+def _require_same_start(todo: list[dependencies.Unit], plan: Plan, store: Store, weights: dict) -> None:
     """UserError where folds already trained started from other weights: their scores would not be comparable."""
-    making = {unit.fold for unit in todo}
-    for fold in set(range(plan.folds)) - making:
+    todo_folds = {unit.fold for unit in todo}
+    for fold in set(range(plan.folds)) - todo_folds:
         record = store.trained(todo[0].run, fold).facts()
         if "weights" in record and record["weights"].get("sha256") != weights.get("sha256"):
             raise UserError(
                 f"fold {fold} of run {todo[0].run} started from {record['weights']}, this one would start from "
-                f"{weights}: train all its folds anew by `./run.sh train --run {todo[0].run} --force …`"
+                f"{weights}: retrain all its folds by `./run.sh train --run {todo[0].run} --force …`"
             )
 
 
 class OneFold:
-    """A worker that trains one fold of one run at a time, as the command with --run and --fold does."""
+    """A worker that trains one fold at a time, as the command does with --run and --fold."""
 
     def __init__(self, flags: list[str]):
         self.flags = flags
 
     def __call__(self, unit: tuple[str, int]) -> tuple[str, int, str | None]:
-        """(run, fold, why it failed or None). What the deadline ends early is not done and has not failed."""
+        """(run, fold, why it failed or None). A fold that the deadline ends is neither done nor failed."""
         run, fold = unit
         try:
             main([*self.flags, "--run", run, "--fold", str(fold)])
@@ -226,7 +226,7 @@ def main(argv: list[str] | None = None) -> None:
     if plan.on_failed_run == "leave-out" and not fresh:
         todo = [unit for unit in todo if not dependencies.failure(unit, store)]
     failed: dict[str, str] = {}
-    if engines.is_here(request.options):
+    if engines.in_this_process(request.options):
         for _, of_run in groupby(todo, key=lambda unit: unit.run):
             failed |= train_run(list(of_run), plan, store, fresh=fresh)
     else:
@@ -235,5 +235,5 @@ def main(argv: list[str] | None = None) -> None:
         label, why = next(iter(failed.items()))
         raise UserError(
             f"{len(failed)} of {len(todo)} folds failed: {label}: {why}. The others are done and kept: change that "
-            f'run, or put on_failed_run = "leave-out" into the plan to go on without it'
+            f'run, or put on_failed_run = "leave-out" into the plan to continue without it'
         )

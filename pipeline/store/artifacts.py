@@ -39,19 +39,19 @@ class Store:
         """A command on this plan and folder, as a user may type it."""
         return f"`{shlex.join(['./run.sh', stage, *self.flags, *flags])}`"
 
-    def _made_by(self, record: Path, names: tuple[str, ...], stage: str, *select: str) -> Artifact:
-        """An artifact, its files beside its record, that knows the least that makes it anew."""
+    def _artifact(self, record: Path, names: tuple[str, ...], stage: str, *select: str) -> Artifact:
+        """An artifact with its files beside its record, and the smallest command that rebuilds it."""
         make, force = self.command(stage, *select), self.command(stage, *select, "--force")
-        mend = f"put a copy back, or make it anew by {force}"
+        mend = f"restore a copy, or rebuild it by {force}"
         return Artifact(record, tuple(record.with_name(n) for n in names), f"run {make} first, or the whole plan", mend)
 
     def require_space(self, need: float, what: str) -> None:
         """UserError where `need` bytes for `what` do not fit on the disk."""
-        there = next(path for path in (self.root, *self.root.parents) if path.exists())
-        free = shutil.disk_usage(there).free
+        existing = next(path for path in (self.root, *self.root.parents) if path.exists())
+        free = shutil.disk_usage(existing).free
         if need + MIN_FREE_BYTES > free:
             raise UserError(
-                f"{what} take {need / 1e9:.2f} GB, with {MIN_FREE_BYTES / 1e9:.2f} to spare, and {there} has "
+                f"{what} take {need / 1e9:.2f} GB, with {MIN_FREE_BYTES / 1e9:.2f} kept free, and {existing} has "
                 f"{free / 1e9:.2f} GB free: make room, or choose another --output"
             )
 
@@ -59,12 +59,12 @@ class Store:
         """The synthetic galaxies, in the competition's own layout."""
         names = ("images_training_rev1", "training_solutions_rev1", "images_test_rev1", "all_zeros_benchmark")
         files = (*(f"{name}.zip" for name in names), "sky_test_solutions.csv")
-        return self._made_by(self.root / "sky" / "sky.json", files, "inputs")
+        return self._artifact(self.root / "sky" / "sky.json", files, "inputs")
 
     def inputs(self) -> Artifact:
         """labels.parquet, sample.csv (ids and header of a submission), images.json (fingerprints of the images)."""
         names = ("labels.parquet", "sample.csv", "images.json")
-        return self._made_by(self.root / "inputs" / "inputs.json", names, "inputs")
+        return self._artifact(self.root / "inputs" / "inputs.json", names, "inputs")
 
     def weights_list(self) -> Path:
         """weights.json: backbone -> the weights file that the user gave (path, bytes, sha256)."""
@@ -72,21 +72,21 @@ class Store:
 
     def folds(self) -> Artifact:
         """folds.csv: GalaxyID,fold."""
-        return self._made_by(self.root / "folds.json", ("folds.csv",), "folds")
+        return self._artifact(self.root / "folds.json", ("folds.csv",), "folds")
 
     def crops(self, crop: str, split: str) -> Artifact:
         """<split>.npy uint8 (n, size, size, 3) and <split>.ids.npy int64 (n,) of one crop spec."""
         folder = self.root / "crops" / crop
-        return self._made_by(folder / f"{split}.json", (f"{split}.npy", f"{split}.ids.npy"), "crops")
+        return self._artifact(folder / f"{split}.json", (f"{split}.npy", f"{split}.ids.npy"), "crops")
 
     def features(self, run: str) -> Artifact:
         """features.npy float32 (n, d): the run's frozen backbone on the training galaxies, the mean over its views."""
-        return self._made_by(self.root / "runs" / run / "features.json", ("features.npy",), "train", "--run", run)
+        return self._artifact(self.root / "runs" / run / "features.json", ("features.npy",), "train", "--run", run)
 
     def trained(self, run: str, fold: int) -> Artifact:
         """model.weights.h5 and history.csv of one fold."""
         names = ("model.weights.h5", "history.csv")
-        return self._made_by(self._fold(run, fold) / "run.json", names, "train", "--run", run, "--fold", str(fold))
+        return self._artifact(self._fold(run, fold) / "run.json", names, "train", "--run", run, "--fold", str(fold))
 
     def failure(self, run: str, fold: int) -> Path:
         """failed.json: why a fold could not be trained, and by which specification."""
@@ -95,36 +95,36 @@ class Store:
     def predicted(self, run: str, fold: int) -> Artifact:
         """valid.parquet (the fold's held-out galaxies) and test.parquet of one fold."""
         names, select = ("valid.parquet", "test.parquet"), ("--run", run, "--fold", str(fold))
-        return self._made_by(self._fold(run, fold) / "predictions.json", names, "predict", *select)
+        return self._artifact(self._fold(run, fold) / "predictions.json", names, "predict", *select)
 
     def _fold(self, run: str, fold: int) -> Path:
         return self.root / "runs" / run / f"fold{fold}"
 
     def insight(self, run: str) -> Artifact:
         """insight.npz: activations, Grad-CAM and features of the run's network of fold 0; see the stage `insight`."""
-        return self._made_by(self.root / "runs" / run / "insight.json", ("insight.npz",), "insight", "--run", run)
+        return self._artifact(self.root / "runs" / run / "insight.json", ("insight.npz",), "insight", "--run", run)
 
     def search(self, run: str) -> Artifact:
         """trials.csv, best.toml and compared.csv: what the search for better settings of a run has found."""
         folder = self.root / "search" / run
         files = tuple(folder / name for name in ("trials.csv", "best.toml", "compared.csv"))
         command = self.command("search", "--run", run, "--trials", "1")
-        mend = f"{command} makes it anew from its journal"  # without --force, which forgets all trials
+        mend = f"{command} rebuilds it from its journal"  # without --force, which forgets all trials
         return Artifact(folder / "search.json", files, f"run {command}", mend)
 
     def baseline(self, name: str) -> Artifact:
         """oof.parquet of one baseline."""
         record = self.root / "baselines" / name / "baseline.json"
-        return self._made_by(record, ("oof.parquet",), "baselines", "--run", name)
+        return self._artifact(record, ("oof.parquet",), "baselines", "--run", name)
 
     def ensemble(self, name: str) -> Artifact:
         """oof.parquet (cross-fitted) and test.parquet of one blend."""
         record = self.root / "ensembles" / name / "ensemble.json"
-        return self._made_by(record, ("oof.parquet", "test.parquet"), "ensemble", "--run", name)
+        return self._artifact(record, ("oof.parquet", "test.parquet"), "ensemble", "--run", name)
 
     def submission(self, name: str) -> Artifact:
         """<name>.csv for the competition."""
-        return self._made_by(self.root / "submissions" / f"{name}.json", (f"{name}.csv",), "submit", "--run", name)
+        return self._artifact(self.root / "submissions" / f"{name}.json", (f"{name}.csv",), "submit", "--run", name)
 
     def uploads(self) -> Artifact:
         """uploads.csv: what was sent to Kaggle, and the scores that came back."""
@@ -136,14 +136,14 @@ class Store:
 
     def report(self) -> Artifact:
         """leaderboard.csv, leaderboard.md and report.html."""
-        return self._made_by(self.root / "report.json", ("leaderboard.csv", "leaderboard.md", "report.html"), "report")
+        return self._artifact(self.root / "report.json", ("leaderboard.csv", "leaderboard.md", "report.html"), "report")
 
     def load_labels(self) -> pd.DataFrame:
         """Vote fractions of the training galaxies: float32 (n, 37), indexed by GalaxyID, ascending."""
         return load_fractions(self.inputs().verified("labels.parquet"))
 
-    def copies(self) -> list[list[int]]:
-        """Training images that stand under several names, a group an image."""
+    def duplicates(self) -> list[list[int]]:
+        """Groups of GalaxyIDs whose training images are identical."""
         return self.inputs().required().get("copies", {}).get("train", [])
 
     def load_sample(self) -> tuple[list[str], np.ndarray]:
@@ -157,8 +157,8 @@ class Store:
 
     def load_crops(self, crop: str, split: str) -> tuple[np.ndarray, np.ndarray]:
         """Memory-mapped uint8 (n, size, size, 3) and the GalaxyIDs (n,) of its rows, ascending."""
-        made = self.crops(crop, split)
-        images, ids = made.verified(f"{split}.npy"), made.verified(f"{split}.ids.npy")
+        artifact = self.crops(crop, split)
+        images, ids = artifact.verified(f"{split}.npy"), artifact.verified(f"{split}.ids.npy")
         return np.load(images, mmap_mode="r"), np.load(ids)
 
     def load_training(self, crop: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -194,12 +194,12 @@ class Store:
         save_json(self.weights_list(), sealed_json.sealed(given))
 
     def load_failure(self, run: str, fold: int) -> dict[str, Any] | None:
-        """{spec, why} of a fold that could not be trained; None where that is not known: it is tried again."""
+        """{spec, why} of a fold that could not be trained; None where that is not known, so that it is tried again."""
         try:
-            told = sealed_json.load(self.failure(run, fold), "")
+            failure = sealed_json.load(self.failure(run, fold), "")
         except Damaged:
             return None
-        return told if told and isinstance(told.get("why"), str) and "spec" in told else None
+        return failure if failure and isinstance(failure.get("why"), str) and "spec" in failure else None
 
     def save_failure(self, run: str, fold: int, spec: dict[str, Any], why: str) -> None:
         """See `load_failure`."""
@@ -224,7 +224,7 @@ def _check_fractions(frame: pd.DataFrame, path: Path) -> None:
     if tuple(frame.columns) != COLUMNS or frame.index.name != ID:
         raise UserError(f"{path}: expected {ID} and the 37 columns Class1.1 … Class11.6 in order")
     if frame.index.has_duplicates:
-        raise UserError(f"{path}: GalaxyID {frame.index[frame.index.duplicated()][0]} stands there twice")
+        raise UserError(f"{path}: GalaxyID {frame.index[frame.index.duplicated()][0]} occurs twice")
     if not np.isfinite(frame.to_numpy()).all():
         raise UserError(f"{path}: {int((~np.isfinite(frame.to_numpy())).any(axis=1).sum())} rows are not finite")
 
@@ -240,6 +240,6 @@ def aligned_to(frame: pd.DataFrame, ids: pd.Index | np.ndarray, what: str) -> pd
     if len(missing) or len(extra):
         raise UserError(
             f"{what}: {len(missing)} galaxies are missing (such as {list(missing[:3])}), "
-            f"{len(extra)} are not asked for (such as {list(extra[:3])})"
+            f"{len(extra)} are not expected (such as {list(extra[:3])})"
         )
     return frame.loc[ids]

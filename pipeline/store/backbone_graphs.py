@@ -1,4 +1,4 @@
-"""Trained weights belong to the graph of the backbone that they were trained in: others answer wrongly, in silence."""
+"""Trained weights fit only the backbone graph that they were trained in: in another, predictions are silently wrong."""
 
 from typing import Any
 
@@ -14,13 +14,13 @@ def require_graph(run: Run, record: dict[str, Any], what: str) -> None:
     if then != now:
         raise UserError(
             f"{what} was trained by another version of this program, whose {run.backbone} was built {then} and not "
-            f"{now}: in the network as it is now its weights answer wrongly. Make run {run.name} anew by `./run.sh "
+            f"{now}: in the present network its weights predict wrongly. Retrain run {run.name} by `./run.sh "
             f"train --plan PLAN --run {run.name} --force`"
         )
 
 
 def require_graphs(plan: Plan, store: Store) -> None:
-    """The same of all that is trained of a plan."""
+    """`require_graph` for every trained fold of a plan."""
     for run in plan.runs:
         for fold in range(plan.folds):
             if record := store.trained(run.name, fold).record():

@@ -1,8 +1,8 @@
 """The units of work of a plan: every artifact, what it is specified by and what it is made from.
 
-Stages ask here what to do and `status` asks here what is done, so the dependency graph stands once.
+Stages ask here what to do and `status` asks here what is done, so the dependency graph is defined once.
 A unit is missing, complete, changed (its own specification differs: refused, since work would be lost) or
-outdated (something it is made from was made anew, by the user's choice: made anew too).
+outdated (one of its sources was rebuilt, by the user's choice: rebuilt too).
 """
 
 import logging
@@ -23,19 +23,19 @@ PAGE_VERSION = 1  # raised when the page shows other things of the same results:
 
 def to_do(units: Iterator[Unit], plan: str, *, force: bool) -> list[Unit]:
     """The units that must be made; UserError for those that would lose work unless `force`."""
-    wanted: list[Unit] = []
+    todo: list[Unit] = []
     refused: list[tuple[Unit, str, list[str]]] = []
     for unit in units:
         state, why = unit.state()
         if state in ("changed", "damaged") and not force:
             refused.append((unit, state, why))
-        elif state != "complete" or force or _made_from_any(unit, wanted):
+        elif state != "complete" or force or _made_from_any(unit, todo):
             if state == "outdated":
-                log.info("%s is made anew: %s", unit.label, "; ".join(why))
-            wanted.append(unit)
+                log.info("%s is rebuilt: %s", unit.label, "; ".join(why))
+            todo.append(unit)
     if refused:
         _refuse(refused, plan)
-    return wanted
+    return todo
 
 
 def _made_from_any(unit: Unit, others: list[Unit]) -> bool:
@@ -51,8 +51,8 @@ def _refuse(refused: list[tuple[Unit, str, list[str]]], plan: str) -> None:
                       f"{unit.artifact.mend}")  # fmt: skip
     select = f" --run {unit.run}" if unit.run else ""
     raise UserError(
-        f"{unit.label} was not made by this plan: {'; '.join(why[:4])}{more}. Put the plan back, choose another "
-        f"--output, or make it anew by `./run.sh {unit.stage} --plan {plan}{select} --force` "
+        f"{unit.label} was not made by this plan: {'; '.join(why[:4])}{more}. Restore the plan, choose another "
+        f"--output, or rebuild it by `./run.sh {unit.stage} --plan {plan}{select} --force` "
         f"(`./run.sh {plan} --force {unit.stage}` for the whole stage)"
     )
 
@@ -65,7 +65,7 @@ def seconds(unit: Unit) -> float:
 
 def uses_synthetic_galaxies(plan: Plan, store: Store) -> bool:
     """Whether the data are the plan's own sky: it has one, and stage 0 was not given another folder."""
-    if store.inputs().exists() and not (record := store.inputs().facts()):  # damaged: what it said is not known
+    if store.inputs().exists() and not (record := store.inputs().facts()):  # damaged: its folder is unknown
         return plan.sky is not None and store.sky().exists()
     return plan.sky is not None and (not store.inputs().exists() or record.get("folder") == "sky")
 
@@ -77,12 +77,12 @@ def sky(plan: Plan, store: Store) -> Iterator[Unit]:
 
 
 def inputs(
-    plan: Plan, store: Store, fingerprints: dict[str, Any] | None = None, drawn: bool | None = None
+    plan: Plan, store: Store, fingerprints: dict[str, Any] | None = None, synthetic: bool | None = None
 ) -> Iterator[Unit]:
-    """Labels and sample, by the fingerprints of the raw files and whether those are drawn; None: as recorded."""
+    """Labels and sample, by the fingerprints of the source files and whether those are synthetic; None: as recorded."""
     spec = fingerprints if fingerprints is not None else store.inputs().facts().get("spec", {})
-    drawn = uses_synthetic_galaxies(plan, store) if drawn is None else drawn
-    yield Unit("inputs", "inputs", store.inputs(), spec, {"sky": store.sky()} if drawn else {})
+    synthetic = uses_synthetic_galaxies(plan, store) if synthetic is None else synthetic
+    yield Unit("inputs", "inputs", store.inputs(), spec, {"sky": store.sky()} if synthetic else {})
 
 
 def folds(plan: Plan, store: Store) -> Iterator[Unit]:
@@ -111,7 +111,7 @@ def train(plan: Plan, store: Store) -> Iterator[Unit]:
             "crops": store.crops(run.crop, "train"),
         }
         for fold in range(plan.folds):
-            spec = _of_run(run, given) | {"seed": plan.seed, "fold": fold}
+            spec = _training_spec(run, given) | {"seed": plan.seed, "fold": fold}
             label = f"runs/{run.name}/fold{fold}"
             first = {f"runs/{run.start_from}/fold{fold}": store.trained(run.start_from, fold)} if run.start_from else {}
             yield Unit("train", label, store.trained(run.name, fold), spec, sources | first, run.name, fold)
@@ -119,28 +119,28 @@ def train(plan: Plan, store: Store) -> Iterator[Unit]:
 
 def failure(unit: Unit, store: Store) -> str | None:
     """Why a fold could not be trained by the specification that it has now; None where that is not known."""
-    told = store.load_failure(unit.run, unit.fold)
-    return told["why"] if told and told["spec"] == unit.spec else None
+    recorded = store.load_failure(unit.run, unit.fold)
+    return recorded["why"] if recorded and recorded["spec"] == unit.spec else None
 
 
 def failed_runs(plan: Plan, store: Store) -> dict[str, str]:
     """{run: why} of the runs that the plan lets be left out, since a fold of theirs could not be trained."""
     if plan.on_failed_run == "stop":
         return {}
-    told = [(unit, failure(unit, store)) for unit in train(plan, store) if unit.artifact.record() is None]
-    return {unit.run: f"fold {unit.fold}: {why}" for unit, why in reversed(told) if why}  # of each the first fold
+    failures = [(unit, failure(unit, store)) for unit in train(plan, store) if unit.artifact.record() is None]
+    return {unit.run: f"fold {unit.fold}: {why}" for unit, why in reversed(failures) if why}  # of each the first fold
 
 
 def features(plan: Plan, store: Store, run: Run) -> Unit:
-    """The features that a run's first phase is trained on; made by the way, when a fold asks for them."""
+    """The features that a run's first phase is trained on; computed when the first fold needs them."""
     keys = ("backbone", "input_size", "pooling", "precision", "views", "weights", "graph")
-    spec = {key: value for key, value in _of_run(run, store.load_weights_list()).items() if key in keys}
+    spec = {key: value for key, value in _training_spec(run, store.load_weights_list()).items() if key in keys}
     sources = {"crops": store.crops(run.crop, "train")}
     spec["seed"] = plan.seed
     return Unit("train", f"features of {run.name}", store.features(run.name), spec, sources, run.name)
 
 
-def _of_run(run: Run, given: dict[str, Any]) -> dict[str, Any]:
+def _training_spec(run: Run, given: dict[str, Any]) -> dict[str, Any]:
     """What a run's weights depend on: its views only where nothing but the head, on their features, is trained."""
     spec = run.model_dump(mode="json") | ({"views": "single"} if run.fine_tune.epochs else {})
     spec["weights"] = given[run.backbone]["sha256"] if run.backbone in given else "imagenet"
@@ -154,7 +154,7 @@ def predict(plan: Plan, store: Store) -> Iterator[Unit]:
         for fold in range(plan.folds):
             sources = {f"runs/{run.name}/fold{fold}": store.trained(run.name, fold)}
             sources["crops"] = store.crops(run.crop, "test")
-            reads = _truth(store) | {f"crops/{run.crop}/train": store.crops(run.crop, "train")}
+            reads = _scoring_inputs(store) | {f"crops/{run.crop}/train": store.crops(run.crop, "train")}
             if not run.fine_tune.epochs:
                 reads[f"features of {run.name}"] = store.features(run.name)
             label = f"predictions of {run.name}/fold{fold}"
@@ -162,13 +162,13 @@ def predict(plan: Plan, store: Store) -> Iterator[Unit]:
             yield Unit("predict", label, artifact, {"views": run.views}, sources, run.name, fold, reads)
 
 
-def _truth(store: Store) -> dict[str, Artifact]:
-    """What scores are made from."""
+def _scoring_inputs(store: Store) -> dict[str, Artifact]:
+    """What scores are computed from."""
     return {"inputs": store.inputs(), "folds": store.folds()}
 
 
 def insight(plan: Plan, store: Store) -> Iterator[Unit]:
-    """What the network of each run's fold 0 looks like inside."""
+    """Activations, Grad-CAM and features of each run's network of fold 0."""
     for run in plan.runs:
         sources = {"inputs": store.inputs(), "folds": store.folds(), "crops": store.crops(run.crop, "train")}
         sources[f"runs/{run.name}/fold0"] = store.trained(run.name, 0)
@@ -176,7 +176,7 @@ def insight(plan: Plan, store: Store) -> Iterator[Unit]:
 
 
 def baselines(plan: Plan, store: Store) -> Iterator[Unit]:
-    """Out-of-fold predictions of what a network must beat."""
+    """Out-of-fold predictions of the baselines."""
     crop = plan.crop_of_baselines()
     for name in plan.baselines:
         sources = {"inputs": store.inputs(), "folds": store.folds()}
@@ -191,7 +191,7 @@ def ensemble(plan: Plan, store: Store) -> Iterator[Unit]:
         sources = {f"{run}/fold{fold}": store.predicted(run, fold) for run in item.runs for fold in range(plan.folds)}
         spec = item.model_dump(mode="json")
         yield Unit("ensemble", f"ensembles/{item.name}", store.ensemble(item.name), spec, sources, item.name,
-                   reads=_truth(store))  # fmt: skip
+                   reads=_scoring_inputs(store))  # fmt: skip
 
 
 def submit(plan: Plan, store: Store) -> Iterator[Unit]:
@@ -206,12 +206,12 @@ def report(plan: Plan, store: Store) -> Iterator[Unit]:
     """The leaderboard and the report."""
     sources = {f"baselines/{name}": store.baseline(name) for name in plan.baselines}
     sources |= {f"{u.run}/fold{u.fold}": u.artifact for u in predict(plan, store)}
-    sources |= {u.label: u.artifact for u in insight(plan, store) if u.artifact.exists()}  # it can do without
+    sources |= {u.label: u.artifact for u in insight(plan, store) if u.artifact.exists()}  # optional
     sources |= {f"ensembles/{e.name}": store.ensemble(e.name) for e in plan.ensembles}
     sources |= {f"search/{r.name}": store.search(r.name) for r in plan.runs if store.search(r.name).exists()}
     sources |= {"Kaggle's scores": store.uploads()} if store.uploads().exists() else {}
     sources[PAGE] = Version(PAGE_VERSION)
-    yield Unit("report", "report.html", store.report(), {}, sources, reads=_truth(store))
+    yield Unit("report", "report.html", store.report(), {}, sources, reads=_scoring_inputs(store))
 
 
 STAGES = {
@@ -229,7 +229,7 @@ STAGES = {
 
 
 def optional_artifacts(plan: Plan, store: Store) -> Iterator[tuple[str, Artifact]]:
-    """(name, artifact) of what is there and is made by the way, or on request."""
+    """(name, artifact) of existing artifacts that no stage requires: features, searches, Kaggle's scores."""
     found = [(f"features of {run.name}", store.features(run.name)) for run in plan.runs]
     found += [(f"search/{run.name}", store.search(run.name)) for run in plan.runs]
     yield from ((name, one) for name, one in [*found, ("Kaggle's scores", store.uploads())] if one.exists())

@@ -1,4 +1,4 @@
-"""sha256 of files, read once while they stay as they are.
+"""sha256 of files, cached while a file is unchanged.
 
 A file counts as the same while its size, times of change and inode are. Within a process that is kept in memory; of
 files that take long to read also beside their record, for the next process. sha256 makes 1.5 GB/s on one core that
@@ -31,7 +31,7 @@ def state_of(path: Path) -> State:
 
 
 def digest_of(path: Path, memory: Path | None) -> str:
-    """sha256 of a file, read where its state is not one that was read before; `memory` remembers for large files."""
+    """sha256 of a file, cached by its state; `memory` is the cache file for large files."""
     state, key = state_of(path), path.absolute()
     if key in _known and _known[key][0] == state:
         return _known[key][1]
@@ -45,7 +45,7 @@ def digest_of(path: Path, memory: Path | None) -> str:
 
 
 def _recalled(memory: Path, name: str, state: State) -> str | None:
-    """What was remembered of a file in this state; whatever else stands there is as good as nothing."""
+    """What was remembered of a file in this state; None where the file holds anything else."""
     with contextlib.suppress(OSError, ValueError, RecursionError, TypeError, KeyError):
         then = json.loads(memory.read_bytes())[name]
         if then["state"] == list(state) and isinstance(then["sha256"], str):
@@ -54,6 +54,6 @@ def _recalled(memory: Path, name: str, state: State) -> str | None:
 
 
 def _remember(memory: Path, name: str, state: State, digest: str) -> None:
-    """Nothing is lost where that cannot be written: the file is read again."""
+    """Best effort: where it cannot be written, the file is read again."""
     with contextlib.suppress(OSError):
         memory.write_text(json.dumps({name: {"state": list(state), "sha256": digest}}), encoding="utf-8")

@@ -27,7 +27,7 @@ def environment() -> dict[str, Any]:
 
 
 def peak_memory() -> int:
-    """The most memory that this process has had, in bytes."""
+    """Peak resident memory of this process, in bytes."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 

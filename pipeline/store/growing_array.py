@@ -1,4 +1,4 @@
-"""A .npy file that grows by whole rows: memory stays flat, the digest is made on the way, a killed run goes on."""
+"""A .npy file that grows by whole rows: constant memory, digest computed while writing, resumable."""
 
 import hashlib
 import logging
@@ -20,7 +20,7 @@ BLOCK = 1 << 22  # bytes read at once
 class GrowingArray:
     """One uint8 array in the making beside its final place; rows up to `done` are on disk, and a small record says so.
 
-    What an earlier process left is gone on with where its record bears the same `key` (JSON), else thrown away.
+    A partial file of an earlier process is resumed where its record has the same `key` (JSON), else discarded.
     """
 
     def __init__(self, final: Path, shape: tuple[int, ...], key: dict[str, Any]):
@@ -36,16 +36,16 @@ class GrowingArray:
         """Bytes of disk that the array still needs."""
         return max(0, int(np.prod(self.shape)) - (self.path.stat().st_size if self.path.exists() else 0))
 
-    def open(self, *, anew: bool) -> None:
-        """Go on where an earlier process stopped, unless `anew`; else begin with the header."""
-        if not anew and self._resume():
+    def open(self, *, restart: bool) -> None:
+        """Resume a partial file unless `restart`; else begin with the header."""
+        if not restart and self._resume():
             return
         self.progress_path.unlink(missing_ok=True)
         self._hold(open(self.path, "wb+"))  # noqa: SIM115 (until finish)
         self._file.write(self._header())
 
     def _hold(self, file: BinaryIO) -> None:
-        """Write to it from now on; it is closed at the latest when nobody has this array any more."""
+        """Write to it from now on; it is closed at the latest when this object is collected."""
         self._file = file
         weakref.finalize(self, file.close)
 
@@ -70,21 +70,22 @@ class GrowingArray:
             file = open(self.path, "rb+")  # noqa: SIM115 (held until finish)
         except (OSError, Damaged):
             return False
-        if file.read(len(self._header())) != self._header() or file.seek(0, os.SEEK_END) < self._at(progress["done"]):
+        same_header, size = file.read(len(self._header())) == self._header(), file.seek(0, os.SEEK_END)
+        if not same_header or size < self._offset(progress["done"]):
             file.close()
             return False
         self._hold(file)
         self.done = progress["done"]
         self._sha = self._digest_so_far()
         if progress.get("sha256") not in (None, self._sha.hexdigest()):
-            log.warning("%-10s %s is not what was written: it is begun anew", "crops", self.path)
+            log.warning("%-10s %s does not match its checksum: starting over", "crops", self.path)
             file.close()
             self.done, self._sha = 0, None
             return False
         self.notes = {int(row): note for row, note in progress["notes"].items()}
         return True
 
-    def _at(self, row: int) -> int:
+    def _offset(self, row: int) -> int:
         """Where a row begins in the file."""
         return len(self._header()) + row * int(np.prod(self.shape[1:]))
 
@@ -92,18 +93,18 @@ class GrowingArray:
         """Put the next rows (k, ...) on disk, then say so."""
         if self._sha is None:
             self._sha = self._digest_so_far()
-        self._file.seek(self._at(self.done))
+        self._file.seek(self._offset(self.done))
         content = memoryview(rows).cast("B")
         self._file.write(content)
         self._sha.update(content)
         self._commit(self.done + len(rows), self.notes | notes)
 
     def replace(self, rows: dict[int, np.ndarray], notes: dict[int, str]) -> None:
-        """Write some finished rows anew; `notes` take the place of all earlier ones."""
+        """Overwrite some finished rows; `notes` replace all earlier notes."""
         self._sha = None
-        self._commit(self.done, self.notes)  # no digest vouches while they are written
+        self._commit(self.done, self.notes)  # without a digest while they are written
         for row, content in rows.items():
-            self._file.seek(self._at(row))
+            self._file.seek(self._offset(row))
             self._file.write(np.ascontiguousarray(content).data)
         self._sha = self._digest_so_far()
         self._commit(self.done, notes)
@@ -116,23 +117,23 @@ class GrowingArray:
         save_json(self.progress_path, sealed_json.sealed(progress))
 
     def _digest_so_far(self) -> Any:
-        sha, left = hashlib.sha256(), self._at(self.done)
+        sha, left = hashlib.sha256(), self._offset(self.done)
         self._file.seek(0)
         while left and (block := self._file.read(min(BLOCK, left))):
             sha.update(block)
             left -= len(block)
         if left:
-            raise OSError(f"{self.path} was cut short by somebody else: {left:,} bytes are gone")
+            raise OSError(f"{self.path} was truncated by another process: {left:,} bytes are missing")
         return sha
 
     def finish(self) -> str:
-        """Give the file its name; returns its sha256. The progress stays until `forget`: no record vouches yet."""
+        """Give the file its name; returns its sha256. The progress file stays until `forget`, after the record."""
         digest = (self._sha or self._digest_so_far()).hexdigest()
-        self._file.truncate(self._at(self.shape[0]))
+        self._file.truncate(self._offset(self.shape[0]))
         self._file.close()
         os.replace(self.path, self.final)
         return digest
 
     def forget(self) -> None:
-        """The array has its record: the progress is no longer needed."""
+        """Delete the progress file once the array has its record."""
         self.progress_path.unlink(missing_ok=True)

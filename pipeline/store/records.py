@@ -1,4 +1,4 @@
-"""Artifacts: files and the record that vouches for them, whole or absent.
+"""Artifacts: files and the record of their checksums, complete or absent.
 
 Files are written to a temporary name in their own folder and renamed; the record, with their sizes and digests, comes
 last and is withdrawn first. One process at a time makes an artifact.
@@ -29,20 +29,20 @@ DELETE = "delete it and run again"
 
 @dataclass(frozen=True)
 class Artifact:
-    """Files and the record that vouches for them.
+    """Files and the record of their checksums.
 
-    Who writes them goes by `files`; who reads them asks `verified` for a path, which compares the file first.
+    Writers use `files`; readers use `verified`, which compares a file with its record before it returns the path.
     """
 
     record_path: Path
     files: tuple[Path, ...]
-    make: str = field(default="the command that makes it was not run", compare=False)  # said where it is missing
-    mend: str = field(default=DELETE, compare=False)  # said where it is damaged
+    make: str = field(default="the command that makes it was not run", compare=False)  # shown where it is missing
+    mend: str = field(default=DELETE, compare=False)  # shown where it is damaged
 
     def record(self) -> dict[str, Any] | None:
         """The record, or None where the artifact is absent; Damaged where it is no record."""
         found = sealed_json.load(self.record_path, self.mend)
-        if found is not None and (why := _no_record(found)):
+        if found is not None and (why := _invalid_record(found)):
             raise self._damaged(f"{self.record_path} is damaged (no record of an artifact: {why})")
         return found
 
@@ -70,25 +70,25 @@ class Artifact:
     def verified(self, name: str | None = None) -> Path:
         """Path of one file (by default the first), there and as it was written: the way to read it.
 
-        UserError where the artifact is absent, Damaged where the file is gone or is not what was written.
+        UserError where the artifact is absent, Damaged where the file is missing or does not match its record.
         """
         path = next(p for p in self.files if name in (None, p.name))
         entries = self.required()["files"]
         if path.name not in entries:
-            raise self._damaged(f"{self.record_path} is damaged (it does not vouch for {path.name})")
-        if wrong := _size_differs(path, entries[path.name]):
-            raise self._damaged(f"{path} {wrong}")
-        if wrong := _rotten(path, entries[path.name], self._memory):
-            raise self._damaged(wrong)
+            raise self._damaged(f"{self.record_path} is damaged (it has no entry for {path.name})")
+        if problem := _size_differs(path, entries[path.name]):
+            raise self._damaged(f"{path} {problem}")
+        if problem := _checksum_mismatch(path, entries[path.name], self._memory):
+            raise self._damaged(problem)
         return path
 
     def verify(self) -> None:
-        """Compare all files; Damaged or UserError as `verified` tells."""
+        """Compare all files with the record; raises as `verified` does."""
         for path in self.files:
             self.verified(path.name)
 
     def exists(self) -> bool:
-        """Whether something stands where its record should, sound or not."""
+        """Whether there is a record, valid or not."""
         return self.record_path.exists()
 
     def digest(self) -> str | None:
@@ -96,21 +96,21 @@ class Artifact:
         record = self.record()
         return None if record is None else record["digest"]
 
-    def damage(self) -> list[str]:
-        """What is wrong at first sight, as sentences: the record, files missing or not of the recorded size."""
+    def missing_or_resized(self) -> list[str]:
+        """Problems found without reading the files, as sentences: an invalid record, missing files, other sizes."""
         try:
             entries = (self.record() or {"files": {}})["files"]
         except Damaged as error:
             return [str(error)]
         paths = {name: self.record_path.with_name(name) for name in entries} | {path.name: path for path in self.files}
         differ = {name: _size_differs(paths[name], entry) for name, entry in entries.items()}
-        return [f"{name} {wrong}" for name, wrong in differ.items() if wrong]
+        return [f"{name} {problem}" for name, problem in differ.items() if problem]
 
     def checksum_mismatches(self) -> list[str]:
-        """Files whose contents are not those of the record, as sentences. Reads them all, once a process."""
+        """Files whose sha256 is not that of the record, as sentences. Reads every file once per process."""
         entries = (self.record() or {"files": {}})["files"]
         there = [path for path in self.files if path.name in entries and path.is_file()]
-        return [wrong for path in there if (wrong := _rotten(path, entries[path.name], None))]
+        return [problem for path in there if (problem := _checksum_mismatch(path, entries[path.name], None))]
 
     @property
     def _memory(self) -> Path:
@@ -126,9 +126,9 @@ class Artifact:
         return self.record_path.with_name(f".{self.record_path.name}.lock")
 
     def begin(self) -> None:
-        """Make the folder, lock the artifact and withdraw its record: what is half made never counts as whole.
+        """Make the folder, lock the artifact and delete its record: a partial artifact never counts as complete.
 
-        What a process that was killed has left of its temporary files goes. UserError where another process is at it.
+        Temporary files left by a killed process are deleted. UserError where another process holds the lock.
         """
         folder = self.record_path.parent
         folder.mkdir(parents=True, exist_ok=True)
@@ -160,21 +160,21 @@ class Artifact:
         return record
 
     def write(self, record: dict[str, Any]) -> None:
-        """Put the record, sealed, in its place."""
+        """Write the record with its checksum."""
         save_json(self.record_path, sealed_json.sealed(record))
 
 
-def _no_record(found: dict[str, Any]) -> str:
-    """What keeps this from being a record; empty where it is one."""
+def _invalid_record(found: dict[str, Any]) -> str:
+    """Why this is not a valid record; empty where it is."""
     kinds = {"spec": dict, "made_from": dict, "digest": str, "files": dict}
     for key, kind in kinds.items():
         if not isinstance(found.get(key), kind):
             return f"{key!r} is {'missing' if key not in found else 'no ' + KINDS[kind]}"
     if not all(value is None or isinstance(value, str) for value in found["made_from"].values()):
-        return "'made_from' holds what is no digest"
+        return "'made_from' holds what is not a digest"
     for name, entry in found["files"].items():
         if not (isinstance(entry, dict) and type(entry.get("bytes")) is int and isinstance(entry.get("sha256"), str)):
-            return f"'files' does not tell bytes and sha256 of {name}"
+            return f"'files' lacks bytes and sha256 of {name}"
     return "" if isinstance(found.get("made", {}), dict) else "'made' is no object"
 
 
@@ -186,7 +186,7 @@ def _size_differs(path: Path, entry: dict[str, Any]) -> str:
     return "" if size == entry["bytes"] else f"has {size} bytes, not {entry['bytes']}"
 
 
-def _rotten(path: Path, entry: dict[str, Any], memory: Path | None) -> str:
+def _checksum_mismatch(path: Path, entry: dict[str, Any], memory: Path | None) -> str:
     """How the content differs from what was written, as a sentence; empty where it does not."""
     try:
         digest = digests.digest_of(path, memory)
@@ -198,7 +198,7 @@ def _rotten(path: Path, entry: dict[str, Any], memory: Path | None) -> str:
 
 
 def _clear_folder(path: Path) -> None:
-    """An empty folder in the place of a file goes; UserError where it holds something."""
+    """Delete an empty folder in the place of a file; UserError where it is not empty."""
     if path.is_dir() and not path.is_symlink():
         try:
             path.rmdir()
@@ -217,11 +217,11 @@ class Version:
         return f"version {self.number}"
 
     def record(self) -> dict[str, Any]:
-        """It is always there."""
+        """A version is never missing."""
         return {}
 
     def verify(self) -> None:
-        """And always right."""
+        """A version is never damaged."""
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""Go on from what an earlier session, on another machine perhaps, has left of a plan's output."""
+"""Resume a plan from the output of an earlier session, possibly of another machine."""
 
 import logging
 import shutil
@@ -15,14 +15,14 @@ log = logging.getLogger(__name__)
 def find(folder: Path, plan: str) -> Path | None:
     """The output of a plan in `folder`: that folder itself, or PLAN or output/PLAN in it; None where it is not there.
 
-    What is only half made counts: inputs/inputs.json is what every output begins with.
+    Incomplete output counts: inputs/inputs.json is the first file of every output.
     """
     places = (folder / "output" / plan, folder / plan, folder)
     return next((place for place in places if Store(place).inputs().record_path.is_file()), None)
 
 
 def resume(folder: Path, plan: str, store: Store) -> None:
-    """Copy the earlier output to where the plan writes, whole or not at all; nothing where that has begun already.
+    """Copy the earlier output to where the plan writes, atomically; nothing where that already exists.
 
     Locks and temporary files stay behind. UserError where `folder` holds no output of the plan, or there is no room.
     """
@@ -33,7 +33,7 @@ def resume(folder: Path, plan: str, store: Store) -> None:
             f" in it, or in its folder output"
         )
     if store.inputs().record_path.is_file():
-        log.info("%-10s %s has begun already: it goes on, and %s is left alone", "resume", store.root, found)
+        log.info("%-10s %s already exists and is resumed; %s is ignored", "resume", store.root, found)
         return
     if store.root.exists() and any(store.root.iterdir()):
         raise UserError(f"--resume-from {folder}: {store.root} holds other files: delete it, or choose an --output")

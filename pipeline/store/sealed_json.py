@@ -1,4 +1,4 @@
-"""JSON files that the pipeline writes for itself: sealed by their own sha256, and doubted when they are read."""
+"""JSON files that the pipeline writes for itself: sealed by their own sha256, which is checked when they are read."""
 
 import hashlib
 import json
@@ -12,8 +12,8 @@ LARGEST = 1 << 26  # bytes; the record of 61,578 images that were all set aside 
 
 
 def sealed(content: dict[str, Any]) -> dict[str, Any]:
-    """The same with its seal: one flipped bit in the file and it is broken."""
-    return content | {SEAL: _mark(json.loads(json.dumps(content)))}  # as it will be read: keys become text
+    """The same with its seal, a sha256 of the content."""
+    return content | {SEAL: _checksum(json.loads(json.dumps(content)))}  # as it will be read: keys become text
 
 
 def load(path: Path, mend: str) -> dict[str, Any] | None:
@@ -45,10 +45,10 @@ def _parsed(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise ValueError("expected a JSON object")
     seal = content.pop(SEAL, None)
-    if seal is not None and seal != _mark(content):
-        raise ValueError("it is not what was written: its seal is broken")
+    if seal is not None and seal != _checksum(content):
+        raise ValueError("it is not what was written: its checksum differs")
     return content
 
 
-def _mark(content: dict[str, Any]) -> str:
+def _checksum(content: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()

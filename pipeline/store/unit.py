@@ -12,7 +12,7 @@ VERSIONS: dict[str, int] = {}  # stage -> a number, raised when its code makes s
 
 @dataclass(frozen=True)
 class Unit:
-    """One artifact that the plan wants."""
+    """One artifact of a plan."""
 
     stage: str
     label: str
@@ -21,7 +21,7 @@ class Unit:
     sources: dict[str, Artifact | Version] = field(default_factory=dict)
     run: str | None = None
     fold: int | None = None
-    reads: dict[str, Artifact] = field(default_factory=dict)  # besides the sources, which speak for their own sources
+    reads: dict[str, Artifact] = field(default_factory=dict)  # besides the sources, which imply their own
 
     def __post_init__(self):
         if self.stage in VERSIONS:
@@ -37,14 +37,14 @@ class Unit:
             record = self.artifact.record()
         except Damaged as error:
             return "damaged", [str(error)]
-        now = {name: _now(source) for name, source in self.sources.items()}
+        now = {name: _current_digest(source) for name, source in self.sources.items()}
         if record is None:
             return "missing", [f"waits for {name}" for name, digest in now.items() if not digest]
         if changed := _differences(record["spec"], self.spec):
             return "changed", changed
-        if damage := self.artifact.damage():
+        if damage := self.artifact.missing_or_resized():
             return "damaged", damage
-        if outdated := _sources_changed(_then(record["made_from"]), now):
+        if outdated := _sources_changed(_recorded_digests(record["made_from"]), now):
             return "outdated", outdated
         return "complete", []
 
@@ -53,7 +53,7 @@ class Unit:
         return self.artifact.finish(self.spec, self.made_from(), **facts)
 
 
-def _now(source: Artifact | Version) -> str | None:
+def _current_digest(source: Artifact | Version) -> str | None:
     """Its digest; None where it is missing, empty where its record is damaged."""
     try:
         return source.digest()
@@ -61,7 +61,7 @@ def _now(source: Artifact | Version) -> str | None:
         return ""
 
 
-def _then(made_from: dict[str, str | None]) -> dict[str, str | None]:
+def _recorded_digests(made_from: dict[str, str | None]) -> dict[str, str | None]:
     """Digests of the sources as recorded; earlier releases digested the page's code, which counts as version 1."""
     if not str(made_from.get(PAGE, "version")).startswith("version"):
         return made_from | {PAGE: Version(1).digest()}
@@ -77,9 +77,9 @@ def _differences(old: Any, new: Any, where: str = "") -> list[str]:
 
 
 def _sources_changed(then: dict[str, str | None], now: dict[str, str | None]) -> list[str]:
-    """What has happened to the sources of a unit since it was made, as sentences."""
-    told = {name: "is no longer asked for" for name in then if name not in now}
-    told |= {name: "is missing" if digest is None else "is damaged" for name, digest in now.items() if not digest}
-    told |= {name: "is new" for name in now if name not in then and name not in told}
-    told |= {name: "was made anew" for name, digest in now.items() if name not in told and digest != then[name]}
-    return [f"{name} {what}" for name, what in told.items()]
+    """Changes of the sources of a unit since it was built, as sentences."""
+    changes = {name: "is no longer needed" for name in then if name not in now}
+    changes |= {name: "is missing" if digest is None else "is damaged" for name, digest in now.items() if not digest}
+    changes |= {name: "is new" for name in now if name not in then and name not in changes}
+    changes |= {name: "was rebuilt" for name, digest in now.items() if name not in changes and digest != then[name]}
+    return [f"{name} {what}" for name, what in changes.items()]

@@ -130,7 +130,7 @@ class Evaluator:
         """Fold of each galaxy, stratified as those of the plan, duplicates in one fold."""
         labels = self.store.load_labels().loc[ids]
         fold = pd.Series(stratified_folds(ids, labels.to_numpy(), self.plan.folds, seed), pd.Index(ids, name=ID))
-        return duplicates.keep_in_one_fold(fold, self.store.copies()).to_numpy()
+        return duplicates.keep_in_one_fold(fold, self.store.duplicates()).to_numpy()
 
 
 def _read(path: Path, n: int) -> np.ndarray:

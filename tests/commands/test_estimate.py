@@ -46,9 +46,9 @@ def test_without_estimate_the_runs_are_told_and_nothing_is_timed(tmp_path, capsy
 
 def test_a_plan_without_a_sky_is_as_large_as_the_competition_until_files_are_known(tmp_path):
     plan, store = edited(tmp_path, ("sky = { train = 24, test = 6 }", "")), Store(tmp_path / "out")
-    assert estimate.galaxies(plan, store) == (61_578, 79_975)
+    assert estimate.galaxy_counts(plan, store) == (61_578, 79_975)
     stage_outputs.inputs(store, stage_outputs.votes(12), stage_outputs.sample(5))
-    assert estimate.galaxies(plan, store) == (12, 5)
+    assert estimate.galaxy_counts(plan, store) == (12, 5)
 
 
 def test_every_speed_of_a_real_network_is_measured(tmp_path):

@@ -114,8 +114,8 @@ def test_mistakes(survey, tmp_path):
 
 @pytest.mark.slow
 def test_what_answers_otherwise_is_not_kept(survey, tmp_path, monkeypatch):
-    monkeypatch.setattr(export, "AGREES", -1.0)
-    with pytest.raises(Defect, match="answers otherwise"):
+    monkeypatch.setattr(export, "TOLERANCE", -1.0)
+    with pytest.raises(Defect, match="the export differs"):
         export.main(["--ensemble", str(survey.ensemble), "--to", str(tmp_path / "new"), "--run", "head"])
     assert not (tmp_path / "new").exists()
 

@@ -159,10 +159,10 @@ def test_what_is_found_is_a_plan_with_its_evidence(searched):
 def test_the_command_that_runs_the_best_plan_brings_files_and_weights(searched, tmp_path):
     _, store = searched
     path = store.search("head").files[1]
-    told = shlex.split(search.run_it(path, store))
+    told = shlex.split(search.run_command(path, store))
     assert told == ["./run.sh", str(path), "--input", store.inputs().record()["folder"]]
     weights = SimpleNamespace(inputs=store.inputs, load_weights_list=lambda: {"vgg16": {"path": "/a b/w.h5"}})
-    assert shlex.split(search.run_it(path, weights))[-2:] == ["--weights", "vgg16=/a b/w.h5"]
+    assert shlex.split(search.run_command(path, weights))[-2:] == ["--weights", "vgg16=/a b/w.h5"]
 
 
 def test_nothing_is_done_twice_and_more_trials_go_on(searched, caplog):

@@ -312,7 +312,7 @@ def test_refused_uploads(kaggle, finished, status):
 
 def test_drawn_galaxies_are_not_sent(kaggle, finished):
     finished.store.inputs().write(finished.store.inputs().record() | {"folder": "sky"})
-    with pytest.raises(UserError, match="are drawn, Kaggle does not know them"):
+    with pytest.raises(UserError, match="are synthetic, Kaggle does not know them"):
         finished.upload("--yes")
     assert not kaggle.asked
 

@@ -144,7 +144,7 @@ def test_another_network_in_prediction_stops_the_stage_and_leaves_no_record(trai
 
     with monkeypatch.context() as patch:
         patch.setattr(Predictor, "load", lossy)
-        with pytest.raises(Defect, match=r"^runs/b0/fold1, built as prediction builds it, answers 8 .* by up to 0\."):
+        with pytest.raises(Defect, match=r"^runs/b0/fold1, built as prediction builds it, predicts 8 .* by up to 0\."):
             train.main([*flags, "--fold", "1", "--force"])
     assert store.trained("b0", 1).record() is None
     train.main([*flags, "--fold", "1"])
@@ -159,11 +159,11 @@ def test_saved_predictions_are_compared_with_what_the_classifier_would_answer(tr
     run = load_plan(flags[1]).run("b0")
     predictor = Predictor(run, stored=SIZE, size=SIZE, precision="float32")
     predictor.load(store.trained("b0", 1).files[0])
-    assert prediction_check.with_predictions(predictor, store, 1, "float32") < 1e-4
-    with pytest.raises(Defect, match=r"runs/b0/fold0, as its predictions were saved, answers"):
-        prediction_check.with_predictions(predictor, store, 0, "float32")  # which are of another head
+    assert prediction_check.compare_with_saved(predictor, store, 1, "float32") < 1e-4
+    with pytest.raises(Defect, match=r"runs/b0/fold0, as its predictions were saved, predicts"):
+        prediction_check.compare_with_saved(predictor, store, 0, "float32")  # which are of another head
     predictor.run = run.model_copy(update={"views": "single"})
-    assert prediction_check.with_predictions(predictor, store, 1, "float32") is None
+    assert prediction_check.compare_with_saved(predictor, store, 1, "float32") is None
 
 
 def test_networks_of_another_graph_are_refused_by_name(trained):
@@ -194,7 +194,7 @@ def test_a_defect_is_told_in_one_sentence_with_exit_code_1():
     made = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
     assert made.returncode == 1
     (line,) = [line for line in made.stderr.splitlines() if not line.startswith(("WARNING", "I0000", "To enable"))]
-    assert line.startswith("error: runs/a/fold0 answers 8 galaxies otherwise than expected: by up to 1, where float32")
+    assert line.startswith("error: runs/a/fold0 predicts 8 galaxies differently than expected: by up to 1; float32")
 
 
 def test_not_a_number_is_no_agreement():
@@ -205,7 +205,7 @@ def test_not_a_number_is_no_agreement():
 @pytest.mark.parametrize("n", [1, 8, 9, 1000])
 def test_some_are_spread_over_all_and_none_twice(n):
     rows = prediction_check.evenly_spaced(np.arange(100, 100 + n))
-    assert len(rows) == len(set(rows.tolist())) == min(n, prediction_check.ASKED)
+    assert len(rows) == len(set(rows.tolist())) == min(n, prediction_check.N_GALAXIES)
     assert {rows[0], rows[-1]} == {100, 99 + n}
 
 

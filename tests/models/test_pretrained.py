@@ -41,11 +41,11 @@ def test_keras_own_name_must_have_keras_checksum(tmp_path, monkeypatch, backbone
     path = tmp_path / row.weights_file
     path.write_bytes(content)
     with pytest.raises(UserError, match=f"{row.checksum}.*download it again"):
-        pretrained.given([f"{backbone}={path}"], plan)
+        pretrained.parse_weights([f"{backbone}={path}"], plan)
     kind = {32: "md5", 64: "sha256"}[len(row.checksum)]
     right = row._replace(checksum=hashlib.new(kind, content).hexdigest())
     monkeypatch.setitem(pretrained.BACKBONES, backbone, right)
-    assert pretrained.given([f"{backbone}={path}"], plan)[backbone]["bytes"] == len(content)
+    assert pretrained.parse_weights([f"{backbone}={path}"], plan)[backbone]["bytes"] == len(content)
 
 
 @pytest.mark.parametrize(
@@ -87,20 +87,20 @@ def test_weights_that_are_given_kept_reachable_or_no_longer_needed_are_not_missi
     monkeypatch.setenv("KERAS_HOME", str(tmp_path))
     plan, store = plan_of(tmp_path, "resnet50"), Store(tmp_path / "out")
     with pytest.raises(UserError, match="for resnet50, vgg16, and"):
-        pretrained.require(plan, store, {})
+        pretrained.require_available(plan, store, {})
     (tmp_path / "models").mkdir()
     (tmp_path / "models" / BACKBONES["vgg16"].weights_file).touch()
-    pretrained.require(plan, store, {"resnet50": {}})
+    pretrained.require_available(plan, store, {"resnet50": {}})
     with pytest.raises(UserError, match="for resnet50, and"):
-        pretrained.require(plan, store, {})
+        pretrained.require_available(plan, store, {})
     fabricated.complete(plan, store)
-    pretrained.require(plan, store, {})
+    pretrained.require_available(plan, store, {})
 
     def forbidden(*_, **__):
         raise urllib.error.HTTPError(pretrained.SOURCE, 403, "Forbidden", Message(), None)
 
     monkeypatch.setattr(pretrained.urllib.request, "urlopen", forbidden)
-    pretrained.require(load_plan("competition"), Store(tmp_path / "other"), {})
+    pretrained.require_available(load_plan("competition"), Store(tmp_path / "other"), {})
 
 
 def test_a_file_of_another_input_size_is_not_what_keras_would_take(tmp_path, monkeypatch):
@@ -112,7 +112,7 @@ def test_a_file_of_another_input_size_is_not_what_keras_would_take(tmp_path, mon
     (tmp_path / "models" / BACKBONES["mobilenetv2"].file_for(96)).touch()
     assert BACKBONES["mobilenetv2"].file_for(96) not in sizes
     with pytest.raises(UserError, match=r"mobilenetv2.*_1\.0_224_no_top\.h5"):
-        pretrained.require(plan, store, {"vgg16": {}})
+        pretrained.require_available(plan, store, {"vgg16": {}})
     for name in sizes:
         (tmp_path / "models" / name).touch()
-    pretrained.require(plan, store, {"vgg16": {}})
+    pretrained.require_available(plan, store, {"vgg16": {}})

@@ -37,7 +37,7 @@ def galaxies(answers: np.ndarray | None = None, aside: tuple[int, ...] = ()) -> 
 
 def predicted(name: str, of: baselines.Galaxies) -> np.ndarray:
     sight, model = baselines.MODELS[name]
-    return baselines.out_of_fold(of, of.seen(sight)[0], model, seed=1)
+    return baselines.out_of_fold(of, of.model_input(sight)[0], model, seed=1)
 
 
 @pytest.mark.parametrize("name", ["mean", "central-pixel", "ridge", "svm"])

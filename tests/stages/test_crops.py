@@ -27,8 +27,8 @@ WIDE = "[crops.wide]\nregion = 300\nsize = 64\n"
 @pytest.fixture(autouse=True)
 def small_steps(monkeypatch):
     """Six galaxies take three flushes, each of two tasks."""
-    monkeypatch.setattr(crops, "CHUNK", 2)
-    monkeypatch.setattr(crops, "PIECE", 1)
+    monkeypatch.setattr(crops, "ROWS_PER_FLUSH", 2)
+    monkeypatch.setattr(crops, "ROWS_PER_TASK", 1)
 
 
 def checked(folder: Path, **raw) -> Store:
@@ -341,7 +341,7 @@ def test_force_makes_every_row_anew(tmp_path, monkeypatch):
     store = checked(tmp_path)
     run(tmp_path)
     units = crops.dependencies.crops(crops.cli.load_plan(str(tmp_path / "tiny.toml")), store)
-    train = crops.Partial(next(units), np.sort(tiny.TRAIN))  # its progress, as if killed right after the record
+    train = crops.PartialCrop(next(units), np.sort(tiny.TRAIN))  # its progress, as if killed right after the record
     save_json(train.file.progress_path, {"key": train.file.key, "done": 6, "notes": {}})
     counter = Counter(monkeypatch)
     run(tmp_path, "--force")
@@ -378,7 +378,7 @@ def test_damaged_images_set_aside_leave_their_row_empty(tmp_path, caplog):
     assert store.crops("half", "train").record()["set_aside"] == [100053, 987654]
     assert "2 images cannot be used (100053 is cut short" in caplog.text
     run(tmp_path, more=ASIDE)
-    with pytest.raises(UserError, match=r"half/train was made without 2 images .*100053"):
+    with pytest.raises(UserError, match=r"half/train was built without 2 images .*100053"):
         run(tmp_path)
 
 
@@ -423,7 +423,7 @@ def test_too_small_a_disk_is_told_before_any_work(tmp_path, monkeypatch):
     store = checked(tmp_path)
     usage = artifacts.shutil.disk_usage(tmp_path)._replace(free=artifacts.MIN_FREE_BYTES + 9 * 128 * 128 * 3 - 1)
     monkeypatch.setattr(artifacts.shutil, "disk_usage", lambda _: usage)
-    with pytest.raises(UserError, match=r"the crops take 0\.00 GB, with 0\.07 to spare, and .* has 0\.07 GB free"):
+    with pytest.raises(UserError, match=r"the crops take 0\.00 GB, with 0\.07 kept free, and .* has 0\.07 GB free"):
         run(tmp_path)
     assert not (store.root / "crops").exists()
     monkeypatch.setattr(artifacts.shutil, "disk_usage", lambda _: usage._replace(free=usage.free + 1))

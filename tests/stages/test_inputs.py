@@ -121,9 +121,9 @@ def without(members: dict[str, bytes], name: str) -> dict[str, bytes]:
 
 TRAIN, TEST = tiny.images(tiny.TRAIN), tiny.images(tiny.TEST)
 PROBLEMS = {
-    "not a number": ({"table": edited(put(0, 3, "much"))}, "no finite numbers: 1 (such as 100023)"),
-    "empty": ({"table": edited(put(1, 0, ""))}, "no finite numbers: 1 (such as 100008)"),
-    "infinite": ({"table": edited(put(1, 0, np.inf))}, "no finite numbers: 1 (such as 100008)"),
+    "not a number": ({"table": edited(put(0, 3, "much"))}, "not finite: 1 (such as 100023)"),
+    "empty": ({"table": edited(put(1, 0, ""))}, "not finite: 1 (such as 100008)"),
+    "infinite": ({"table": edited(put(1, 0, np.inf))}, "not finite: 1 (such as 100008)"),
     "negative": ({"table": edited(put(2, 36, -1e-4))}, "outside [0, 1]: 1 (such as 100053)"),
     "above 1": ({"table": edited(put(2, 14, 1.001))}, "outside [0, 1]: 1 (such as 100053)"),
     "sums": ({"table": tiny.labels() * 0.5}, "sum to their parent within 0.001: 6 (such as 100023, 100008, 100053)"),
@@ -133,11 +133,11 @@ PROBLEMS = {
     ),
     "double id": (
         {"table": pd.concat([tiny.labels(), tiny.labels().iloc[:1]])},
-        "labels: GalaxyIDs that stand there more than once: 1 (such as 100023)",
+        "labels: GalaxyIDs that occur more than once: 1 (such as 100023)",
     ),
     "id": (
         {"table": tiny.labels().rename(index={100023: "abc"})},
-        "labels: GalaxyIDs that are no integers: 1 (such as abc)",
+        "labels: GalaxyIDs that are not integers: 1 (such as abc)",
     ),
     "no labels": ({"table": tiny.labels().iloc[:0]}, "labels: no galaxies in it"),
     "image without label": ({"train": TRAIN | {"7.jpg": b"x"}}, "images that are not in the labels: 1 (such as 7)"),
@@ -155,7 +155,7 @@ PROBLEMS = {
     "image without sample": ({"test": TEST | {"7.jpg": b"x"}}, "test images that are not in the sample: 1 (such as 7)"),
     "double sample": (
         {"sample": 0 * tiny.labels((*tiny.TEST, 300001))},
-        "sample: GalaxyIDs that stand there more than once: 1 (such as 300001)",
+        "sample: GalaxyIDs that occur more than once: 1 (such as 300001)",
     ),
     "sample columns": (
         {"sample": 0 * tiny.labels(tiny.TEST).iloc[:, 1:]},
@@ -184,9 +184,9 @@ def test_all_problems_are_told_at_once(tmp_path):
     lines = [line for line in str(error.value).splitlines() if line.startswith("  - ")]
     for part in (
         *(
-            "no integers: 1 (such as abc)",
+            "not integers: 1 (such as abc)",
             "more than once: 1 (such as 100053)",
-            "no finite numbers: 1 (such as 100008)",
+            "not finite: 1 (such as 100008)",
         ),
         *("outside [0, 1]: 1 (such as 100053)", "not in the labels: 2 (such as 100023, 100078)", "no GalaxyID"),
         *("not in the sample: 1 (such as 300010)", "without one of the test images: 1 (such as 5)"),

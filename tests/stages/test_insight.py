@@ -96,7 +96,7 @@ def test_without_a_network_it_says_so(tmp_path):
 
 def test_of_each_kind_takes_the_clearest_of_each_class():
     votes = stage_outputs.votes(500, seed=3)
-    chosen = insight.of_each_kind(votes)
+    chosen = insight.representative_galaxies(votes)
     classes = metrics.five_class(votes)
     assert len(set(chosen.tolist())) == len(chosen)
     for row in chosen[:-1]:
@@ -137,4 +137,4 @@ def test_a_network_whose_features_overflow_is_told(made, monkeypatch, factor):
     monkeypatch.setattr(nn_predict, "predict_views", overflowing)
     unit = next(unit for unit in dependencies.insight(plan, store) if unit.run == "a")
     with pytest.raises(UserError, match=r"run a: what its network makes of (\d+) of \1 galaxies is .*--weights"):
-        insight.look(unit, plan, store)
+        insight.compute_arrays(unit, plan, store)

@@ -161,9 +161,9 @@ def test_folds_must_start_from_the_same_weights(tmp_path, store):
     plan = fabricated.plan(tmp_path)
     trained(plan, store, Trainer())
     todo = [fabricated.only(plan, store, "runs/b/fold1")]
-    train._same_start(todo, plan, store, RANDOM)
-    with pytest.raises(UserError, match=r"fold 0 of run b started from .*random.*train all its folds anew by"):
-        train._same_start(todo, plan, store, IMAGENET)
+    train._require_same_start(todo, plan, store, RANDOM)
+    with pytest.raises(UserError, match=r"fold 0 of run b started from .*random.*retrain all its folds by"):
+        train._require_same_start(todo, plan, store, IMAGENET)
 
 
 def test_all_complete_loads_no_network(tmp_path, store, monkeypatch):

@@ -34,7 +34,7 @@ NOT_FRACTIONS = {
     "too few columns": (lambda: frame().iloc[:, 1:], "expected GalaxyID and the 37 columns"),
     "columns in another order": (lambda: frame()[list(tree.COLUMNS[::-1])], "37 columns Class1.1 … Class11.6 in order"),
     "no ids": (lambda: frame().reset_index(drop=True), "expected GalaxyID"),
-    "an id twice": (lambda: frame((3, 1, 3)), "GalaxyID 3 stands there twice"),
+    "an id twice": (lambda: frame((3, 1, 3)), "GalaxyID 3 occurs twice"),
     "a value that is none": (with_nan, "1 rows are not finite"),
 }
 
@@ -55,7 +55,7 @@ def test_rows_come_in_the_order_of_the_ids():
 
 
 def test_galaxies_that_are_missing_or_too_many_are_named():
-    sentence = r"oof: 1 galaxies are missing \(such as \[7\]\), 2 are not asked for \(such as \[2, 3\]\)"
+    sentence = r"oof: 1 galaxies are missing \(such as \[7\]\), 2 are not expected \(such as \[2, 3\]\)"
     with pytest.raises(UserError, match=sentence):
         aligned_to(frame(), np.array([1, 7]), "oof")
 

@@ -144,7 +144,7 @@ def test_what_is_made_anew_with_the_same_content_outdates_nothing(plan, store, l
 
 def test_outdated_says_what_was_made_anew(plan, store):
     fabricated.make(fabricated.only(plan, store, "crops/small/test"), "2")
-    assert fabricated.only(plan, store, "predictions of b/fold0").state() == ("outdated", ["crops was made anew"])
+    assert fabricated.only(plan, store, "predictions of b/fold0").state() == ("outdated", ["crops was rebuilt"])
 
 
 def test_what_lost_a_source_is_not_complete_and_says_so(plan, store):
@@ -166,7 +166,7 @@ def test_a_run_that_starts_from_another_is_made_from_its_folds(tmp_path):
     store = Store(tmp_path / "output" / "mine")
     fabricated.complete(plan, store)
     fabricated.make(fabricated.only(plan, store, "runs/b/fold1"), "other")
-    assert fabricated.only(plan, store, "runs/on/fold1").state() == ("outdated", ["runs/b/fold1 was made anew"])
+    assert fabricated.only(plan, store, "runs/on/fold1").state() == ("outdated", ["runs/b/fold1 was rebuilt"])
     assert fabricated.only(plan, store, "runs/on/fold0").state() == ("complete", [])
 
 
@@ -248,7 +248,7 @@ def test_outdated_is_to_do_without_force_and_logged(plan, store, caplog):
     fabricated.make(fabricated.only(plan, store, "runs/a/fold1"), "2")
     todo = dependencies.to_do(dependencies.predict(plan, store), "mine", force=False)
     assert [unit.label for unit in todo] == ["predictions of a/fold1"]
-    assert "predictions of a/fold1 is made anew: runs/a/fold1 was made anew" in caplog.text
+    assert "predictions of a/fold1 is rebuilt: runs/a/fold1 was rebuilt" in caplog.text
 
 
 def test_features_are_outdated_by_crops_and_changed_by_views(tmp_path, plan, store):
@@ -306,9 +306,9 @@ def test_status_reads_every_file_where_it_is_asked_to(tmp_path, store):
     path = store.trained("b", 1).files[0]
     path.write_text(path.read_text().swapcase())
     request = cli.parse(cli.parser("contract"), flags)
-    assert not [line for line in status.table(request) if "rotten" in line]
-    (line,) = [line for line in status.table(request, check=True) if "rotten" in line]
-    assert line.startswith(f"    rotten    runs/b/fold1: {path} is not what was written")
+    assert not [line for line in status.table(request) if "corrupt" in line]
+    (line,) = [line for line in status.table(request, check=True) if "corrupt" in line]
+    assert line.startswith(f"    corrupt   runs/b/fold1: {path} is not what was written")
 
 
 def test_status_counts_what_is_complete(tmp_path, store):
@@ -330,7 +330,7 @@ def test_status_lists_what_is_not_and_why(tmp_path, store):
         "    damaged   folds: folds.csv is missing",
         "  train      2 of 4 complete",
         "    changed   runs/b/fold0: fine_tune.epochs: 2 -> 5",
-        "    outdated  predictions of a/fold1: runs/a/fold1 was made anew",
+        "    outdated  predictions of a/fold1: runs/a/fold1 was rebuilt",
         "    missing   submissions/alone.csv",
     ):
         assert line in lines

@@ -11,9 +11,9 @@ from pipeline.store.growing_array import GrowingArray
 ROWS = np.random.default_rng(0).integers(0, 256, (10, 4, 3), np.uint8)
 
 
-def opened(folder, *, key="k", anew=False) -> GrowingArray:
+def opened(folder, *, key="k", restart=False) -> GrowingArray:
     made = GrowingArray(folder / "a.npy", ROWS.shape, {"spec": key})
-    made.open(anew=anew)
+    made.open(restart=restart)
     return made
 
 
@@ -50,7 +50,7 @@ def test_goes_on_after_what_was_said_to_be_done(tmp_path):
 NO_PROGRESS = {"no json": "{", "null": "null", "no rows": '{"key": {}, "done": null, "notes": {}}', "none": None}
 
 
-@pytest.mark.parametrize("what", ["another key", "anew", "cut short", "another header", "another row", *NO_PROGRESS])
+@pytest.mark.parametrize("what", ["another key", "restart", "cut short", "another header", "another row", *NO_PROGRESS])
 def test_what_does_not_fit_is_thrown_away(tmp_path, what):
     made = opened(tmp_path)
     made.append(ROWS[:4], {})
@@ -63,7 +63,7 @@ def test_what_does_not_fit_is_thrown_away(tmp_path, what):
         made.path.write_bytes(made.path.read_bytes()[:-1] + b"x")
     if what in NO_PROGRESS:
         made.progress_path.unlink() if NO_PROGRESS[what] is None else made.progress_path.write_text(NO_PROGRESS[what])
-    again = opened(tmp_path, key="other" if what == "another key" else "k", anew=what == "anew")
+    again = opened(tmp_path, key="other" if what == "another key" else "k", restart=what == "restart")
     again._file.close()
     assert again.done == 0
 
@@ -77,6 +77,6 @@ def test_says_what_it_still_needs(tmp_path):
 
 
 def test_chunks_end_where_another_array_joins_in(monkeypatch):
-    monkeypatch.setattr(crops, "CHUNK", 4)
+    monkeypatch.setattr(crops, "ROWS_PER_FLUSH", 4)
     assert list(crops.chunks(1, 10, {1, 6, 10})) == [(1, 5), (5, 6), (6, 9), (9, 10)]
     assert list(crops.chunks(10, 10, {10})) == []

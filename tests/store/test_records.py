@@ -86,10 +86,10 @@ def test_the_digest_is_that_of_the_contents_and_of_nothing_else(tmp_path):
 
 def test_damage_names_what_is_missing_or_of_another_size(tmp_path):
     made = artifact(tmp_path, a="1", b="22")
-    assert made.damage() == []
+    assert made.missing_or_resized() == []
     made.files[0].unlink()
     made.files[1].write_text("2")
-    assert made.damage() == ["a is missing", "b has 1 bytes, not 2"]
+    assert made.missing_or_resized() == ["a is missing", "b has 1 bytes, not 2"]
 
 
 def test_a_record_that_is_cut_short_is_the_users_to_delete(tmp_path):
@@ -109,7 +109,7 @@ def test_a_flipped_bit_is_found_and_named(tmp_path):
     made = artifact(tmp_path, a="12", b="2")
     assert made.checksum_mismatches() == []
     made.files[0].write_text("13")  # of the same size: `damage` is blind to it
-    assert made.damage() == []
+    assert made.missing_or_resized() == []
     (told,) = made.checksum_mismatches()
     assert told.startswith(f"{made.files[0]} is not what was written: its sha256 is 3fdba35f04dc…")
 

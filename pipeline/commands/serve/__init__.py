@@ -5,7 +5,7 @@ writes  nothing
 
 Also shown: the five-class label and its confidence, where the leading answers come from (Grad-CAM), and the training
 galaxies that the network finds most alike. Images are JPEG, PNG or FITS of up to 16 MB and are not kept. The page
-listens on this machine only, unless told otherwise. An upload that takes longer than a minute is given up on.
+listens on this machine only by default. An upload that takes longer than a minute is given up on.
 
     ./run.sh serve --ensemble OUTPUT/PLAN/ensembles/final [--host 127.0.0.1] [--port 8000] [--views 8]
 """
@@ -44,11 +44,11 @@ def application(reader: Reader) -> "FastAPI":
     from fastapi.responses import HTMLResponse
     from starlette.requests import ClientDisconnect
 
-    made = FastAPI(title="Galaxy morphology", docs_url=None, redoc_url=None, openapi_url=None)
+    app = FastAPI(title="Galaxy morphology", docs_url=None, redoc_url=None, openapi_url=None)
     template = Template(PAGE.read_text(encoding="utf-8"), autoescape=True)
     page = template.render(light=LIGHT, dark=DARK, megabytes=LARGEST >> 20)
 
-    @made.get("/")
+    @app.get("/")
     def index() -> HTMLResponse:
         return HTMLResponse(page, headers={"Content-Security-Policy": POLICY})
 
@@ -72,28 +72,30 @@ def application(reader: Reader) -> "FastAPI":
             raise HTTPException(415, f"The file {error}.") from None
 
     read.__annotations__["request"] = Request  # which FastAPI looks up by name where annotations are text
-    made.post("/read")(read)
-    return made
+    app.post("/read")(read)
+    return app
 
 
 def main(argv: list[str] | None = None) -> None:
     """Command line."""
-    made = cli.Parser(prog="./run.sh serve", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    made.add_argument("--ensemble", type=Path, required=True, help="folder OUTPUT/PLAN/ensembles/NAME")
-    made.add_argument("--host", default="127.0.0.1", help="address to listen on; 0.0.0.0 lets everybody in")
-    made.add_argument("--port", type=int, default=8000, help="0: any that is free")
-    made.add_argument("--views", help="views averaged per galaxy, by name or number; as trained")
-    options = made.parse_args(argv)
+    parser = cli.Parser(
+        prog="./run.sh serve", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--ensemble", type=Path, required=True, help="folder OUTPUT/PLAN/ensembles/NAME")
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on; 0.0.0.0 lets everybody in")
+    parser.add_argument("--port", type=int, default=8000, help="0: any that is free")
+    parser.add_argument("--views", help="views averaged per galaxy, by name or number; as trained")
+    options = parser.parse_args(argv)
     view_set = view_set_of(options.views)
     try:
         import uvicorn
     except ImportError:
         raise UserError("serve needs FastAPI: .venv/bin/python -m pip install -r requirements-extra.txt") from None
-    with listening(options.host, options.port) as ear:  # before the networks are loaded, which takes a while
+    with listening(options.host, options.port) as server_socket:  # before the networks are loaded, which takes a while
         app = application(Reader(options.ensemble, view_set))
-        log.info("serve      http://%s:%d (end with Ctrl-C)", options.host, ear.getsockname()[1])
+        log.info("serve      http://%s:%d (end with Ctrl-C)", options.host, server_socket.getsockname()[1])
         with suppress(KeyboardInterrupt):
-            uvicorn.Server(uvicorn.Config(app, log_level="warning")).run(sockets=[ear])
+            uvicorn.Server(uvicorn.Config(app, log_level="warning")).run(sockets=[server_socket])
 
 
 def listening(host: str, port: int) -> socket.socket:

@@ -12,7 +12,7 @@ from pipeline.core import metrics, tree, views
 from pipeline.models.classifier import Answers, Classifier
 from pipeline.report.pictures import data_uri, overlay_cam
 
-KNOWN, NEAREST, SEED = 2000, 6, 0  # training galaxies compared with, those shown, which
+COMPARED, NEAREST, SEED = 2000, 6, 0  # training galaxies compared with, those shown, which
 
 
 class Reader:
@@ -27,7 +27,7 @@ class Reader:
         predictor.load(self.member.folds[0])
         self._network, self._lock = predictor.network, Lock()
         self._grad_cam = GradCam(predictor.network, self.member.run, 1)
-        self._know(self.classifier.store)
+        self._index_training_galaxies(self.classifier.store)
 
     def read(self, data: bytes) -> dict[str, Any]:
         """What the ensemble says of the image in a file's bytes, ready for JSON; DamagedImage where it is none."""
@@ -46,16 +46,16 @@ class Reader:
                 "neighbours": self._neighbours(shown),
             }
 
-    def _know(self, store) -> None:
+    def _index_training_galaxies(self, store) -> None:
         """Features of some training galaxies, to find those that are like a new one."""
         images, ids = store.load_crops(self.member.run.crop, "train")
-        some = np.sort(np.random.default_rng(SEED).permutation(len(ids))[:KNOWN])
-        self._pictures, self._ids = images[some], ids[some]
+        sampled = np.sort(np.random.default_rng(SEED).permutation(len(ids))[:COMPARED])
+        self._pictures, self._ids = images[sampled], ids[sampled]
         self._classes = metrics.five_class(store.load_labels().loc[self._ids].to_numpy())
-        with tqdm(total=len(some), desc="training galaxies", unit="galaxy", leave=False) as bar:
+        with tqdm(total=len(sampled), desc="training galaxies", unit="galaxy", leave=False) as bar:
             features = self._features(self._pictures, bar.update)
         self._centre, self._width = features.mean(axis=0), np.maximum(features.std(axis=0), 1e-3)
-        self._known = self._direction(features)
+        self._directions = self._direction(features)
 
     def _features(self, images: np.ndarray, progress=lambda n: None) -> np.ndarray:
         from pipeline.nn.predict import predict_views
@@ -68,8 +68,8 @@ class Reader:
         return standard / np.maximum(np.linalg.norm(standard, axis=1, keepdims=True), 1e-12)
 
     def _neighbours(self, images: np.ndarray) -> list[dict[str, Any]]:
-        likeness = self._known @ self._direction(self._features(images))[0]
-        best = np.argsort(-likeness, kind="stable")[:NEAREST]
+        similarity = self._directions @ self._direction(self._features(images))[0]
+        best = np.argsort(-similarity, kind="stable")[:NEAREST]
         names = [*metrics.FIVE_CLASSES, "no clear class"]  # which is counted as -1
         return [
             {"id": int(self._ids[i]), "picture": data_uri(self._pictures[i]), "five_class": names[self._classes[i]]}
