@@ -9,6 +9,7 @@ from typing import Any
 
 from pipeline.artifacts import Store
 from pipeline.backbones import BACKBONES
+from pipeline.checkpoints import files, mapped, packaged
 from pipeline.config import Plan
 from pipeline.errors import UserError
 from pipeline.records import file_digest
@@ -21,7 +22,10 @@ def require(plan: Plan, store: Store, given: dict[str, Any]) -> None:
     """UserError where a run that is still to be trained needs weights that can be had from nowhere."""
     waiting = [run for run in plan.runs if any(not store.trained(run.name, k).record() for k in range(plan.folds))]
     wanted = {run.backbone for run in waiting if run.on_missing_weights == "error"} - set(given)
-    missing = sorted(name for name in wanted if not kept_by_keras(name))
+    for name in sorted(name for name in wanted if BACKBONES[name].package):
+        if packaged.find(name) is None:
+            raise UserError(packaged.missing(name))
+    missing = sorted(name for name in wanted if not BACKBONES[name].package and not kept_by_keras(name))
     if missing and not _reachable():
         files = " ".join(f"--weights {name}=FILE" for name in missing)
         raise UserError(
@@ -65,12 +69,21 @@ def given(items: list[str], plan: Plan) -> dict[str, dict[str, Any]]:
 
 
 def _check(name: str, path: Path) -> None:
-    """UserError where the file is missing, is not HDF5, or has Keras's name but not its checksum."""
+    """UserError where the file is missing, is of no known format, or holds another backbone.
+
+    An HDF5 file with Keras's name must have its checksum; what else it holds only Keras can tell, later.
+    """
     if not path.is_file():
         raise UserError(f"--weights {name}={path}: there is no such file")
+    if files.is_one(path):
+        mapped.read(path, name)
+        return
     with open(path, "rb") as file:
         if file.read(len(HDF5)) != HDF5:
-            raise UserError(f"--weights {name}={path}: expected an HDF5 file, and its first bytes say it is none")
+            raise UserError(
+                f"--weights {name}={path}: expected an HDF5 file of Keras, or one of "
+                f"safetensors or torch.save, and its first bytes say it is none"
+            )
         file.seek(0)
         expected = BACKBONES[name].checksum if path.name == BACKBONES[name].weights_file else None
         if expected is None:  # another name: the user's own weights, which nobody has a checksum of

@@ -110,11 +110,20 @@ def test_networks_import_keras_and_know_no_file_of_the_store(name):
         *EXPORT,
     }
     allowed = ("pipeline.core", "pipeline.nn", "pipeline.config", "pipeline.backbones", "pipeline.errors")
+    allowed = (*allowed, "pipeline.checkpoints")
     if name in ("pipeline.nn.whole", "pipeline.nn.exporting"):
         allowed = (*allowed, "pipeline.cutout")  # an exported network crops its images itself
     assert all(imported.startswith(allowed) for imported in own(every(name)))
     backends = outside(imports.top) & {"tensorflow", "jax", "torch", "keras_cv"}
     assert backends <= ({"tensorflow"} if name == "pipeline.nn.runtime" else set())  # where that backend is chosen
+
+
+@pytest.mark.parametrize("name", within("checkpoints"))
+def test_checkpoints_know_neither_store_nor_networks_nor_torch(name):
+    assert outside(every(name)) <= {"numpy", "safetensors"}
+    assert all(
+        i.startswith(("pipeline.checkpoints", "pipeline.errors", "pipeline.backbones")) for i in own(every(name))
+    )
 
 
 @pytest.mark.parametrize("name", within("sky"))

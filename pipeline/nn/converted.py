@@ -5,23 +5,16 @@ from pathlib import Path
 
 import keras
 
-from pipeline.checkpoints import convnext, files, lite
-from pipeline.errors import UserError
-
-KNOWN = dict.fromkeys(convnext.SIZES, convnext.weights) | dict.fromkeys(lite.SCALES, lite.weights)
+from pipeline.checkpoints import mapped
 
 
 def load(network: keras.Model, backbone: str, path: Path) -> None:
     """Fill a network without its top from a file of safetensors or torch.save; UserError where it holds another."""
-    tensors = files.read(path)
-    try:
-        values = KNOWN[backbone](tensors, backbone)
-    except UserError as error:
-        raise UserError(f"{path} does not hold the weights of {backbone}: {error}") from None
+    values = mapped.read(path, backbone)
     found = {_bare(layer, network): layer for layer in _layers(network) if layer.weights}
+    assert found.keys() == values.keys(), f"unlike layers: {sorted(found.keys() ^ values.keys())}"
     for name, layer in found.items():
-        layer.set_weights(values.pop(name))
-    assert not values, f"weights without a layer: {sorted(values)}"
+        layer.set_weights(values[name])
 
 
 def _layers(network: keras.Model) -> Iterator[keras.layers.Layer]:

@@ -11,7 +11,9 @@ from typing import Any, NamedTuple
 import keras
 
 from pipeline.backbones import BACKBONES
+from pipeline.checkpoints import files, packaged
 from pipeline.errors import UserError
+from pipeline.nn import converted, efficientnet_lite
 
 log = logging.getLogger(__name__)
 
@@ -31,6 +33,8 @@ def build_backbone(name: str, size: int, given: dict[str, Any] | None, on_missin
     """
     if given:
         return Start(_from_file(name, size, given), {"source": "file", **given})
+    if BACKBONES[name].package:
+        return _from_package(name, size, on_missing)
     try:
         return Start(construct(name, size, "imagenet"), {"source": "imagenet", **_downloaded(name)})
     except Exception as error:  # Keras raises a bare Exception for a failed download
@@ -40,12 +44,32 @@ def build_backbone(name: str, size: int, given: dict[str, Any] | None, on_missin
                 f"elsewhere and give it by --weights {name}=FILE, or say in the plan "
                 f'on_missing_weights = "random" (far less accurate)'
             ) from None
+    return _random(name, size)
+
+
+def _from_package(name: str, size: int, on_missing: str) -> Start:
+    path = packaged.find(name)
+    if path is None and on_missing == "error":
+        raise UserError(packaged.missing(name))
+    if path is None:
+        return _random(name, size)
+    backbone = construct(name, size, None)
+    converted.load(backbone, name, path)
+    return Start(backbone, {"source": "imagenet", "file": path.name, "sha256": BACKBONES[name].checksum})
+
+
+def _random(name: str, size: int) -> Start:
     log.warning("train      %s: NO IMAGENET WEIGHTS here; it starts from RANDOM ones, far less accurate", name)
     return Start(construct(name, size, None), {"source": "random"})
 
 
 def construct(name: str, size: int, weights: str | None) -> keras.Model:
-    """The backbone without its top for (size, size, 3) inputs; `weights` as keras.applications takes them."""
+    """The backbone without its top for (size, size, 3) inputs; `weights` as keras.applications takes them.
+
+    Where the weights come with a package they are None here.
+    """
+    if BACKBONES[name].package:
+        return efficientnet_lite.build(name, size)
     constructor = getattr(keras.applications, BACKBONES[name].constructor)
     # under Keras's own name: EfficientNetV2 and ConvNeXt look their blocks and files up by it
     return constructor(include_top=False, weights=weights, input_shape=(size, size, 3))
@@ -59,6 +83,9 @@ def _from_file(name: str, size: int, given: dict[str, Any]) -> keras.Model:
         if hashlib.file_digest(file, "sha256").hexdigest() != given["sha256"]:
             raise UserError(f"{path} has changed since it was given: give it again by --weights {name}=FILE")
     backbone = construct(name, size, None)
+    if files.is_one(path):
+        converted.load(backbone, name, path)
+        return backbone
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # layers that it skips, one by one, before it fails
