@@ -34,7 +34,10 @@ def photograph(name: str, size: int) -> np.ndarray:
     return cv2.resize(square, (size, size), interpolation=cv2.INTER_AREA).astype(np.float32)[None]
 
 
-@pytest.mark.parametrize("backbone", SIZES)
+@pytest.mark.parametrize(
+    "backbone",
+    ["efficientnetlite0", *(pytest.param(f"efficientnetlite{k}", marks=pytest.mark.slow) for k in (1, 2))],
+)
 def test_photographs_are_recognised(backbone):
     size, file = SIZES[backbone], file_of(backbone)
     network = efficientnet_lite.build(backbone, size)
@@ -51,8 +54,7 @@ def test_photographs_are_recognised(backbone):
 
 
 def test_lite_pads_where_tensorflow_does_and_takes_any_side():
-    for side in (32, 33, 100):
-        assert efficientnet_lite.build("efficientnetlite0", side).output_shape[1] == -(-side // 32)
+    assert efficientnet_lite.build("efficientnetlite0", 97).output_shape[1:3] == (4, 4)
 
 
 def test_widths_and_depths_of_lite():
@@ -151,11 +153,9 @@ def test_a_convnext_is_no_lite(tiny):
         lite.weights(tiny, "efficientnetlite0")
 
 
-@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
-@pytest.mark.parametrize(
-    ("backbone", "name"), [("convnexttiny", "convnext_tiny"), ("convnexttiny", "convnext_tiny_hnf")]
-)
-def test_convnext_agrees_with_timm(tmp_path, backbone, name, precision):
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "precision"), [("convnext_tiny", "float32"), ("convnext_tiny_hnf", "bfloat16")])
+def test_convnext_agrees_with_timm(tmp_path, name, precision):
     timm, torch = pytest.importorskip("timm"), pytest.importorskip("torch")
     safetensors = pytest.importorskip("safetensors.torch")
     torch.manual_seed(1)
@@ -176,7 +176,7 @@ def test_convnext_agrees_with_timm(tmp_path, backbone, name, precision):
         expected = (maps if name.endswith("hnf") else last(maps)).permute(0, 2, 3, 1).numpy()
     ours = keras.applications.ConvNeXtTiny(include_top=False, weights=None, input_shape=(64, 64, 3))
     for file in (tmp_path / "x.safetensors", tmp_path / "x.pth"):
-        converted.load(ours, backbone, file)
+        converted.load(ours, "convnexttiny", file)
         np.testing.assert_allclose(ours(pixels), expected, atol=1e-4 * np.abs(expected).max())
 
 
