@@ -60,14 +60,7 @@ class _Unpickler(pickle.Unpickler):
 
 def load(file: io.BytesIO) -> Any:
     """What the next pickle in the file stands for: numbers, strings, containers, Tensors. Raises where it is none."""
-    start = file.tell()
-    _look_through(file)
-    file.seek(start)
-    return _Unpickler(file).load()
-
-
-def _look_through(file: io.BytesIO) -> None:
-    tuples, shared, last = set(), 0, ""
+    start, tuples, shared, last = file.tell(), set(), 0, ""
     for opcode, argument, position in pickletools.genops(file):
         name = opcode.name
         if name not in ALLOWED:
@@ -80,3 +73,5 @@ def _look_through(file: io.BytesIO) -> None:
         if shared > MOST_SHARED:
             raise ValueError("it is more than a dictionary of tensors")
         last = name
+    file.seek(start)
+    return _Unpickler(file).load()
