@@ -10,16 +10,17 @@ import os
 import shutil
 import signal
 import sys
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
-from pipeline import deadline, locks, units
-from pipeline.artifacts import Store
-from pipeline.config import Plan, load_plan
-from pipeline.errors import UserError
-from pipeline.records import Artifact
+from pipeline.errors import Damaged, Defect, UserError
+from pipeline.execution import deadline, locks
+from pipeline.plans.config import Plan, load_plan
+from pipeline.store import backbone_graphs, dependencies
+from pipeline.store.artifacts import Store
 
 log = logging.getLogger(__name__)
 # how HDF5 and numpy tell of a full disk, without its number
@@ -36,46 +37,45 @@ class Request:
     store: Store
     options: argparse.Namespace
 
-    def to_do(self, made: Iterator[units.Unit]) -> list[units.Unit]:
+    def to_do(self, made: Iterator[dependencies.Unit]) -> list[dependencies.Unit]:
         """The units of `made` that the flags select and that still must be made."""
-        todo = units.to_do(self._selected(made), self.options.plan, force=self.options.force)
-        self._require(todo)
+        todo = dependencies.to_do(self._selected(made), self.options.plan, force=self.options.force)
+        self.require(todo)
         if todo:
             self.store.require_space(0, f"the files of stage {todo[0].stage}")
         return todo
 
-    def of_trained(self) -> "Request":
-        """The same of the runs that could be trained; UserError where none could."""
-        failed = units.failed_runs(self.plan, self.store)
+    def without_failed_runs(self) -> "Request":
+        """The same of the runs that could be trained; UserError where none could, or a network has changed since."""
+        failed = dependencies.failed_runs(self.plan, self.store)
         plan = self.plan.without(failed)
         if not plan.ensembles:
             raise UserError(f"nothing is left of {self.plan.name}: {'; '.join(f'{r}, {w}' for r, w in failed.items())}")
         for run, why in failed.items():
             log.warning("%s is left out: %s", run, why)
+        backbone_graphs.require_graphs(plan, self.store)
         return Request(plan, self.store, self.options)
 
-    def _require(self, todo: list[units.Unit]) -> None:
-        """UserError where something that these units are made from is missing."""
+    def require(self, todo: list[dependencies.Unit]) -> None:
+        """UserError where something that these units are made from is missing or is not what was written."""
         making = [unit.artifact for unit in todo]
         for unit in todo:
-            for name, source in unit.sources.items():
-                if source.record() is None and source not in making:
+            for name, source in (unit.sources | unit.reads).items():
+                if source in making:
+                    continue
+                try:
+                    there = source.record() is not None
+                    if there:
+                        source.verify()
+                except Damaged as error:
+                    raise Damaged(f"{unit.label} cannot be made from {name}: {error}") from None
+                if not there:
                     raise UserError(
-                        f"{unit.label} waits for {name}, which is missing: `./run.sh {self.options.plan}` makes what "
-                        f"is missing, `./run.sh status {self.options.plan}` lists it"
-                    )
-                if source not in making and (rot := source.rot()):
-                    raise UserError(
-                        f"{unit.label} cannot be made from {name}: {rot[0]}. Make it anew by "
-                        f"`./run.sh {self.options.plan} --force {self._stage_of(source)}`"
+                        f"{unit.label} waits for {name}, which is missing ({source.record_path}): `./run.sh "
+                        f"{self.options.plan}` makes what is missing, `./run.sh status {self.options.plan}` lists it"
                     )
 
-    def _stage_of(self, artifact: Artifact) -> str:
-        """The stage that makes an artifact."""
-        made = {unit.artifact: unit.stage for unit in units.every(self.plan, self.store)}
-        return made.get(artifact, "train")  # which makes the features of backbones by the way
-
-    def _selected(self, made: Iterator[units.Unit]) -> Iterator[units.Unit]:
+    def _selected(self, made: Iterator[dependencies.Unit]) -> Iterator[dependencies.Unit]:
         wanted = [(n, getattr(self.options, n, None)) for n in ("run", "fold")]
         wanted = [(name, value) for name, value in wanted if value is not None]
         found = [unit for unit in made if all(getattr(unit, name) == value for name, value in wanted)]
@@ -93,7 +93,7 @@ class Parser(argparse.ArgumentParser):
         self.exit(2, f"error: {message}; --help lists all flags\n")
 
 
-def parser(contract: str) -> argparse.ArgumentParser:
+def parser(contract: str | None) -> argparse.ArgumentParser:
     """A parser whose --help is the stage's contract (its module docstring)."""
     made = Parser(description=contract, formatter_class=argparse.RawDescriptionHelpFormatter)
     made.add_argument("--plan", required=True, help="name of a shipped plan, or path of a TOML file")
@@ -116,7 +116,8 @@ def parse(made: argparse.ArgumentParser, argv: list[str] | None, select: tuple[s
     _check_folder(_output)
     if options.until is not None:
         deadline.begin(options.until)
-    return Request(plan, Store(_output / plan.name), options)
+    where = () if _output == OUTPUT.resolve() else ("--output", str(options.output))
+    return Request(plan, Store(_output / plan.name, ("--plan", options.plan, *where)), options)
 
 
 def _check_folder(output: Path) -> None:
@@ -150,8 +151,18 @@ def _leave(code: int) -> None:
     os._exit(code)
 
 
+def _be_robust() -> None:
+    """Let no alphabet of a terminal end a run, nor warnings that PYTHONWARNINGS makes into errors."""
+    sys.stdout.reconfigure(errors="replace")  # stderr writes escapes as it is
+    if any(option.startswith("error") for option in sys.warnoptions):  # by PYTHONWARNINGS: libraries warn as they go
+        warnings.simplefilter("default")
+        sys.warnoptions.clear()  # worker processes take them over
+        os.environ.pop("PYTHONWARNINGS", None)
+
+
 def start(main: Callable[[], None]) -> None:
     """Run a stage's main as a program: logging to stderr, mistakes as one sentence and an exit code."""
+    _be_robust()
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr, force=True)
     signal.signal(signal.SIGTERM, _terminate)
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs start with it ignored
@@ -159,8 +170,13 @@ def start(main: Callable[[], None]) -> None:
     try:
         main()
     except UserError as error:
+        if deadline.caused(error):
+            _time_is_up()
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
+    except Defect as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(1)
     except KeyboardInterrupt:
         print("interrupted: what is complete is kept; the same command goes on from there", file=sys.stderr)
         sys.exit(130)
@@ -176,7 +192,7 @@ def start(main: Callable[[], None]) -> None:
         print(f"error: {told}", file=sys.stderr, flush=True)
         _leave(2)
     except Exception as error:
-        if deadline.is_behind(error):
+        if deadline.caused(error):
             _time_is_up()
         raise
     finally:

@@ -15,9 +15,9 @@ def pytest_collection_modifyitems(items):
 @pytest.fixture(scope="session")
 def tiny():
     """48 spots of light, their answers, and a MobileNetV2 of random weights that sees 32 of their 40 pixels."""
-    from pipeline.config import Run
     from pipeline.core import tree
     from pipeline.nn import network
+    from pipeline.plans.config import Run
 
     run = Run(
         name="tiny",
@@ -65,6 +65,7 @@ head_phase = { epochs = 1 }
 name = "fine"
 crop = "wide"
 input_size = 32
+pooling = "multi"
 views = "dihedral8"
 fine_tune = { epochs = 1 }
 [[ensembles]]
@@ -90,10 +91,9 @@ def browser():
 @pytest.fixture(scope="session")
 def survey(tmp_path_factory):
     """A plan that went through all stages up to its ensemble, on 30 training and 12 test images of 424 pixels."""
-    import competition_files
-
-    from pipeline import crops, ensemble, folds, inputs, predict, train
-    from pipeline.artifacts import Store
+    from pipeline.stages import crops, ensemble, folds, inputs, predict, train
+    from pipeline.store.artifacts import Store
+    from tests.builders import competition_files
 
     folder = tmp_path_factory.mktemp("survey")
     (folder / "survey.toml").write_text(SURVEY)

@@ -5,21 +5,30 @@ import importlib
 import signal
 import subprocess
 import sys
+from types import ModuleType
 
-import fabricated
 import pytest
 
-from pipeline import cli, deadline, locks, units
-from pipeline.artifacts import Store
+from pipeline import __main__ as command_line
+from pipeline import cli
+from pipeline.__main__ import COMMANDS
 from pipeline.errors import UserError
+from pipeline.execution import deadline, locks
+from pipeline.store import dependencies
+from pipeline.store.artifacts import Store
+from tests.builders import fabricated
 
-STAGES = (*units.STAGES, "status")
+STAGES = (*dependencies.STAGES, "status")
 SELECT = {"baselines": ["--run"], "train": ["--run", "--fold"], "predict": ["--run", "--fold"], "submit": ["--run"]}
+
+
+def module_of(command: str) -> ModuleType:
+    return importlib.import_module(COMMANDS[command].module)
 
 
 @pytest.mark.parametrize("stage", STAGES)
 def test_help_is_the_contract_of_the_stage(stage, capsys):
-    module = importlib.import_module(f"pipeline.{stage}")
+    module = module_of(stage)
     with pytest.raises(SystemExit) as stop:
         module.main(["--help"])
     assert stop.value.code == 0
@@ -29,20 +38,21 @@ def test_help_is_the_contract_of_the_stage(stage, capsys):
         assert flag in shown
 
 
-@pytest.mark.parametrize("stage", units.STAGES)
+@pytest.mark.parametrize("stage", dependencies.STAGES)
 def test_the_contract_says_number_reads_writes_and_command(stage):
-    lines = importlib.import_module(f"pipeline.{stage}").__doc__.splitlines()
-    assert lines[0].startswith(f"Stage {list(units.STAGES).index(stage)} of 9: ")
-    for beginning in ("reads   ", "writes  ", f"    python -m pipeline.{stage} --plan "):
+    lines = module_of(stage).__doc__.splitlines()
+    assert lines[0].startswith(f"Stage {list(dependencies.STAGES).index(stage)} of 9: ")
+    for beginning in ("reads   ", "writes  ", f"    ./run.sh {stage} --plan "):
         assert any(line.startswith(beginning) for line in lines), beginning
 
 
 def test_help_of_every_stage_needs_no_keras():
     code = f"""
 import importlib, sys
+from pipeline.__main__ import COMMANDS
 for stage in {STAGES}:
     try:
-        importlib.import_module(f"pipeline.{{stage}}").main(["--help"])
+        importlib.import_module(COMMANDS[stage].module).main(["--help"])
     except SystemExit as stop:
         assert stop.code == 0
 assert not {{"keras", "tensorflow", "jax", "torch", "sklearn"}} & set(sys.modules)
@@ -114,8 +124,72 @@ def test_signals_are_exit_codes_and_a_sentence(tmp_path, sent, code, said):
     assert told.count("\n") == 1
 
 
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_has_code_and_stands_in_the_help(name):
+    module, _, function = COMMANDS[name].module.partition(":")
+    assert callable(getattr(importlib.import_module(module), function or "main"))
+    assert f"\n  {name} " in command_line.overview()
+
+
+def test_the_help_fits_one_screen():
+    lines = command_line.overview().splitlines()
+    assert len(lines) <= 50
+    assert max(map(len, lines)) <= 120
+
+
+TYPED = {
+    "": ("run", []),
+    "demo": ("run", ["demo"]),
+    "--download --input x": ("run", ["--download", "--input", "x"]),
+    "run demo": ("run", ["demo"]),
+    "mine.toml --force train": ("run", ["mine.toml", "--force", "train"]),
+    "./mine": ("run", ["./mine"]),
+    "train --plan demo": ("train", ["--plan", "demo"]),
+    "status": ("status", ["--plan", "demo"]),
+    "status demo --check": ("status", ["--plan", "demo", "--check"]),
+    "status --plan demo": ("status", ["--plan", "demo"]),
+    "plan --estimate": ("plan", ["--plan", "demo", "--estimate"]),
+    "plan competition --help": ("plan", ["competition", "--help"]),
+}
+
+
+@pytest.mark.parametrize("typed", TYPED)
+def test_what_is_typed_is_a_command_and_its_arguments(typed):
+    assert command_line.resolve(typed.split()) == TYPED[typed]
+
+
+@pytest.mark.parametrize(
+    ("typed", "hint"),
+    [("statsu", "did you mean status?"), ("dmeo", "did you mean demo?"), ("x", "the plans are")],
+)
+def test_an_unknown_word_is_answered_with_the_nearest(typed, hint, capsys):
+    with pytest.raises(SystemExit) as stop:
+        command_line.resolve([typed])
+    assert stop.value.code == 2
+    assert f"error: no command and no plan {typed!r}: {hint}" in capsys.readouterr().err
+
+
+NEEDS = {
+    "": "requirements.txt",
+    "train --plan demo": "requirements.txt",
+    "classify x --engine local": "requirements.txt",
+    "status demo": "requirements.txt",
+    "train --plan demo --engine ray": "requirements.txt requirements-extra.txt",
+    "classify x --engine=ray": "requirements.txt requirements-extra.txt",
+    "competition --download": "requirements.txt requirements-extra.txt",
+    "submit --plan demo --upload": "requirements.txt requirements-extra.txt",
+    "serve --ensemble x": "requirements.txt requirements-extra.txt",
+    "test --all": "requirements.txt requirements-extra.txt requirements-test.txt",
+}
+
+
+@pytest.mark.parametrize("typed", NEEDS)
+def test_packages_are_those_that_a_command_needs(typed):
+    assert " ".join(command_line.requirements(typed.split())) == NEEDS[typed]
+
+
 def test_a_misspelt_plan_is_exit_code_2_and_one_sentence():
-    made = program("pipeline.folds", "--plan", "dmeo")
+    made = program("pipeline", "folds", "--plan", "dmeo")
     assert (made.returncode, made.stdout) == (2, "")
     assert made.stderr.startswith("error: no plan 'dmeo': give one of competition, demo, ")
     assert made.stderr.count("\n") == 1
@@ -167,20 +241,22 @@ def test_the_store_is_the_output_folder_and_the_name_of_the_plan(tmp_path):
 def test_flags_select_runs_and_folds(tmp_path, flags, labels):
     asked = request(tmp_path, "--force", *flags)
     fabricated.complete(asked.plan, asked.store)
-    assert [unit.label for unit in asked.to_do(units.train(asked.plan, asked.store))] == labels
+    assert [unit.label for unit in asked.to_do(dependencies.train(asked.plan, asked.store))] == labels
 
 
 @pytest.mark.parametrize("flags", [["--run", "c"], ["--fold", "2"], ["--run", "a", "--fold", "9"]])
 def test_flags_that_select_nothing_are_refused(tmp_path, flags):
     asked = request(tmp_path, *flags)
     with pytest.raises(UserError, match=rf"^{' '.join(flags)}: plan mine has none such; see `\./run\.sh status"):
-        asked.to_do(units.train(asked.plan, asked.store))
+        asked.to_do(dependencies.train(asked.plan, asked.store))
 
 
 def test_what_a_unit_waits_for_is_said(tmp_path):
     asked = request(tmp_path)
-    with pytest.raises(UserError, match=r"^runs/a/fold0 waits for inputs, which is missing: `\./run\.sh .*mine\.toml`"):
-        asked.to_do(units.train(asked.plan, asked.store))
+    with pytest.raises(
+        UserError, match=r"^runs/a/fold0 waits for inputs, which is missing .*: `\./run\.sh .*mine.toml`"
+    ):
+        asked.to_do(dependencies.train(asked.plan, asked.store))
 
 
 def test_the_output_folder_may_be_relative_or_at_home(tmp_path, monkeypatch):

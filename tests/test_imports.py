@@ -1,4 +1,4 @@
-"""Who may import whom, read from the source; and modules that fit on a few screens."""
+"""Which package may import which, read from the source; and modules that fit on a few screens."""
 
 import ast
 import subprocess
@@ -7,17 +7,40 @@ from pathlib import Path
 
 import pytest
 
-from pipeline import units
+from pipeline.store import dependencies
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[1]
 MODULES = {
     ".".join(path.relative_to(ROOT).with_suffix("").parts): path for path in sorted(ROOT.glob("pipeline/**/*.py"))
 }
-STAGES = {f"pipeline.{stage}" for stage in (*units.STAGES, "status")}
 NETWORKS = {"keras", "keras_cv", "tensorflow", "jax", "torch"}
-USERS_OF_NETWORKS = ("train", "features", "predictor", "insight", "estimate", "export", "reading", "tuning.judge")
-EXPORT = {"tf2onnx", "onnxruntime"}
-STDLIB = set(sys.stdlib_module_names)
+MAY_IMPORT = {  # package -> packages of ours that it may import besides itself; none stands before what it imports
+    "errors": "",
+    "core": "",
+    "sky": "core",
+    "plans": "errors",
+    "execution": "errors core",
+    "store": "errors core plans execution",
+    "cli": "errors plans execution store",
+    "competition": "errors core plans execution store",
+    "checkpoints": "errors plans",
+    "nn": "errors core plans checkpoints",
+    "models": "errors core plans execution store checkpoints nn",
+    "catalogue": "errors core plans execution store competition models",
+    "tuning": "errors core plans execution store competition nn models",
+    "report": "errors core plans store competition",
+    "stages": "errors core sky plans execution store cli competition nn models report",
+    "commands": "errors core sky plans execution store cli competition nn models catalogue tuning report stages",
+    "__main__": "cli",
+}
+THIRD_PARTY = {  # packages that keep to a few libraries
+    "errors": set(),
+    "core": {"numpy", "scipy"},
+    "plans": {"pydantic"},
+    "execution": {"ray"},
+    "checkpoints": {"numpy", "safetensors"},
+    "__main__": set(),
+}
 LONGEST = 300  # lines
 
 
@@ -54,100 +77,71 @@ class Imports(ast.NodeVisitor):
 IMPORTS = {name: Imports(path) for name, path in MODULES.items()}
 
 
-def outside(names: set[str]) -> set[str]:
-    """The third-party packages among imported modules."""
-    return {name.split(".")[0] for name in names} - STDLIB - {"pipeline"}
-
-
-def own(names: set[str]) -> set[str]:
-    """Our own modules among imported modules."""
-    return {name for name in names if name.split(".")[0] == "pipeline"}
-
-
 def every(name: str) -> set[str]:
     return IMPORTS[name].top | IMPORTS[name].inside
 
 
-def within(package: str) -> list[str]:
-    return [name for name in MODULES if name.startswith(f"pipeline.{package}.")]
+def package_of(module: str) -> str:
+    """'pipeline.store.records' -> 'store'; 'pipeline' itself -> ''."""
+    return module.split(".")[1] if "." in module else ""
+
+
+def outside(names: set[str]) -> set[str]:
+    """The third-party packages among imported modules."""
+    return {name.split(".")[0] for name in names} - set(sys.stdlib_module_names) - {"pipeline"}
 
 
 def test_the_walk_sees_imports():
-    assert "pipeline.core.tree" in every("pipeline.artifacts")
+    assert "pipeline.core.tree" in every("pipeline.store.artifacts")
     assert "keras" in IMPORTS["pipeline.nn.fit"].top
-    assert "tensorflow" in IMPORTS["pipeline.nn.augment"].inside
-    assert "pipeline.nn.fit" in IMPORTS["pipeline.train"].inside
+    assert "pipeline.nn.fit" in IMPORTS["pipeline.stages.train"].inside
 
 
-@pytest.mark.parametrize("name", within("core"))
-def test_core_imports_numpy_and_scipy_only(name):
-    assert outside(every(name)) <= {"numpy", "scipy"}
-    assert all(imported.startswith("pipeline.core") for imported in own(every(name)))
-
-
-def test_config_imports_pydantic_only():
-    assert outside(every("pipeline.config")) == {"pydantic"}
-    assert own(every("pipeline.config")) <= {f"pipeline.{name}" for name in ("backbones", "errors", "space", "strict")}
-
-
-@pytest.mark.parametrize("name", ["pipeline.backbones", "pipeline.errors"])
-def test_tables_and_errors_import_nothing(name):
-    assert every(name) <= {"typing"}
-
-
-@pytest.mark.parametrize("name", within("nn"))
-def test_networks_import_keras_and_know_no_file_of_the_store(name):
-    imports = IMPORTS[name]
-    assert outside(every(name)) <= {
-        "keras",
-        "numpy",
-        "sklearn",
-        "tqdm",
-        "tensorflow",
-        "jax",
-        "torch",
-        "keras_cv",
-        *EXPORT,
-    }
-    allowed = ("pipeline.core", "pipeline.nn", "pipeline.config", "pipeline.backbones", "pipeline.errors")
-    allowed = (*allowed, "pipeline.checkpoints")
-    if name in ("pipeline.nn.whole", "pipeline.nn.exporting"):
-        allowed = (*allowed, "pipeline.cutout")  # an exported network crops its images itself
-    assert all(imported.startswith(allowed) for imported in own(every(name)))
-    backends = outside(imports.top) & {"tensorflow", "jax", "torch", "keras_cv"}
-    assert backends <= ({"tensorflow"} if name == "pipeline.nn.runtime" else set())  # where that backend is chosen
-
-
-@pytest.mark.parametrize("name", within("checkpoints"))
-def test_checkpoints_know_neither_store_nor_networks_nor_torch(name):
-    assert outside(every(name)) <= {"numpy", "safetensors"}
+def test_every_package_stands_in_the_table_and_none_before_what_it_imports():
+    packages = {package_of(name) for name in MODULES} - {"__init__"}
+    assert packages == set(MAY_IMPORT)
+    order = list(MAY_IMPORT)
     assert all(
-        i.startswith(("pipeline.checkpoints", "pipeline.errors", "pipeline.backbones")) for i in own(every(name))
+        order.index(other) < order.index(name) for name, others in MAY_IMPORT.items() for other in others.split()
     )
 
 
-@pytest.mark.parametrize("name", within("sky"))
-def test_the_sky_knows_neither_store_nor_networks(name):
-    assert all(imported.startswith(("pipeline.core", "pipeline.sky")) for imported in own(every(name)))
-    assert not outside(every(name)) & (NETWORKS | {"pandas"})
+@pytest.mark.parametrize("name", MODULES)
+def test_modules_import_only_the_packages_that_theirs_may(name):
+    package = package_of(name)
+    used = {package_of(imported) for imported in every(name) if imported.split(".")[0] == "pipeline"} - {""}
+    assert used <= {package, *MAY_IMPORT.get(package, "").split()}
 
 
-@pytest.mark.parametrize("name", sorted(STAGES))
-def test_no_stage_imports_a_stage(name):
-    assert not every(name) & STAGES
+@pytest.mark.parametrize("name", [name for name in MODULES if package_of(name) in THIRD_PARTY])
+def test_some_packages_keep_to_a_few_libraries(name):
+    assert outside(every(name)) <= THIRD_PARTY[package_of(name)]
 
 
-@pytest.mark.parametrize("name", sorted(set(MODULES) - STAGES - {"pipeline.estimate"}))  # that one times stages
-def test_no_other_module_imports_a_stage(name):
-    assert not every(name) & STAGES
+@pytest.mark.parametrize("name", MODULES)
+def test_keras_is_imported_under_nn_only_and_nn_where_it_is_needed_only(name):
+    inside_nn = package_of(name) == "nn"
+    assert inside_nn or not outside(every(name)) & NETWORKS
+    assert inside_nn or not {imported for imported in IMPORTS[name].top if imported.startswith("pipeline.nn")}
+    backends = outside(IMPORTS[name].top) & {"tensorflow", "jax", "torch", "keras_cv"}
+    assert backends <= ({"tensorflow"} if name == "pipeline.nn.runtime" else set())  # where that backend is chosen
 
 
-@pytest.mark.parametrize("name", [name for name in MODULES if not name.startswith("pipeline.nn")])
-def test_networks_are_imported_by_training_prediction_and_their_estimate_only(name):
-    assert not outside(every(name)) & NETWORKS
-    networks = {imported for imported in own(every(name)) if imported.startswith("pipeline.nn")}
-    assert not networks or name.removeprefix("pipeline.") in USERS_OF_NETWORKS
-    assert not {imported for imported in own(IMPORTS[name].top) if imported.startswith("pipeline.nn")}
+def siblings(package: str) -> list[str]:
+    return [name for name in MODULES if package_of(name) == package and name.split(".")[2] != "__init__"]
+
+
+@pytest.mark.parametrize("name", [*siblings("stages"), *siblings("commands")])
+def test_no_stage_imports_a_stage_and_no_command_a_command(name):
+    own = name.split(".")[2]
+    others = {
+        imported.split(".")[2] for imported in every(name) if imported.startswith(f"pipeline.{package_of(name)}.")
+    }
+    assert others <= {own}
+
+
+def test_the_folder_of_stages_is_the_run():
+    assert {name.split(".")[2] for name in siblings("stages")} == set(dependencies.STAGES)
 
 
 @pytest.mark.parametrize("name", MODULES)
@@ -161,7 +155,12 @@ def test_modules_say_what_they_are(name):
 
 
 def test_stages_that_need_no_network_load_none():
-    stages = sorted(STAGES)
+    stages = sorted(siblings("stages"))
     code = f"import sys, {', '.join(stages)}\nprint(sorted({NETWORKS | {'sklearn', 'matplotlib'}} & set(sys.modules)))"
     made = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert made.stdout == "[]\n"
+
+
+def test_the_command_line_itself_needs_no_package():
+    code = "import sys, pipeline.__main__ as cli\ncli.overview()\nassert not {'pandas', 'numpy'} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)

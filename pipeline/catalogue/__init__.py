@@ -1,1 +1,1 @@
-"""Galaxies that nobody has voted on: catalogues, where their images lie, and the table of answers."""
+"""Unlabelled galaxies: catalogues, their images, and the table of predictions."""

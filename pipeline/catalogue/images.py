@@ -1,17 +1,15 @@
-"""Where the images of a catalogue lie: a folder, zips, tars, or addresses; read by name, at any thread's request."""
+"""Sources of a catalogue's images: folder, zips, tars or URLs; read by name, thread-safe."""
 
-import os
-import tarfile
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
-from pipeline import competition
+from pipeline.catalogue import file_types, image_files
+from pipeline.catalogue.addresses import Addresses
+from pipeline.catalogue.containers import Container, Folder, Tar, Zip
+from pipeline.catalogue.image_names import SUFFIXES, Index
 from pipeline.errors import DamagedImage, UserError
-
-SUFFIXES = (".jpg", ".jpeg", ".png", ".fits", ".fit")
-LARGEST = 1 << 26  # bytes of one image
-SECONDS = 30  # that an address may take to answer
 
 
 class Source(Protocol):
@@ -19,6 +17,9 @@ class Source(Protocol):
 
     def read(self, name: str) -> bytes:
         """The bytes of one image; DamagedImage where it is not there or not whole."""
+
+    def stamp(self, name: str) -> int:
+        """64 bits that change with the image, made without reading it; 0 where it is not there."""
 
     def names(self) -> Iterator[str]:
         """Every image there is; UserError where that cannot be listed."""
@@ -30,127 +31,62 @@ def open_source(where: str | None) -> Source:
         return Addresses(where)
     path = Path(where).expanduser()
     if path.is_dir():
-        shards = sorted(path.glob("*.tar"))
-        return Archives([Tar(shard) for shard in shards]) if shards else Folder(path)
+        folder = Folder(path)
+        return Collection([("", folder), *((f"{name}/", _archive(inner)) for name, inner in folder.archives)])
     if not path.is_file():
         raise UserError(f"there are no images at {path}: give a folder, a zip, a tar or an address by --images")
-    return Archives([Tar(path) if path.suffix == ".tar" else Zip(path)])
+    return Collection([("", _archive(path))])
 
 
-class Folder:
-    """Images of a folder and all folders below."""
+def _archive(path: Path) -> Container:
+    """The zip or tar at a path, told by its content."""
+    kind, packed = file_types.content_of(path)
+    if kind == "tar" and packed:
+        raise UserError(f"{path} is a compressed tar; expected an uncompressed one, read in place: decompress it first")
+    if kind in ("zip", "tar"):
+        return {"zip": Zip, "tar": Tar}[kind](path)
+    if path.suffix.lower() in (".zip", ".tar"):
+        raise UserError(f"{path} is not a whole {path.suffix[1:].lower()} file but {kind}: download it again")
+    raise UserError(f"{path} is {kind}, not a folder, zip or tar of images")
 
-    def __init__(self, path: Path):
-        self.path = path
+
+class Collection:
+    """Images of one or more folders and archives, found by the rule of `image_names`."""
+
+    def __init__(self, containers: list[tuple[str, Container]]):
+        """Each with what stands before its names here."""
+        self._places: dict[str, tuple[Container, Any]] = {}
+        self._copies: Counter[str] = Counter()  # of names that stand there more than once, beside the first
+        for before, container in containers:
+            for name, handle in container.listed:
+                self._copies.update([before + name] if before + name in self._places else [])
+                self._places[before + name] = (container, handle)
+        self._index = Index(self._places)
+        self.skipped: Counter[str] = sum((container.skipped for _, container in containers), Counter())
 
     def read(self, name: str) -> bytes:
         """See Source."""
-        found = _first(self.path / name)
-        if not found.absolute().is_relative_to(self.path.absolute()) or ".." in Path(name).parts:
-            raise DamagedImage("has a name that points outside the folder of images")
+        found = self._index.find(name)
+        if found in self._copies:
+            raise DamagedImage(f"has {self._copies[found] + 1} images of one name, {found}")
+        container, handle = self._places[found]
+        return image_files.decompressed(container.read(handle))
+
+    def stamp(self, name: str) -> int:
+        """See Source."""
         try:
-            return _small_enough(found.stat().st_size) and found.read_bytes()
-        except (OSError, ValueError) as error:
-            raise DamagedImage(f"cannot be read ({getattr(error, 'strerror', None) or error})") from None
+            container, handle = self._places[self._index.find(name)]
+        except DamagedImage:
+            return 0
+        return container.stamp(handle)
 
     def names(self) -> Iterator[str]:
         """See Source."""
-        for folder, inner, files in os.walk(self.path):
-            inner.sort()
-            for name in sorted(files):
-                if _is_image(name):
-                    yield os.path.relpath(os.path.join(folder, name), self.path)
+        return iter(self._places)
+
+    def repeated(self) -> list[str]:
+        """Names that stand in an archive more than once."""
+        return list(self._copies)
 
 
-class Archives:
-    """Images of several zips or tars, by name, or by name without its folders and suffix."""
-
-    def __init__(self, archives: list):
-        self._where = {name: archive for archive in archives for name in archive.members}
-        self._short = {Path(name).stem: name for name in self._where}
-
-    def read(self, name: str) -> bytes:
-        """See Source."""
-        known = name if name in self._where else self._short.get(Path(name).stem)
-        if known is None:
-            raise DamagedImage("is not among the images")
-        return self._where[known].read(known)
-
-    def names(self) -> Iterator[str]:
-        """See Source."""
-        return iter(self._where)
-
-
-class Zip:
-    """The images of a zip, read in place."""
-
-    def __init__(self, path: Path):
-        self._file = open(path, "rb")  # noqa: SIM115 (held as long as its images are asked for)
-        listed = competition.list_zip(self._file, path, SUFFIXES)
-        self.members = {member.name: member for member in listed}
-
-    def read(self, name: str) -> bytes:
-        """The bytes of one member, checked."""
-        member = self.members[name]
-        _small_enough(member.size)
-        return competition.read_member(self._file.fileno(), member)
-
-
-class Tar:
-    """The images of an uncompressed tar, read in place."""
-
-    def __init__(self, path: Path):
-        self._file = open(path, "rb")  # noqa: SIM115 (held as long as its images are asked for)
-        try:
-            with tarfile.open(fileobj=self._file, mode="r:") as archive:
-                found = [(m.name, m.offset_data, m.size) for m in archive if m.isreg() and _is_image(m.name)]
-        except (tarfile.TarError, OSError) as error:
-            raise UserError(f"{path} is not a whole tar file ({error}): expected an uncompressed one") from None
-        self.members = {name: (offset, size) for name, offset, size in found}
-
-    def read(self, name: str) -> bytes:
-        """The bytes of one member."""
-        offset, size = self.members[name]
-        _small_enough(size)
-        data = os.pread(self._file.fileno(), size, offset)
-        if len(data) < size:
-            raise DamagedImage("is cut short by the end of its tar")
-        return data
-
-
-class Addresses:
-    """Images at addresses (http, s3, …) or paths, through fsspec; names are put behind `base` where there is one."""
-
-    def __init__(self, base: str | None):
-        self.base = base
-
-    def read(self, name: str) -> bytes:
-        """See Source."""
-        import fsspec
-
-        address = name if self.base is None else f"{self.base.rstrip('/')}/{name.lstrip('/')}"
-        try:
-            with fsspec.open(address, "rb") as file:
-                data = file.read(LARGEST + 1)
-        except Exception as error:  # every file system has its own
-            raise DamagedImage(f"cannot be fetched ({type(error).__name__}: {str(error)[:80]})") from None
-        return _small_enough(len(data)) and data
-
-    def names(self) -> Iterator[str]:
-        """See Source."""
-        raise UserError("images at addresses cannot be listed: give a catalogue with their ids or addresses")
-
-
-def _first(path: Path) -> Path:
-    """The path, or the first file that has an image's suffix added; the path itself where none is there."""
-    return next((p for p in (path, *(path.with_name(path.name + s) for s in SUFFIXES)) if p.is_file()), path)
-
-
-def _is_image(name: str) -> bool:
-    return name.lower().endswith(SUFFIXES) and not competition.is_litter(name)
-
-
-def _small_enough(size: int) -> bool:
-    if size > LARGEST:
-        raise DamagedImage(f"has {size:,} bytes, far more than an image of one galaxy")
-    return True
+__all__ = ["SUFFIXES", "Addresses", "Collection", "Source", "open_source"]

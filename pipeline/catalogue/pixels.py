@@ -1,95 +1,95 @@
-"""The bytes of one image, whatever its format and side -> the crops that networks look at."""
+"""The bytes of one image of any format and size -> the networks' crops."""
 
 import io
-import struct
+import zlib
 from collections.abc import Sequence
+from gzip import GzipFile
 
-import cv2
 import numpy as np
 
-from pipeline import cutout
-from pipeline.config import Crop
-from pipeline.core.stretch import stretch
+from pipeline.catalogue import fits_image, fits_to_rgb, png
+from pipeline.competition import cutout
 from pipeline.errors import DamagedImage
+from pipeline.plans.config import IMAGE_SIDE, Crop
 
-PNG, FITS = b"\x89PNG\r\n\x1a\n", b"SIMPLE  ="
-FRAME = 0.02 * cutout.SIDE  # side of a training image in Petrosian 90 % radii (Willett et al. 2013, section 2.2)
+JPEG, PNG, FITS, GZIP = b"\xff\xd8", b"\x89PNG\r\n\x1a\n", b"SIMPLE  =", b"\x1f\x8b"
+OTHERS = {b"GIF8": "a GIF", b"RIFF": "a WebP", b"II*\0": "a TIFF", b"MM\0*": "a TIFF", b"<": "a web page"}
+MAX_BYTES = 1 << 28  # bytes of an unpacked image
+FRAME = 0.02 * IMAGE_SIDE  # side of a training image in Petrosian 90 % radii (Willett et al. 2013, section 2.2)
+# Grey levels, and a share of pixels, that none of 9,750 images of the competition comes near: their brightest pixel
+# has 92 or more, their centre is never more than 0 darker than their border, 0.2 % of their pixels are white at most.
+DARK, INVERTED, WHITE = 48, 8, 0.02
 
 
-def cut(data: bytes, crops: Sequence[Crop], targets: Sequence[np.ndarray], frame: float | None = None) -> None:
+def cut(data: bytes, crops: Sequence[Crop], targets: Sequence[np.ndarray], frame: float | None = None) -> str:
     """Write the crops of a JPEG, PNG or FITS image into `targets`, uint8 (size, size, 3) RGB each.
 
     `frame` is how many of its pixels make the side of a training image; None: the whole of it does, as in the
-    competition's files. Then a square JPEG is cut as those are, to the bit. DamagedImage where it cannot be used.
+    competition's files. Then a square JPEG is cut as those are, to the bit. Returns why an answer should not be
+    trusted as others are, or "". DamagedImage where the image cannot be used.
     """
-    if frame is None and data[:2] == b"\xff\xd8" and len(set(cutout.jpeg_shape(data))) == 1:
+    caveat = _write(data, crops, targets, frame)
+    widest = max(range(len(crops)), key=lambda i: crops[i].region)
+    return "; ".join(filter(None, (caveat, suspicious_range(targets[widest]))))
+
+
+def _write(data: bytes, crops: Sequence[Crop], targets: Sequence[np.ndarray], frame: float | None) -> str:
+    if frame is None and data[:2] == JPEG and len(set(cutout.jpeg_shape(data))) == 1:
         cutout.cut(data, crops, targets)
-        return
+        return ""
     if frame is not None and not 0 < frame < 1e6:
         raise DamagedImage("has no usable radius or pixel scale in the catalogue")
-    image = decode(data)
+    image, caveat = decode(data, frame)
     side = min(image.shape[:2])
     frame = side if frame is None else frame
     for crop, target in zip(crops, targets, strict=True):
-        region = max(1, round(crop.region * frame / cutout.SIDE))
+        region = max(1, round(crop.region * frame / IMAGE_SIDE))
         if region > side:
             raise DamagedImage(f"shows {side} pixels, and {region} are needed around the galaxy")
-        target[...] = cutout.resize(cutout.centre(image, region), crop.size)
+        target[...] = cutout.resize(cutout.central_crop(image, region), crop.size)
+    return caveat
 
 
-def decode(data: bytes) -> np.ndarray:
-    """Pixels uint8 (h, w, 3) RGB; DamagedImage for what is no whole image of a plausible size."""
-    if data[:9] == FITS:
-        return of_fits(data)
-    if data[:8] == PNG:
-        width, height = struct.unpack(">II", data[16:24]) if len(data) > 24 else (0, 0)
-    else:
-        height, width = cutout.jpeg_shape(data)
-    _check_sides(height, width)
-    image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
-    if image is None:
-        raise DamagedImage("cannot be decoded")
-    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+def decode(data: bytes, frame: float | None = None) -> tuple[np.ndarray, str]:
+    """(pixels uint8 (h, w, 3) RGB, caveat or ""); DamagedImage for what is no whole image of a plausible size.
 
-
-def of_fits(data: bytes) -> np.ndarray:
-    """The first image of a FITS file, one band or three from blue to red, stretched to look like a training image.
-
-    Sky and noise of each band are measured at the border; light in units of that noise goes through the same stretch
-    that draws the synthetic galaxies. North is up, as on a screen.
+    `frame` as in `cut`.
     """
-    from astropy.io import fits
+    if data[:2] == GZIP:
+        data = _unpacked(data)
+    if data[:2] == JPEG:
+        return cutout.decode(data, half=False).copy(), ""  # out of the space that the next decode writes over
+    if data[:8] == PNG:
+        return png.decode(data)
+    if data[:9] == FITS:
+        return fits_to_rgb.to_rgb(fits_image.read(data), frame)
+    other = next((name for magic, name in OTHERS.items() if data.lstrip()[:4].startswith(magic)), None)
+    raise DamagedImage(f"is {other}; expected a JPEG, PNG or FITS image" if other else "is no JPEG, PNG or FITS image")
 
+
+def suspicious_range(image: np.ndarray) -> str:
+    """Caveat on an image uint8 (size, size, 3) whose range is outside the competition's, or ""; DamagedImage for none.
+
+    Out-of-distribution images get predictions too, which look like any others.
+    """
+    if image.min() == image.max():
+        raise DamagedImage("shows one and the same grey everywhere, and no galaxy")
+    grey = image.max(axis=2)
+    border, middle = fits_to_rgb.border_mask(grey.shape), cutout.central_crop(grey, max(1, len(grey) // 4))
+    if np.median(grey[border]) > np.median(middle) + INVERTED:
+        return "is darker at its centre than at its border, like a negative"
+    if grey.max() < DARK:
+        return f"is nearly black: its brightest pixel has {grey.max()} of 255"
+    white = (image.min(axis=2) >= 250).mean()
+    return f"is white in {white:.0%} of its pixels, like an overexposure" if white > WHITE else ""
+
+
+def _unpacked(data: bytes) -> bytes:
     try:
-        with fits.open(io.BytesIO(data), memmap=False) as hdus:
-            shown = next((hdu for hdu in hdus if hdu.is_image and hdu.header.get("NAXIS") in (2, 3)), None)
-            if shown is None:
-                raise DamagedImage("is a FITS file without an image of one or three bands")
-            _check_sides(shown.header["NAXIS2"], shown.header["NAXIS1"])
-            light = np.asarray(shown.data, np.float32)
-    except (OSError, ValueError, TypeError, KeyError) as error:
-        raise DamagedImage(f"is no whole FITS file ({' '.join(str(error).split())[:80]})") from None
-    if light.ndim == 2:
-        light = light[None]
-    if len(light) not in (1, 3):
-        raise DamagedImage(f"is a FITS file of {len(light)} bands; expected one or three")
-    bands = [_in_units_of_noise(np.nan_to_num(band, posinf=0, neginf=0)) for band in light[::-1, ::-1]]
-    return stretch(np.dstack(bands * (3 // len(bands))))
-
-
-def _in_units_of_noise(band: np.ndarray) -> np.ndarray:
-    edge = max(1, min(band.shape) // 10)
-    border = np.concatenate(
-        [band[:edge].ravel(), band[-edge:].ravel(), band[:, :edge].ravel(), band[:, -edge:].ravel()]
-    )
-    sky = np.median(border)
-    noise = 1.4826 * np.median(np.abs(border - sky))
-    if not noise > 0:
-        raise DamagedImage("has no noise at its border, by which its light could be scaled")
-    return (band - sky) / noise
-
-
-def _check_sides(height: int, width: int) -> None:
-    least, most = cutout.SIDES
-    if not (least <= height <= most and least <= width <= most):
-        raise DamagedImage(f"has {width} x {height} pixels; expected {least} to {most} a side")
+        with GzipFile(fileobj=io.BytesIO(data)) as file:
+            whole = file.read(MAX_BYTES + 1)
+    except (OSError, EOFError, zlib.error) as error:
+        raise DamagedImage(f"does not unpack ({error})") from None
+    if len(whole) > MAX_BYTES:
+        raise DamagedImage(f"unpacks to more than {MAX_BYTES:,} bytes, far more than an image of one galaxy")
+    return whole

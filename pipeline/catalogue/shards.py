@@ -1,39 +1,52 @@
-"""Shards of a catalogue: a few thousand galaxies each, classified and written whole or not at all."""
+"""Shards of a catalogue: a few thousand galaxies each, classified and written atomically."""
 
 import hashlib
-import os
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
-from pipeline.catalogue import columns, images, pixels, tables
-from pipeline.classifier import Classifier
-from pipeline.config import Crop
+from pipeline.catalogue import columns, image_files, image_stamps, images, pixels, writers
 from pipeline.errors import DamagedImage
-from pipeline.records import Artifact, atomic
+from pipeline.models.classifier import Classifier
+from pipeline.plans.config import Crop
+from pipeline.store.records import Artifact, atomic
 
-BLOCK = 1 << 26  # bytes of the crops that are held at once, and as many again that are being read
-FETCHING = 16  # addresses that are asked at once
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+BLOCK_BYTES = 1 << 26  # bytes of the crops that are held at once, and as many again that are being read
 
 
 class Shard(NamedTuple):
     """Some rows of a catalogue, and where what is said of them goes."""
 
     galaxies: pd.DataFrame  # id, image, and ra, dec, pixel_scale, radius where the catalogue has them
-    artifact: Artifact
+    artifact: Artifact  # of the table and of what was read of the images
     spec: dict[str, Any]
     made_from: dict[str, str | None]
+    schema: "pa.Schema"
+    rows: np.ndarray | None = None  # those to classify again, the others being up to date; None: all
 
 
-def digest_of(galaxies: pd.DataFrame) -> str:
+class Block(NamedTuple):
+    """The images of some galaxies as crops."""
+
+    crops: dict[Crop, np.ndarray]  # black where `reasons` says why an image cannot be used
+    reasons: list[str]
+    caveats: list[str]  # why an answer should not be trusted as others are
+    seen: np.ndarray  # uint64 (n, 2)
+
+
+def rows_digest(galaxies: pd.DataFrame) -> str:
     """sha256 of rows of a catalogue."""
     hashes = pd.util.hash_pandas_object(galaxies.astype({"id": str}), index=False).to_numpy()
-    return hashlib.sha256(" ".join(galaxies.columns).encode() + hashes.tobytes()).hexdigest()
+    kind = "text" if isinstance(galaxies["id"].iloc[0], str) else "integer"  # ids 7 and "7" make other tables
+    return hashlib.sha256(" ".join([kind, *galaxies.columns]).encode() + hashes.tobytes()).hexdigest()
 
 
 class Worker:
@@ -42,29 +55,41 @@ class Worker:
     def __init__(self, ensemble: Path, view_set: str | None, where: str | None):
         self.classifier = Classifier(ensemble, view_set)
         self.source = images.open_source(where)
-        threads = FETCHING if isinstance(self.source, images.Addresses) else os.cpu_count() or 1
-        self._readers, self._next = ThreadPoolExecutor(threads), ThreadPoolExecutor(1)
+        self._readers, self._next = ThreadPoolExecutor(image_stamps.threads_for(self.source)), ThreadPoolExecutor(1)
 
     def __call__(self, shard: Shard) -> dict[str, int]:
         """Make one shard; how many galaxies it has and how many of them could not be read."""
         started = time.monotonic()
         shard.artifact.begin()
-        parts, reasons = [], []
-        for crops, said in self._blocks(shard.galaxies):
-            answers = self.classifier.answer(crops)
-            read = np.array([not reason for reason in said])[:, None]
-            parts.append([np.where(read, values, np.nan).astype(np.float32) for values in answers])
-            reasons += said
-        joint, spread = (np.concatenate(values) for values in zip(*parts, strict=True))
-        with atomic(shard.artifact.files[0]) as path:
-            tables.write(iter([columns.table(shard.galaxies, joint, spread, reasons)]), path)
-        told = {"galaxies": len(reasons), "unread": sum(map(bool, reasons))}
-        shard.artifact.finish(shard.spec, shard.made_from, **told, seconds=time.monotonic() - started)
-        return told
+        part, seen_path = shard.artifact.files
+        galaxies = shard.galaxies if shard.rows is None else shard.galaxies.iloc[shard.rows]
+        made, read = self._answered(galaxies, shard.schema)
+        if shard.rows is not None:
+            made, read = _merged(shard, made, read)
+        with atomic(part) as path:
+            writers.write_parquet(iter([made]), shard.schema, path)
+        image_stamps.save(seen_path, read)
+        counts = {"galaxies": len(made), "unread": sum(map(bool, made.column("reason").to_pylist()))}
+        shard.artifact.finish(shard.spec, shard.made_from, **counts, seconds=time.monotonic() - started)
+        return counts
 
-    def _blocks(self, galaxies: pd.DataFrame) -> Iterator[tuple[dict[Crop, np.ndarray], list[str]]]:
-        """Crops and reasons, block after block; the next is read while this one is looked at."""
-        rows = max(1, BLOCK // sum(3 * crop.size**2 for crop in self.classifier.crops))
+    def _answered(self, galaxies: pd.DataFrame, schema: "pa.Schema") -> tuple["pa.Table", np.ndarray]:
+        """(rows of the table, what was read of the images uint64 (n, 2))."""
+        parts, blocks = [], []
+        for block in self._blocks(galaxies):
+            answers = self.classifier.answer(block.crops)
+            whole = np.array([not reason for reason in block.reasons])[:, None]
+            parts.append([np.where(whole, values, np.nan).astype(np.float32) for values in answers])
+            blocks.append(block._replace(crops={}))
+        joint, spread = (np.concatenate(values) for values in zip(*parts, strict=True))
+        reasons = [reason for block in blocks for reason in block.reasons]
+        caveats = [caveat for block in blocks for caveat in block.caveats]
+        made = columns.to_arrow(columns.table(galaxies, joint, spread, reasons, caveats), schema)
+        return made, np.concatenate([block.seen for block in blocks])
+
+    def _blocks(self, galaxies: pd.DataFrame) -> Iterator[Block]:
+        """Block after block; the next is read while this one is looked at."""
+        rows = max(1, BLOCK_BYTES // sum(3 * crop.size**2 for crop in self.classifier.crops))
         blocks = [galaxies.iloc[i : i + rows] for i in range(0, len(galaxies), rows)]
         following = self._next.submit(self._read, blocks[0])
         for block in [*blocks[1:], None]:
@@ -73,22 +98,38 @@ class Worker:
                 following = self._next.submit(self._read, block)
             yield ready
 
-    def _read(self, galaxies: pd.DataFrame) -> tuple[dict[Crop, np.ndarray], list[str]]:
-        """The crops of every galaxy, black where `reasons` says why its image cannot be used."""
-        wanted = self.classifier.crops
-        made = {crop: np.zeros((len(galaxies), crop.size, crop.size, 3), np.uint8) for crop in wanted}
+    def _read(self, galaxies: pd.DataFrame) -> Block:
+        crops = self.classifier.crops
+        made = {crop: np.zeros((len(galaxies), crop.size, crop.size, 3), np.uint8) for crop in crops}
 
-        def read(i: int, name: str, frame: float | None) -> str:
+        def read(i: int, name: str, frame: float | None) -> tuple[str, str, int, int]:
+            digest, stamp = 0, self.source.stamp(name)  # before it is read: what changes meanwhile is another one
             try:
-                pixels.cut(self.source.read(name), wanted, [made[crop][i] for crop in wanted], frame)
+                data = self.source.read(name)
+                digest = image_files.digest_of(data)
+                caveat = pixels.cut(data, crops, [made[crop][i] for crop in crops], frame)
             except DamagedImage as error:
-                for crop in wanted:
+                for crop in crops:
                     made[crop][i] = 0
-                return str(error)
-            return ""
+                return str(error), "", 0, digest
+            return "", caveat, stamp, digest
 
-        frames = _frames(galaxies)
-        return made, list(self._readers.map(read, range(len(galaxies)), galaxies["image"], frames))
+        found = list(self._readers.map(read, range(len(galaxies)), galaxies["image"], _frames(galaxies)))
+        reasons, caveats, stamps, digests = map(list, zip(*found, strict=True))
+        return Block(made, reasons, caveats, np.array([stamps, digests], np.uint64).T)
+
+
+def _merged(shard: Shard, made: "pa.Table", read: np.ndarray) -> tuple["pa.Table", np.ndarray]:
+    """A shard as it is on disk, with some of its rows replaced."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    part, seen_path = shard.artifact.files
+    old, known = pq.read_table(part, schema=shard.schema), np.load(seen_path)
+    order = np.arange(len(old))
+    order[shard.rows] = len(old) + np.arange(len(made))
+    known[shard.rows] = read
+    return pa.concat_tables([old, made]).take(order).combine_chunks(), known
 
 
 def _frames(galaxies: pd.DataFrame) -> list[float | None]:

@@ -4,8 +4,8 @@ import hashlib
 import importlib.util
 from pathlib import Path
 
-from pipeline.backbones import BACKBONES
 from pipeline.errors import UserError
+from pipeline.plans.backbones import BACKBONES
 
 
 def find(backbone: str) -> Path | None:

@@ -62,7 +62,7 @@ def mix(stack: np.ndarray, weights: np.ndarray) -> np.ndarray:
 def cross_fitted(stack: np.ndarray, truth: np.ndarray, folds: np.ndarray, fit: Fit) -> np.ndarray:
     """Blend (n, 37) in which rows of each fold (n,) are mixed by the weights that `fit` finds on all others.
 
-    Its RMSE is an honest score of the method: no row has a say in its own weights. ValueError for fewer than 2 folds.
+    Its RMSE is an unbiased score of the method: no row is used for its own weights. ValueError for fewer than 2 folds.
     """
     _check(stack, truth)
     labels = np.unique(folds)
@@ -80,9 +80,9 @@ def cross_fitted(stack: np.ndarray, truth: np.ndarray, folds: np.ndarray, fit: F
 def best_method(stack: np.ndarray, truth: np.ndarray, folds: np.ndarray) -> tuple[str, dict[str, float]]:
     """The method of `METHODS` to use, and the cross-fitted RMSE of each: (name, {name: RMSE}).
 
-    The simplest that is not beaten: a more complicated method replaces the choice so far only where the paired
-    bootstrap over galaxies (95 %) says that its cross-fitted RMSE is lower. A fixed tolerance would not do: what
-    is noise among 500 galaxies is certain among 60,000, and fitted weights that win by noise lose on the test set.
+    The simplest that is not beaten: a more complicated method is preferred only where the paired bootstrap over
+    galaxies (95 %) shows a lower cross-fitted RMSE. A fixed tolerance would not do: a difference that is noise among
+    500 galaxies is significant among 60,000, and fitted weights that win by noise lose on the test set.
     """
     errors = {}
     for name, fit in METHODS.items():
@@ -98,7 +98,7 @@ def _minimise(products: np.ndarray) -> np.ndarray:
     """The w >= 0 of sum 1 that minimises w' G w for products G (M, M) of the models' errors: float64 (M,).
 
     Exact, by one non-negative least squares: with G = R' R, min over u >= 0 of |R u|^2 + c (sum(u) - 1)^2 lies, for
-    any c > 0, on the ray of the wanted w: for u = s w the best s leaves c q / (c + q), q = w' G w, which grows with q.
+    any c > 0, on the ray of the optimal w: for u = s w the best s leaves c q / (c + q), q = w' G w, which grows with q.
     """
     from scipy.optimize import nnls  # half a second, which a stage with nothing to do need not wait
 

@@ -1,4 +1,4 @@
-"""How far predicted vote fractions are from the volunteers': the competition's score and what explains it.
+"""Metrics of predicted vote fractions: RMSE (the competition's score), vote noise, classification, calibration.
 
 `truth` and `predicted` are (n, 37) vote fractions with columns in the order of `tree.COLUMNS`. Sums are made in
 float64 whatever the arrays hold. Every function raises ValueError where the two shapes do not fit.
@@ -76,15 +76,15 @@ def five_class(truth: np.ndarray) -> np.ndarray:
     return np.where(meets.sum(axis=1) == 1, meets.argmax(axis=1), -1)
 
 
-def own_columns() -> np.ndarray:
-    """The column of each of the five classes' own answer: int64 (5,)."""
+def class_columns() -> np.ndarray:
+    """The column that scores each of the five classes: int64 (5,)."""
     return np.array([INDEX[rule[-1][0]] for rule in CLEAN_SAMPLE.values()])
 
 
 def five_class_predicted(predicted: np.ndarray) -> np.ndarray:
-    """Predicted class of each galaxy, whatever the sample: the largest of the five classes' own columns, int64 (n,)."""
+    """Predicted class of each galaxy, clean or not: the largest of the five classes' columns, int64 (n,)."""
     _check_columns(predicted)
-    return predicted[:, own_columns()].argmax(axis=1)
+    return predicted[:, class_columns()].argmax(axis=1)
 
 
 def accuracy5(truth: np.ndarray, predicted: np.ndarray) -> float:
@@ -115,10 +115,10 @@ def precision_recall_f1(counts: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.
     NaN where nothing was predicted as the class (precision), or nothing is of it (recall).
     """
     right = np.diag(counts).astype(np.float64)
-    said, true = counts.sum(axis=0), counts.sum(axis=1)
-    precision = np.where(said > 0, right / np.maximum(said, 1), np.nan)
+    predicted, true = counts.sum(axis=0), counts.sum(axis=1)
+    precision = np.where(predicted > 0, right / np.maximum(predicted, 1), np.nan)
     recall = np.where(true > 0, right / np.maximum(true, 1), np.nan)
-    return precision, recall, np.where(said + true > 0, 2 * right / np.maximum(said + true, 1), np.nan)
+    return precision, recall, np.where(predicted + true > 0, 2 * right / np.maximum(predicted + true, 1), np.nan)
 
 
 def leading_answer_accuracy(truth: np.ndarray, predicted: np.ndarray) -> np.ndarray:
@@ -142,8 +142,8 @@ def calibration(truth: np.ndarray, predicted: np.ndarray, bins: int = 10) -> Cal
     truth, predicted = np.asarray(truth, float), np.asarray(predicted, float)
     _check_same(truth, predicted)
     if bins < 1 or not np.isfinite(predicted).all():
-        strange = np.count_nonzero(~np.isfinite(predicted))
-        raise ValueError(f"expected bins >= 1 and finite predictions; received bins={bins}, {strange} not finite")
+        invalid = np.count_nonzero(~np.isfinite(predicted))
+        raise ValueError(f"expected bins >= 1 and finite predictions; received bins={bins}, {invalid} not finite")
     where = np.clip((predicted * bins).astype(np.int64), 0, bins - 1)
     count = np.bincount(where, minlength=bins)
     divisor = np.where(count > 0, count, np.nan)

@@ -1,4 +1,4 @@
-"""Hand-made measures of a galaxy image: what was used before convolutional networks, and what a network must beat.
+"""Hand-made morphology features of a galaxy image, as used before convolutional networks: input of the baselines.
 
 Images are (n, s, s, 3) uint8 RGB, the galaxy in the middle. In the competition's images red, green and blue are
 the SDSS bands i, r and g (Lupton et al. 2004, PASP 116, 133), so green / blue stands for the colour g - r.
@@ -42,11 +42,11 @@ FEATURES = (
 )
 SIDE = 96  # images of at least twice this side are averaged down to less than twice it: more changes little
 PIXELS = 1 << 18  # of one chunk: bounds memory to some 30 MB, and most of it stays in the cache
-TINY = 1e-6
+EPSILON = 1e-6
 
 
-class Galaxies(NamedTuple):
-    """A chunk of images taken apart."""
+class Segmented(NamedTuple):
+    """A chunk of images, segmented into galaxy, other sources and background."""
 
     colour: np.ndarray  # (c, s, s, 3) flux
     grey: np.ndarray  # stack, mean flux of the colours
@@ -77,7 +77,7 @@ def measure(images: np.ndarray) -> np.ndarray:
     measured = np.empty((len(images), len(FEATURES)), np.float32)
     for start in range(0, len(images), step):
         chunk = images[start : start + step]
-        found = _measure_chunk(take_apart(shrink(chunk)))
+        found = _measure_chunk(segment(downsample(chunk)))
         measured[start : start + step] = np.stack([found[name] for name in FEATURES], axis=1)
     return np.nan_to_num(measured, nan=0.0, posinf=0.0, neginf=0.0)
 
@@ -88,7 +88,7 @@ def centre_colour(images: np.ndarray, side: int) -> np.ndarray:
     return images[:, first : first + side, first : first + side].mean(axis=(1, 2), dtype=np.float32)
 
 
-def shrink(images: np.ndarray) -> np.ndarray:
+def downsample(images: np.ndarray) -> np.ndarray:
     """Images (n, s, s, 3) with blocks of pixels averaged where s is at least 2 * SIDE: float32 (n, t, t, 3)."""
     block = max(1, images.shape[1] // SIDE)
     side = images.shape[1] // block
@@ -98,7 +98,7 @@ def shrink(images: np.ndarray) -> np.ndarray:
     return sum(kept[:, y::block, x::block].astype(np.float32) for y, x in corners) / np.float32(block**2)
 
 
-def take_apart(images: np.ndarray) -> Galaxies:
+def segment(images: np.ndarray) -> Segmented:
     """Images (c, s, s, 3) float32 less their background (median of the border), and the galaxy: the central source.
 
     A source is what stands, slightly smoothed, 3 standard deviations, 2 grey levels and 5 % of the peak above the
@@ -125,7 +125,7 @@ def take_apart(images: np.ndarray) -> Galaxies:
     from_centre = np.arange(side) - (side - 1) / 2
     disc = np.hypot(from_centre[:, None], from_centre) <= side / 16 + 1
     mask = np.where((own > 0)[:, None, None], labels == own[:, None, None], disc)
-    return Galaxies(colour, grey, mask, sources, noise, peak)
+    return Segmented(colour, grey, mask, sources, noise, peak)
 
 
 def ellipse(weights: np.ndarray) -> Ellipse:
@@ -133,7 +133,7 @@ def ellipse(weights: np.ndarray) -> Ellipse:
     side = weights.shape[1]
     axis = np.arange(side, dtype=np.float64)
     rows, columns = weights.sum(axis=2, dtype=np.float64), weights.sum(axis=1, dtype=np.float64)
-    total = np.maximum(rows.sum(axis=1), TINY)
+    total = np.maximum(rows.sum(axis=1), EPSILON)
     y, x = rows @ axis / total, columns @ axis / total
     yy, xx = rows @ axis**2 / total - y**2, columns @ axis**2 / total - x**2
     xy = ((weights @ axis.astype(np.float32)) @ axis) / total - x * y
@@ -150,12 +150,12 @@ def growth_radii(flux: np.ndarray, radius: np.ndarray, shares: tuple[float, ...]
     where = (radius * steps).astype(np.int64) + 1 + (np.arange(n) * (bins + 1))[:, None, None]
     rings = np.bincount(where.ravel(), weights=flux.ravel(), minlength=n * (bins + 1)).reshape(n, bins + 1)
     grown = np.maximum.accumulate(rings.cumsum(axis=1), axis=1)
-    grown /= np.maximum(grown[:, -1:], TINY)
+    grown /= np.maximum(grown[:, -1:], EPSILON)
     edges = np.arange(bins + 1) / steps
     return np.array([np.interp(shares, curve, edges) for curve in grown])
 
 
-def asymmetry(galaxies: Galaxies, y: np.ndarray, x: np.ndarray) -> np.ndarray:
+def asymmetry(galaxies: Segmented, y: np.ndarray, x: np.ndarray) -> np.ndarray:
     """Share of the flux that a half turn does not map onto itself, about the best centre near (y, x): (c,).
 
     Conselice (2003), eq. 1: least of the centres half a pixel around, less what the noise alone would give.
@@ -172,10 +172,10 @@ def asymmetry(galaxies: Galaxies, y: np.ndarray, x: np.ndarray) -> np.ndarray:
             turned = padded[n, rows[:, :, None], columns[:, None, :]]
             best = np.minimum(best, _sum(np.abs(grey - turned) * mask))
     by_noise = 2 / np.sqrt(np.pi) * galaxies.noise * mask.sum(axis=(1, 2))
-    return (best - by_noise) / np.maximum(_sum(np.abs(grey) * mask), TINY)
+    return (best - by_noise) / np.maximum(_sum(np.abs(grey) * mask), EPSILON)
 
 
-def clumpiness(galaxies: Galaxies, radius: np.ndarray, r50: np.ndarray) -> np.ndarray:
+def clumpiness(galaxies: Segmented, radius: np.ndarray, r50: np.ndarray) -> np.ndarray:
     """Share of the flux beyond r50 / 2 that stands out of the image smoothed over a tenth of its side: (c,).
 
     Conselice (2003), eq. 3, with one scale for all galaxies instead of a share of each one's radius.
@@ -184,7 +184,7 @@ def clumpiness(galaxies: Galaxies, radius: np.ndarray, r50: np.ndarray) -> np.nd
     width = max(3, round(grey.shape[1] / 10) | 1)
     outside = galaxies.mask & (radius > (r50 / 2)[:, None, None])
     clumps = np.maximum(grey - ndimage.uniform_filter(grey, (0, width, width)), 0)
-    return _sum(clumps * outside) / np.maximum(_sum(np.abs(grey) * outside), TINY)
+    return _sum(clumps * outside) / np.maximum(_sum(np.abs(grey) * outside), EPSILON)
 
 
 def gini_and_m20(flux: np.ndarray, mask: np.ndarray, radius: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -195,24 +195,24 @@ def gini_and_m20(flux: np.ndarray, mask: np.ndarray, radius: np.ndarray) -> tupl
     """
     ranked = np.sort(flux.reshape(len(flux), -1), axis=1)[:, ::-1]  # brightest first, so the outside comes last
     grown = ranked.cumsum(axis=1, dtype=np.float64)
-    total, pixels = np.maximum(grown[:, -1], TINY), mask.sum(axis=(1, 2))
+    total, pixels = np.maximum(grown[:, -1], EPSILON), mask.sum(axis=(1, 2))
     rank = np.arange(1, ranked.shape[1] + 1)
-    gini = (total * (pixels + 1) - 2 * (ranked @ rank.astype(np.float64))) / np.maximum(total * (pixels - 1), TINY)
+    gini = (total * (pixels + 1) - 2 * (ranked @ rank.astype(np.float64))) / np.maximum(total * (pixels - 1), EPSILON)
     last = (grown[:, :-1] < 0.2 * total[:, None]).sum(axis=1)  # the pixel at which a fifth of the flux is reached
     faintest = np.take_along_axis(ranked, last[:, None], axis=1)[:, :, None]
     moment = flux * radius**2
-    m20 = np.log10(np.maximum(_sum(moment * (flux >= faintest)), TINY) / np.maximum(_sum(moment), TINY))
+    m20 = np.log10(np.maximum(_sum(moment * (flux >= faintest)), EPSILON) / np.maximum(_sum(moment), EPSILON))
     return gini, np.maximum(m20, -4)
 
 
 def pattern(flux: np.ndarray, u: np.ndarray, v: np.ndarray, fold: int) -> np.ndarray:
     """Strength 0 to 1 of the onefold or twofold (fold 1 or 2) pattern of a stack in face-on coordinates u, v: (c,)."""
     direction = u + 1j * v
-    direction /= np.maximum(np.abs(direction), np.float32(TINY))
-    return np.abs((flux * direction**fold).sum(axis=(1, 2))) / np.maximum(_sum(flux), TINY)
+    direction /= np.maximum(np.abs(direction), np.float32(EPSILON))
+    return np.abs((flux * direction**fold).sum(axis=(1, 2))) / np.maximum(_sum(flux), EPSILON)
 
 
-def _measure_chunk(galaxies: Galaxies) -> dict[str, np.ndarray]:
+def _measure_chunk(galaxies: Segmented) -> dict[str, np.ndarray]:
     """Feature -> its values (c,)."""
     side, mask = galaxies.grey.shape[1], galaxies.mask
     flux = np.maximum(galaxies.grey, 0) * mask
@@ -242,7 +242,7 @@ def _measure_chunk(galaxies: Galaxies) -> dict[str, np.ndarray]:
     }
 
 
-def _fluxes(galaxies: Galaxies, radius: np.ndarray, r50: np.ndarray) -> dict[str, np.ndarray]:
+def _fluxes(galaxies: Segmented, radius: np.ndarray, r50: np.ndarray) -> dict[str, np.ndarray]:
     """Brightness and colours, in magnitudes; a channel counts at least half a grey level a pixel."""
     mean = _sum(galaxies.grey * galaxies.mask) / galaxies.grey[0].size
     found = {"brightness": 2.5 * np.log10(np.maximum(mean, 1e-3))}
@@ -264,7 +264,7 @@ def _face_on(flux: np.ndarray, dy: np.ndarray, dx: np.ndarray, outline: Ellipse)
         for value in (np.cos(outline.angle), np.sin(outline.angle), outline.a, outline.b)
     )
     u, v = (cosine * dx + sine * dy) / a, (cosine * dy - sine * dx) / b
-    rho, total = np.hypot(u, v), np.maximum(_sum(flux), TINY)
+    rho, total = np.hypot(u, v), np.maximum(_sum(flux), EPSILON)
     inner, outer = flux * (rho <= 0.5), flux * (rho > 0.5)
     return {
         "bulge": _sum(flux * (rho <= 0.25)) / total,

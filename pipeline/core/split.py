@@ -6,14 +6,14 @@ import numpy as np
 
 from pipeline.core import tree
 
-# Oddity is asked of everyone and would splinter every path: it comes last, where it only refines the others.
+# Oddity is asked of everyone and would split every path: it comes last, where it only refines the others.
 _ORDER = sorted(range(len(tree.QUESTIONS)), key=lambda i: tree.QUESTIONS[i].number in (6, 8))
 
 
 def dominant_path(fractions: np.ndarray) -> np.ndarray:
     """(n, 37) vote fractions -> (n,) str, the leading answers along the path, such as "1.2/2.1/9.1/6.2".
 
-    The walk asks what the galaxy's own leading answers lead to; oddity (questions 6 and 8) stands at the end.
+    The path follows the galaxy's leading answers; oddity (questions 6 and 8) is at the end.
     """
     labels = np.array(["/" + column.removeprefix("Class") for column in tree.COLUMNS])
     chosen = np.zeros(fractions.shape, bool)  # (n, 37) answers on the path
@@ -49,6 +49,6 @@ def stratified_folds(ids: np.ndarray, fractions: np.ndarray, n_folds: int, seed:
 
 
 def _hashes(names: list[str], seed: int) -> np.ndarray:
-    """A number for each id that is random but for the seed: uint64 (n,)."""
+    """A pseudo-random number for each id and seed: uint64 (n,)."""
     digests = [hashlib.blake2b(f"{seed}:{name}".encode(), digest_size=8).digest() for name in names]
     return np.frombuffer(b"".join(digests), np.dtype("<u8"))

@@ -1,4 +1,4 @@
-"""How sure a score is: bootstrap over galaxies (Efron 1979, Ann. Statist. 7, 1), percentile intervals.
+"""Uncertainty of scores: bootstrap over galaxies (Efron 1979, Ann. Statist. 7, 1), percentile intervals.
 
 Galaxies are the independent unit, their 37 errors are not, so whole galaxies are drawn. All take squared errors
 per galaxy, (n,), of `metrics.squared_error_per_galaxy`; 1,000 resamples of 61,578 galaxies take half a second
@@ -43,12 +43,12 @@ def paired_difference(
     return (float(difference), *_interval(roots[:, 0] - roots[:, 1], level))
 
 
-def luck_of_choice(squared_errors: np.ndarray, reference: int, seed: int = 0, n_resamples: int = 200) -> float:
-    """By how much the best of m models looks better than it is, being chosen and scored on the same galaxies.
+def selection_bias(squared_errors: np.ndarray, reference: int, seed: int = 0, n_resamples: int = 200) -> float:
+    """Selection bias: how much better the best of m models looks for being chosen and scored on the same galaxies.
 
     squared_errors (m, n); row `reference` is the model whose RMSE the gain is counted from. The choice is made on
     galaxies drawn with replacement and its gain compared with that on the galaxies not drawn (bias-corrected
-    cross-validation: Tsamardinos et al. 2018, Mach. Learn. 107, 1895), which is rather too much than too little.
+    cross-validation: Tsamardinos et al. 2018, Mach. Learn. 107, 1895), a conservative estimate.
     ValueError for fewer than two galaxies.
     """
     errors = np.asarray(squared_errors, np.float64)
@@ -67,7 +67,7 @@ def luck_of_choice(squared_errors: np.ndarray, reference: int, seed: int = 0, n_
 
 
 def verdict(low: float, high: float) -> str:
-    """What the interval of a difference in RMSE says of the first model: "better", "worse" or "cannot tell"."""
+    """Verdict on the first model from the interval of a difference in RMSE: "better", "worse" or "cannot tell"."""
     if high < 0:
         return "better"
     return "worse" if low > 0 else "cannot tell"

@@ -1,4 +1,4 @@
-"""Light -> grey levels, as the survey's pictures were made."""
+"""Flux -> grey levels: the asinh stretch of the survey's colour images."""
 
 import numpy as np
 

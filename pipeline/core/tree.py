@@ -75,7 +75,7 @@ def leading_answers(predicted: np.ndarray) -> np.ndarray:
     ])  # fmt: skip
 
 
-def condition(fractions: np.ndarray) -> np.ndarray:
+def to_conditional(fractions: np.ndarray) -> np.ndarray:
     """(n, 37) vote fractions -> (n, 37) conditional fractions, value / parent; 0 where nobody was asked."""
     conditional = np.empty_like(fractions)
     for columns, parent in zip(SLICES, reached(fractions).T, strict=True):
@@ -84,7 +84,7 @@ def condition(fractions: np.ndarray) -> np.ndarray:
     return conditional
 
 
-def join(conditional: np.ndarray) -> np.ndarray:
+def to_joint(conditional: np.ndarray) -> np.ndarray:
     """(n, 37) conditional fractions -> (n, 37) vote fractions, products along the path."""
     fractions = conditional.copy()
     for columns, parent in in_tree_order():
@@ -104,7 +104,7 @@ def normalise(values: np.ndarray) -> np.ndarray:
         total = values[:, columns].sum(axis=1, keepdims=True)
         share = 1 / (columns.stop - columns.start)
         conditional[:, columns] = np.where(total > 0, values[:, columns] / np.where(total > 0, total, 1), share)
-    return join(conditional)
+    return to_joint(conditional)
 
 
 def project(values: np.ndarray, tolerance: float = 1e-6) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Views of a galaxy, for training and at test time, as affine matrices: what the network may not depend on.
+"""Views of a galaxy, for training and test-time augmentation (TTA), as affine matrices; the sets of TTA views.
 
 A view is (2, 3), [A | t], and maps OUTPUT to INPUT coordinates, input = A @ output + t, both (x right, y down) in
 units of half the output's side about the centre. Pixel i of n lies at (2 i + 1) / n - 1, so a view knows no size.
@@ -67,26 +67,28 @@ _SETS: dict[str, Callable[[], np.ndarray]] = {
     "rotations16": lambda: _every(tuple(45.0 * turn for turn in range(8))),
     "dihedral8-zoom3": lambda: _every(_QUARTERS, (1.0, 0.9, 1.1)),
 }
-NAMES = tuple(_SETS)
+VIEW_SETS = tuple(_SETS)
 
 
-def named(name: str) -> np.ndarray:
+def view_set(name: str) -> np.ndarray:
     """The view set (v, 2, 3) of that name, the identity first. ValueError names the allowed ones.
 
     "flips4" mirrors left-right and up-down; "dihedral8" adds quarter turns; "rotations16" adds those of
     45 degrees; "dihedral8-zoom3" is "dihedral8" at zooms 1, 0.9 and 1.1.
     """
     if name not in _SETS:
-        raise ValueError(f"expected a view set, one of {', '.join(NAMES)}; received {name!r}")
+        raise ValueError(f"expected a view set, one of {', '.join(VIEW_SETS)}; received {name!r}")
     return _SETS[name]()
 
 
-def by_name_or_count(asked: str) -> str:
-    """The name of a view set, from itself or the number of its views. ValueError names the allowed ones."""
-    counts = {str(len(made())): name for name, made in _SETS.items()}
-    if asked not in (*counts, *NAMES):
-        raise ValueError(f"expected a view set, one of {', '.join(NAMES)}, or {', '.join(counts)}; received {asked!r}")
-    return counts.get(asked, asked)
+def view_set_name(text: str) -> str:
+    """The name of a view set, given that name or the number of its views. ValueError lists the allowed ones."""
+    counts = {str(len(build())): name for name, build in _SETS.items()}
+    if text not in (*counts, *VIEW_SETS):
+        raise ValueError(
+            f"expected a view set, one of {', '.join(VIEW_SETS)}, or {', '.join(counts)}; received {text!r}"
+        )
+    return counts.get(text, text)
 
 
 def random(rng: np.random.Generator, n: int, *, rotation: float, zoom: float, shift: float, flip: bool) -> np.ndarray:
@@ -103,7 +105,7 @@ def random(rng: np.random.Generator, n: int, *, rotation: float, zoom: float, sh
 
 
 def apply(images: np.ndarray, matrices: np.ndarray, size: int | None = None) -> np.ndarray:
-    """What views (n, 2, 3) show of images (n, s, s, c): float32 (n, size, size, c); size None: s.
+    """Images (n, s, s, c) warped by views (n, 2, 3): float32 (n, size, size, c); size None: s.
 
     Bilinear, edge pixels repeated. A size below s keeps the pixel scale: the identity shows the central crop, and
     the margin is there to be turned and shifted into view. Slow and plain: the oracle of the Keras layer.
@@ -116,10 +118,10 @@ def apply(images: np.ndarray, matrices: np.ndarray, size: int | None = None) -> 
         )
     axis = np.arange(size) - (size - 1) / 2  # in pixels, so that dihedral views meet pixels exactly
     grid = np.stack([*np.meshgrid(axis, axis), np.full((size, size), size / 2)])  # (3, size, size): x, y, 1 half side
-    seen = np.empty((len(images), size, size, images.shape[3]), np.float32)
-    for image, matrix, view in zip(images, np.asarray(matrices, np.float64), seen, strict=True):
+    warped = np.empty((len(images), size, size, images.shape[3]), np.float32)
+    for image, matrix, view in zip(images, np.asarray(matrices, np.float64), warped, strict=True):
         x, y = np.tensordot(matrix, grid, axes=1) + (stored - 1) / 2
         for channel in range(images.shape[3]):
             pixels = image[:, :, channel].astype(np.float64)
             view[:, :, channel] = map_coordinates(pixels, (y, x), order=1, mode="nearest")
-    return seen
+    return warped

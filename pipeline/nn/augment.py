@@ -1,4 +1,4 @@
-"""One affine warp does it all: training augmentation and test-time views are (2, 3) matrices of `core.views`."""
+"""The affine warp layer, for training augmentation and test-time views alike: (2, 3) matrices of `core.views`."""
 
 from collections.abc import Callable
 
@@ -8,7 +8,7 @@ from keras import ops
 
 
 def warp(images: keras.KerasTensor, matrices: keras.KerasTensor, size: int) -> keras.KerasTensor:
-    """Look at images (n, s, s, c) through views (n, 2, 3): float32 (n, size, size, c), bilinear, edges repeated.
+    """Warp images (n, s, s, c) by views (n, 2, 3): float32 (n, size, size, c), bilinear, edges repeated.
 
     A view maps output to input coordinates in units of half the output's side, so a crop stored larger than the
     network's input keeps its pixel scale and lends its margin to rotations and shifts. The oracle is
@@ -36,8 +36,8 @@ def warp(images: keras.KerasTensor, matrices: keras.KerasTensor, size: int) -> k
     return ops.reshape(top * (1 - down) + bottom * down, (-1, size, size, images.shape[-1]))
 
 
-def fused(function: Callable) -> Callable:
-    """The function compiled by XLA on its own: on a CPU that pays for the warp and not for the network."""
+def compiled_by_xla(function: Callable) -> Callable:
+    """The function compiled by XLA on its own: on a CPU that is faster for the warp, but not for the network."""
     if keras.backend.backend() == "tensorflow":
         import tensorflow as tf
 
@@ -56,7 +56,7 @@ class Warp(keras.layers.Layer):
     def __init__(self, size: int, dtype: str = "float32", **kwargs):
         super().__init__(dtype=dtype, **kwargs)
         self.size = size
-        self._warp = fused(lambda images, matrices: warp(images, matrices, size))
+        self._warp = compiled_by_xla(lambda images, matrices: warp(images, matrices, size))
 
     def call(self, images: keras.KerasTensor, matrices: keras.KerasTensor) -> keras.KerasTensor:
         """See `warp`."""

@@ -1,7 +1,6 @@
-"""What happens between the epochs of a fit: moving averages, scores, the history, checkpoints, early stopping."""
+"""Keras callbacks of a fit: history, validation scores, checkpoints, early stopping; moving averages of weights."""
 
 import math
-import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -13,6 +12,7 @@ from keras import ops
 from tqdm import tqdm
 
 from pipeline.errors import TrainingFailed
+from pipeline.nn import checkpoints
 from pipeline.nn.history import History
 
 
@@ -20,22 +20,22 @@ class Diverged(TrainingFailed):
     """The loss of a fold became NaN or infinite."""
 
 
-def plain(optimizer: keras.optimizers.Optimizer) -> keras.optimizers.Optimizer:
+def unwrapped_optimizer(optimizer: keras.optimizers.Optimizer) -> keras.optimizers.Optimizer:
     """The optimiser itself, without the loss scaling that float16 puts around it."""
     return getattr(optimizer, "inner_optimizer", optimizer)
 
 
-def averages(model: keras.Model) -> Iterator[tuple[keras.Variable, keras.Variable]]:
+def moving_averages(model: keras.Model) -> Iterator[tuple[keras.Variable, keras.Variable]]:
     """(weight, its moving average) pairs; none where the optimiser keeps no average."""
-    optimizer = plain(model.optimizer)
+    optimizer = unwrapped_optimizer(model.optimizer)
     if optimizer.use_ema:
         yield from zip(optimizer._trainable_variables, optimizer._model_variables_moving_average, strict=True)
 
 
 @contextmanager
-def averaged(model: keras.Model) -> Iterator[None]:
+def with_averaged_weights(model: keras.Model) -> Iterator[None]:
     """Within the block the model holds the moving averages of its weights."""
-    pairs = list(averages(model))
+    pairs = list(moving_averages(model))
     raw = [ops.convert_to_numpy(variable).copy() for variable, _ in pairs]
     for variable, average in pairs:
         variable.assign(average)
@@ -47,14 +47,14 @@ def averaged(model: keras.Model) -> Iterator[None]:
 
 
 def _reseed(model: keras.Model, seed: tuple[int, ...]) -> None:
-    """Let dropout go on from `seed`, so that an epoch does not depend on what was trained before it."""
+    """Reseed dropout, so that an epoch's random numbers do not depend on earlier training."""
     states = [variable for variable in model.variables if variable.name == "seed_generator_state"]
     values = np.random.SeedSequence(seed).generate_state(2 * len(states)) >> 1
     for state, value in zip(states, values.reshape(-1, 2), strict=True):
         state.assign(value.astype(state.dtype))
 
 
-class Epoch(keras.callbacks.Callback):
+class EpochLogger(keras.callbacks.Callback):
     """Scores each epoch, writes its row of the history, moves the bar; stops the fold where the loss is not finite."""
 
     def __init__(self, history: History, phase: str, score, bar: tqdm, *, seed: tuple[int, ...], per_batch: bool):
@@ -89,18 +89,18 @@ class Epoch(keras.callbacks.Callback):
             self.bar.update(1)
 
 
-def score_of(row: dict) -> float:
+def validation_rmse(row: dict) -> float:
     """The RMSE on the held-out galaxies of an epoch's row."""
     return row["val_rmse"]
 
 
-def is_over(history: History, patience: int) -> bool:
-    """Whether `patience` epochs of fine-tuning (0: never) have gone by without a better one."""
-    scores = [score_of(row) for row in history.of("fine-tune")]
+def should_stop_early(history: History, patience: int) -> bool:
+    """Whether the last `patience` epochs of fine-tuning (0: never) brought no improvement."""
+    scores = [validation_rmse(row) for row in history.of_phase("fine-tune")]
     return bool(patience and scores) and len(scores) - 1 - int(np.argmin(scores)) >= patience
 
 
-class Best(keras.callbacks.Callback):
+class KeepBest(keras.callbacks.Callback):
     """Keeps the averaged weights of the best epoch and stops after `patience` epochs without a better one."""
 
     def __init__(self, bare: keras.Model, model: keras.Model, history: History, path: Path, patience: int):
@@ -108,29 +108,28 @@ class Best(keras.callbacks.Callback):
         self.bare, self.trained, self.history, self.path, self.patience = bare, model, history, path, patience
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
-        rows = self.history.of("fine-tune")
-        if min(rows, key=score_of) is rows[-1]:
-            with averaged(self.trained):
-                self.bare.save_weights(self.path)
-        self.model.stop_training = is_over(self.history, self.patience)
+        rows = self.history.of_phase("fine-tune")
+        if min(rows, key=validation_rmse) is rows[-1]:
+            with with_averaged_weights(self.trained):
+                checkpoints.save(self.bare, self.path)
+        self.model.stop_training = should_stop_early(self.history, self.patience)
 
 
 class Checkpoint(keras.callbacks.Callback):
-    """After each epoch: weights, averages and optimiser state, so that an interrupted fold goes on.
+    """Saves weights, averages and optimiser state after each epoch, so that an interrupted fold can resume.
 
-    Then, unless it was the last, `between` is called with the seconds that the epoch took.
+    Beside them checkpoint.sha256, a line an epoch: sha256, epochs, and the digest of their history.
+    Then, unless it was the last, `between_epochs` is called with the seconds that the epoch took.
     """
 
-    def __init__(self, path: Path, between: Callable[[float], None]):
+    def __init__(self, path: Path, history: History, between_epochs: Callable[[float], None]):
         super().__init__()
-        self.path, self.between = path, between
+        self.path, self.history, self.between_epochs = path, history, between_epochs
 
     def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
         self.started = time.monotonic()
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
-        temporary = self.path.with_name("." + self.path.name)
-        self.model.save_weights(temporary)
-        os.replace(temporary, self.path)
+        checkpoints.save(self.model, self.path, epoch + 1, self.history.digest(epoch + 1))
         if epoch + 1 < self.params["epochs"]:
-            self.between(time.monotonic() - self.started)
+            self.between_epochs(time.monotonic() - self.started)

@@ -1,11 +1,11 @@
-"""Crop arrays -> batches. The arrays stay uint8 and in place; a batch is a gather, pixels change in the network."""
+"""Crop arrays -> batches. The arrays stay uint8 and in place; augmentation happens in the network."""
 
 from collections.abc import Callable, Iterator
 
 import numpy as np
 
-from pipeline.config import Augment
 from pipeline.core import views
+from pipeline.plans.config import Augment
 
 Batch = tuple[dict[str, np.ndarray], np.ndarray]
 
@@ -28,7 +28,7 @@ def training_batches(
     for epoch in epochs:
         rng = np.random.default_rng((*seed, epoch))
         policy = keras_cv_policy(augment.policy, seed=int(rng.integers(2**31)))
-        for chosen in shuffled(rng, rows, batch_size):
+        for chosen in shuffled_batches(rng, rows, batch_size):
             seen = views.random(
                 rng,
                 batch_size,
@@ -45,18 +45,18 @@ def feature_batches(
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """The same stream for pooled features (n, d), which are not augmented: full batches of (features, labels)."""
     for epoch in range(epochs):
-        for chosen in shuffled(np.random.default_rng((*seed, epoch)), rows, batch_size):
+        for chosen in shuffled_batches(np.random.default_rng((*seed, epoch)), rows, batch_size):
             yield features[chosen], labels[chosen]
 
 
-def shuffled(rng: np.random.Generator, rows: np.ndarray, batch_size: int) -> Iterator[np.ndarray]:
+def shuffled_batches(rng: np.random.Generator, rows: np.ndarray, batch_size: int) -> Iterator[np.ndarray]:
     """The full batches (batch_size,) of one epoch's rows in random order; rows begin anew where they do not suffice."""
     order = rng.permutation(rows)
-    for start in range(0, steps(len(rows), batch_size) * batch_size, batch_size):
+    for start in range(0, steps_per_epoch(len(rows), batch_size) * batch_size, batch_size):
         yield np.take(order, range(start, start + batch_size), mode="wrap")
 
 
-def steps(n: int, batch_size: int) -> int:
+def steps_per_epoch(n: int, batch_size: int) -> int:
     """Full batches an epoch; one, filled by repeating rows, where there are fewer rows than that."""
     return max(1, n // batch_size)
 

@@ -2,27 +2,34 @@
 
 import logging
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 
 import keras
 import numpy as np
 
-from pipeline import cutout
 from pipeline.errors import UserError
+from pipeline.plans.config import IMAGE_SIDE
 
 INPUT, OUTPUT = "images", "vote_fractions"
 OPSET = 17
 Function = Callable[[keras.KerasTensor], keras.KerasTensor]
 
 
-def to_onnx(answer: Function, path: Path) -> None:
-    """Write the function as ONNX; UserError where the packages for it are missing."""
-    try:
-        import tf2onnx
-    except ImportError:
+def require_packages(form: str) -> None:
+    """UserError where the packages or the backend that writing "onnx" or "saved-model" needs are missing."""
+    if keras.backend.backend() != "tensorflow":
+        raise UserError(f"export needs Keras on TensorFlow, not on {keras.backend.backend()}: unset KERAS_BACKEND")
+    if form == "onnx" and not all(map(find_spec, ("tf2onnx", "onnxruntime"))):
         raise UserError(
             "--format onnx needs tf2onnx and onnxruntime: .venv/bin/python -m pip install -r requirements-extra.txt"
-        ) from None
+        )
+
+
+def to_onnx(answer: Function, path: Path) -> None:
+    """Write the function as ONNX."""
+    import tf2onnx
+
     logging.getLogger("tf2onnx").setLevel(logging.WARNING)
     traced, signature = _traced(answer)
     tf2onnx.convert.from_function(traced, signature, opset=OPSET, output_path=str(path))
@@ -56,9 +63,10 @@ def run_saved_model(path: Path, images: np.ndarray) -> np.ndarray:
 
 def _traced(answer: Function):
     """(tf.function, its signature)."""
-    if keras.backend.backend() != "tensorflow":
-        raise UserError(f"export needs Keras on TensorFlow, not on {keras.backend.backend()}: unset KERAS_BACKEND")
     import tensorflow as tf
 
-    signature = [tf.TensorSpec((None, cutout.SIDE, cutout.SIDE, 3), tf.uint8, name=INPUT)]
+    signature = [tf.TensorSpec((None, IMAGE_SIDE, IMAGE_SIDE, 3), tf.uint8, name=INPUT)]
     return tf.function(lambda images: {OUTPUT: answer(images)}, input_signature=signature), signature
+
+
+FORMATS = {"onnx": (to_onnx, run_onnx), "saved-model": (to_saved_model, run_saved_model)}  # how to write, how to ask

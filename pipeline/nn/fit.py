@@ -15,18 +15,27 @@ import numpy as np
 from keras import ops
 from tqdm import tqdm
 
-from pipeline.config import Run
 from pipeline.core import views
 from pipeline.core.metrics import rmse
-from pipeline.nn import data, loss, runtime
-from pipeline.nn.callbacks import Best, Checkpoint, Epoch, averaged, averages, is_over, plain, score_of
+from pipeline.nn import checkpoints, data, loss, runtime
+from pipeline.nn.callbacks import (
+    Checkpoint,
+    EpochLogger,
+    KeepBest,
+    moving_averages,
+    should_stop_early,
+    unwrapped_optimizer,
+    validation_rmse,
+    with_averaged_weights,
+)
 from pipeline.nn.head import Ridge, start_at_mean, start_at_ridge
 from pipeline.nn.history import History
 from pipeline.nn.network import Network
 from pipeline.nn.predict import predict_head, predict_views
+from pipeline.plans.config import Run
 
 log = logging.getLogger(__name__)
-SCORES = 5  # how often a fold is scored while it trains, where early stopping does not need every epoch
+SCORED_EPOCHS = 5  # epochs of a fold that are validated, where early stopping does not need every epoch
 
 
 class Trainer:
@@ -40,29 +49,31 @@ class Trainer:
         images: np.ndarray,
         labels: np.ndarray,
         features: np.ndarray | None,
-        between: Callable[[float], None] = lambda seconds: None,
+        between_epochs: Callable[[float], None] = lambda seconds: None,
     ):
         """images uint8 (n, s, s, 3), labels float32 (n, 37) of all training galaxies, rows alike.
 
-        features (n, d): the frozen backbone's, the mean over the run's views; None where no first phase is asked.
-        `between` is called between epochs of fine-tuning with the seconds of the last; what it raises ends the fit,
-        which then goes on from there another time.
+        features (n, d): of the frozen backbone, averaged over the run's views; None where the head has no phase.
+        `between_epochs` is called between epochs of fine-tuning with the seconds of the last; what it raises ends
+        the fit, which resumes from there at the next call.
         """
         self.network, self.run, self.seed = network, run, seed
-        self.between = between
+        self.between_epochs = between_epochs
         self.ridges: dict[int, Ridge] = {}  # fold -> where its head starts; the same for all runs of these features
         self.images, self.labels, self.features = images, labels, features
         self.model = keras.Model(network.model.inputs, network.model.outputs)  # compiled; network.model stays bare
         self._first = network.model.get_weights()
-        self._compiled: dict[str, tuple[int, list[np.ndarray]]] = {}  # phase -> at_once, its optimiser's variables
+        self._compiled: dict[
+            str, tuple[int, list[np.ndarray]]
+        ] = {}  # phase -> steps_per_execution, its optimiser's variables
 
     def fit(
         self, train: np.ndarray, valid: np.ndarray, fold: int, folder: Path, start: Path | None = None
     ) -> dict[str, Any]:
         """Train on rows `train`, score on rows `valid`, leave the network with the fold's weights; returns facts.
 
-        `start` is a file of whole-network weights to begin with, instead of the first ones of backbone and head.
-        history.csv and the checkpoint go to `folder`: an interrupted fold goes on after its last whole epoch.
+        `start` is a file of whole-network weights to start from, instead of the first weights of backbone and head.
+        history.csv and the checkpoint go to `folder`: an interrupted fold resumes after its last complete epoch.
         Raises Diverged where the loss is not finite.
         """
         started = time.monotonic()
@@ -76,18 +87,20 @@ class Trainer:
             self._fit_head(train, valid, fold, history)
         if self.run.fine_tune.epochs:
             self._fine_tune(train, valid, fold, checkpoint, history)
-        checkpoint.unlink(missing_ok=True)
+        checkpoints.remove(folder)
         seconds = sum(row["seconds"] for row in history.rows)
         facts = {"train_seconds": seconds, "wall_seconds": time.monotonic() - started, "epochs": len(history.rows)}
-        kept = min(history.of("fine-tune"), key=score_of) if self.run.fine_tune.patience else history.rows[-1]
-        return facts | {"val_rmse": score_of(kept)}
+        kept = (
+            min(history.of_phase("fine-tune"), key=validation_rmse) if self.run.fine_tune.patience else history.rows[-1]
+        )
+        return facts | {"val_rmse": validation_rmse(kept)}
 
     def _fit_head(self, train: np.ndarray, valid: np.ndarray, fold: int, history: History) -> None:
         """First phase: the head on the frozen backbone's features."""
         head, phase, batch_size = self.network.head, self.run.head_phase, max(self.run.batch_size, 64)
-        steps = data.steps(len(train), batch_size)
+        steps = data.steps_per_epoch(len(train), batch_size)
         total = steps * phase.epochs
-        self.prepare("head", head, phase.learning_rate, total, warmup=0.0, ema=0.0, at_once=steps)
+        self.prepare("head", head, phase.learning_rate, total, warmup=0.0, ema=0.0, steps_per_execution=steps)
         ridge = start_at_ridge(head, self.features[train], self.labels[train], self.ridges.get(fold))
         if ridge and fold not in self.ridges:
             self.ridges[fold] = ridge
@@ -110,20 +123,20 @@ class Trainer:
             steps_per_epoch=steps,
             epochs=phase.epochs,
             verbose=0,
-            callbacks=[Epoch(history, "head", score, bar, seed=(self.seed, fold, 0), per_batch=False)],
+            callbacks=[EpochLogger(history, "head", score, bar, seed=(self.seed, fold, 0), per_batch=False)],
         )
         bar.close()
 
     def _fine_tune(self, train: np.ndarray, valid: np.ndarray, fold: int, checkpoint: Path, history: History) -> None:
         """Second phase: the backbone from the chosen layer on, on randomly warped images."""
         run, phase = self.run, self.run.fine_tune
-        steps = data.steps(len(train), run.batch_size)
+        steps = data.steps_per_epoch(len(train), run.batch_size)
         total = steps * phase.epochs
         self.prepare("fine-tune", self.model, phase.learning_rate, total, warmup=phase.warmup, ema=phase.ema)
         if checkpoint.is_file():
             self.model.load_weights(checkpoint)
-        done = int(plain(self.model.optimizer).iterations) // steps
-        history.keep("fine-tune", done)
+        done = int(unwrapped_optimizer(self.model.optimizer).iterations) // steps
+        history.truncate("fine-tune", done)
         stream = data.training_batches(
             self.images,
             self.labels,
@@ -133,70 +146,83 @@ class Trainer:
             seed=(self.seed, fold),
             epochs=range(done, phase.epochs),
         )
-        seen = views.named("single")
+        seen = views.view_set("single")
 
-        every = 1 if phase.patience else math.ceil(phase.epochs / SCORES)
+        every = 1 if phase.patience else math.ceil(phase.epochs / SCORED_EPOCHS)
 
         def score(epoch: int) -> float:
             if epoch % every and epoch != phase.epochs:
                 return math.nan
-            with averaged(self.model):
+            with with_averaged_weights(self.model):
                 model = self.network.for_prediction().model
                 return rmse(self.labels[valid], predict_views(model, self.images[valid], seen, 2 * run.batch_size))
 
         bar = tqdm(total=total, initial=done * steps, desc=f"{run.name} fold {fold}", unit="step", leave=False)
         best = checkpoint.with_name("best.weights.h5")
-        keep = [Best(self.network.model, self.model, history, best, phase.patience)] if phase.patience else []
-        epoch = Epoch(history, "fine-tune", score, bar, seed=(self.seed, fold, 1), per_batch=True)
-        if done < phase.epochs and not is_over(history, phase.patience):
+        keep = [KeepBest(self.network.model, self.model, history, best, phase.patience)] if phase.patience else []
+        epoch = EpochLogger(history, "fine-tune", score, bar, seed=(self.seed, fold, 1), per_batch=True)
+        if done < phase.epochs and not should_stop_early(history, phase.patience):
             self.model.fit(
                 stream,
                 steps_per_epoch=steps,
                 epochs=phase.epochs,
                 initial_epoch=done,
                 verbose=0,
-                callbacks=[epoch, *keep, Checkpoint(checkpoint, self.between)],
+                callbacks=[epoch, *keep, Checkpoint(checkpoint, history, self.between_epochs)],
             )
         else:  # interrupted after its last epoch
             self.model.optimizer.finalize_variable_values(self.model.trainable_variables)
         bar.close()
         if best.is_file():
             self.network.model.load_weights(best)
-            best.unlink()
 
     def prepare(
-        self, phase: str, model: keras.Model, rate: float, total: int, *, warmup: float, ema: float, at_once: int = 1
+        self,
+        phase: str,
+        model: keras.Model,
+        rate: float,
+        total: int,
+        *,
+        warmup: float,
+        ema: float,
+        steps_per_execution: int = 1,
     ) -> None:
         """Compile once per phase; for each fold put the optimiser's variables back to their first values.
 
-        `at_once` steps are made without going back to Python: a step of a head is over sooner than that takes.
+        `steps_per_execution`: see Keras; a step of a head is shorter than the way back to Python.
         """
         compiled_for, first = self._compiled.get(phase, (0, []))
-        if compiled_for != at_once:
-            self._compile(model, _cosine(rate, total, warmup), ema, by_xla=phase == "fine-tune", at_once=at_once)
+        if compiled_for != steps_per_execution:
+            self._compile(
+                model,
+                _cosine(rate, total, warmup),
+                ema,
+                by_xla=phase == "fine-tune",
+                steps_per_execution=steps_per_execution,
+            )
             first = [ops.convert_to_numpy(v).copy() for v in model.optimizer.variables]
-            self._compiled[phase] = at_once, first
+            self._compiled[phase] = steps_per_execution, first
         for variable, value in zip(model.optimizer.variables, first, strict=True):
             variable.assign(value)
-        for variable, average in averages(model):
+        for variable, average in moving_averages(model):
             average.assign(variable)
 
-    def _compile(self, model: keras.Model, rate: Any, ema: float, *, by_xla: bool, at_once: int) -> None:
+    def _compile(self, model: keras.Model, rate: Any, ema: float, *, by_xla: bool, steps_per_execution: int) -> None:
         optimizer = keras.optimizers.AdamW(
             rate, weight_decay=self.run.weight_decay, use_ema=ema > 0, ema_momentum=ema or 0.99
         )
         model.compile(
             optimizer,
-            loss.named(self.run.loss),
+            loss.get_loss(self.run.loss),
             metrics=[keras.metrics.RootMeanSquaredError(name="rmse")],
-            jit_compile=runtime.compile_by_xla() and by_xla,
-            steps_per_execution=at_once,
+            jit_compile=runtime.use_xla() and by_xla,
+            steps_per_execution=steps_per_execution,
         )
         model.optimizer.build(model.trainable_variables)
 
 
 def _cosine(rate: float, total: int, warmup: float) -> keras.optimizers.schedules.LearningRateSchedule:
-    """Linear warm-up over a share of the steps, then a cosine to nearly nothing."""
+    """Linear warm-up over a share of the steps, then cosine decay to 1 %."""
     first = round(total * warmup)
     if not first:
         return keras.optimizers.schedules.CosineDecay(rate, total, alpha=0.01)

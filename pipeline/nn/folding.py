@@ -1,4 +1,4 @@
-"""A backbone without its BatchNormalization: in inference mode that is one factor and one shift per channel.
+"""Folding of BatchNormalization into convolutions: in inference mode it is one factor and one shift per channel.
 
 A convolution takes both into its kernel and its bias, so the network answers the same with a third of the passes
 over its maps saved (Jacob et al. 2018, arXiv:1712.05877, section 3.2). Where fine-tuning leaves the statistics as they
@@ -8,10 +8,12 @@ are, it starts from the folded network and trains that; where it trains them, pr
 import keras
 import numpy as np
 
+from pipeline.nn.backbone import copy_layer, copy_weights
+
 CONVOLUTIONS = (keras.layers.Conv2D, keras.layers.DepthwiseConv2D)
 
 
-def clone(backbone: keras.Model) -> keras.Model:
+def clone_without_normalisation(backbone: keras.Model) -> keras.Model:
     """The same layers, each foldable normalisation an identity; weights are still to be set by `fill`.
 
     The backbone itself where there is none to fold.
@@ -25,7 +27,7 @@ def clone(backbone: keras.Model) -> keras.Model:
         if layer.name in norms:
             return keras.layers.Identity(name=layer.name)
         more = {"use_bias": True} if layer.name in convolutions else {}
-        return layer.__class__.from_config(layer.get_config() | more)
+        return copy_layer(layer, **more)
 
     def call(layer: keras.layers.Layer, *args, **kwargs):
         return layer(*args) if isinstance(layer, keras.layers.Identity) else layer(*args, **kwargs)  # a mask, else
@@ -35,22 +37,19 @@ def clone(backbone: keras.Model) -> keras.Model:
 
 def folded(backbone: keras.Model) -> keras.Model:
     """A backbone that answers the same without normalisations; itself where there is none to fold."""
-    made = clone(backbone)
-    fill(made, backbone)
+    made = clone_without_normalisation(backbone)
+    set_folded_weights(made, backbone)
     return made
 
 
-def fill(folded: keras.Model, backbone: keras.Model) -> None:
+def set_folded_weights(folded: keras.Model, backbone: keras.Model) -> None:
     """Give a clone the weights that make it answer as the backbone does in inference mode."""
     if folded is backbone:
         return
-    norms = _foldable(backbone)
-    after = {convolution.name: backbone.get_layer(name) for name, convolution in norms.items()}
-    for layer in backbone.layers:
-        if layer.name in after:
-            folded.get_layer(layer.name).set_weights(_folded(layer, after[layer.name]))
-        elif layer.weights and layer.name not in norms:
-            folded.get_layer(layer.name).set_weights(layer.get_weights())
+    changed: dict[str, list[np.ndarray] | None] = {}
+    for name, convolution in _foldable(backbone).items():
+        changed |= {name: None, convolution.name: _folded(convolution, backbone.get_layer(name))}
+    copy_weights(backbone, folded, changed)
 
 
 def _foldable(backbone: keras.Model) -> dict[str, keras.layers.Layer]:

@@ -5,8 +5,8 @@ import numpy as np
 from keras import ops
 from sklearn import linear_model
 
-from pipeline.config import Run
 from pipeline.core import tree
+from pipeline.plans.config import Run
 
 
 @keras.saving.register_keras_serializable("galaxy")
@@ -53,8 +53,8 @@ def build_head(run: Run, n_features: int) -> keras.Model:
     return keras.Model(inputs, outputs, name="head")
 
 
-FLOOR = 1e-3  # of the largest deviation: what a feature is divided by at least
-ENOUGH = 2000  # galaxies to choose the ridge's penalty on
+MIN_DEVIATION = 1e-3  # least divisor of a feature, as a share of the largest deviation
+RIDGE_SAMPLE = 2000  # galaxies on which the ridge penalty is selected
 HALF_A_VOTE = 0.0125  # of the about 40 that an answer gets: how near to 0 and 1 a logit may be taken
 
 
@@ -78,12 +78,12 @@ def start_at_ridge(
     With a hidden layer only features are standardised and biases set, and None is returned.
     """
     standardise, answers = head.get_layer("standardise"), head.get_layer("answers")
-    standardise.set(features)
+    standardise.fit(features)
     if answers.kernel.shape[0] != features.shape[1]:
         start_at_mean(head, labels.mean(axis=0))
         return None
     if known is None:
-        known = _ridge(standardise.of(features), _logits(head, labels))
+        known = _ridge(standardise.transform(features), _logits(head, labels))
     answers.kernel.assign(known[0])
     answers.bias.assign(known[1])
     return known
@@ -91,7 +91,7 @@ def start_at_ridge(
 
 def _ridge(features: np.ndarray, targets: np.ndarray) -> Ridge:
     """Ridge regression of targets (n, 37) on features (n, d). The penalty does not hang on n, its choice costs n^3."""
-    some = np.sort(np.random.default_rng(0).permutation(len(features))[:ENOUGH])
+    some = np.sort(np.random.default_rng(0).permutation(len(features))[:RIDGE_SAMPLE])
     fitted = linear_model.RidgeCV(np.logspace(0, 6, 13)).fit(features[some], targets[some])
     penalty = float(fitted.alpha_)
     if len(some) < len(features):
@@ -102,27 +102,27 @@ def _ridge(features: np.ndarray, targets: np.ndarray) -> Ridge:
 def _logits(head: keras.Model, fractions: np.ndarray) -> np.ndarray:
     """What the last dense layer must say for the head to answer these vote fractions (n, 37)."""
     if any(isinstance(layer, DecisionTree) for layer in head.layers):
-        return np.log(np.maximum(tree.condition(fractions), HALF_A_VOTE))
+        return np.log(np.maximum(tree.to_conditional(fractions), HALF_A_VOTE))
     inside = np.clip(fractions, HALF_A_VOTE, 1 - HALF_A_VOTE)
     return np.log(inside / (1 - inside))
 
 
 @keras.saving.register_keras_serializable("galaxy")
 class Standardise(keras.layers.Layer):
-    """Features minus their mean, over their standard deviation: constants that `set` fixes, kept with the weights."""
+    """Features minus their mean, over their standard deviation: constants that `fit` sets, kept with the weights."""
 
     def build(self, input_shape: tuple) -> None:
         """Two constants a feature."""
         self.mean = self.add_weight(shape=input_shape[1:], initializer="zeros", trainable=False, name="mean")
         self.scale = self.add_weight(shape=input_shape[1:], initializer="ones", trainable=False, name="scale")
 
-    def set(self, features: np.ndarray) -> None:
-        """Take mean and standard deviation from features (n, d); what is dead is not blown up."""
+    def fit(self, features: np.ndarray) -> None:
+        """Set mean and scale from features (n, d); the scale of (nearly) constant features is limited."""
         deviation = features.std(axis=0)
         self.mean.assign(features.mean(axis=0))
-        self.scale.assign(1 / np.maximum(deviation, FLOOR * deviation.max() + 1e-12))
+        self.scale.assign(1 / np.maximum(deviation, MIN_DEVIATION * deviation.max() + 1e-12))
 
-    def of(self, features: np.ndarray) -> np.ndarray:
+    def transform(self, features: np.ndarray) -> np.ndarray:
         """Standardised features (n, d) as an array."""
         return (features - ops.convert_to_numpy(self.mean)) * ops.convert_to_numpy(self.scale)
 

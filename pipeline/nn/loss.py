@@ -1,4 +1,4 @@
-"""What training makes small: squared error, binary cross-entropy, or the surprise at the volunteers' votes."""
+"""Loss functions: squared error, binary cross-entropy, or the multinomial likelihood of the votes."""
 
 from collections.abc import Callable
 
@@ -8,25 +8,25 @@ from keras import ops
 
 from pipeline.core import tree
 
-LEAST = 1e-7  # a fraction whose logarithm is taken
+MIN_FRACTION = 1e-7  # a fraction whose logarithm is taken
 
 
-def named(name: str) -> str | Callable[[keras.KerasTensor, keras.KerasTensor], keras.KerasTensor]:
-    """The loss that a plan calls by this name, as Keras takes it."""
-    return {"mse": "mean_squared_error", "bce": "binary_crossentropy", "votes": votes}[name]
+def get_loss(name: str) -> str | Callable[[keras.KerasTensor, keras.KerasTensor], keras.KerasTensor]:
+    """The loss of this name in a plan, for Keras's `compile`."""
+    return {"mse": "mean_squared_error", "bce": "binary_crossentropy", "votes": multinomial_votes}[name]
 
 
-def votes(truth: keras.KerasTensor, said: keras.KerasTensor) -> keras.KerasTensor:
+def multinomial_votes(truth: keras.KerasTensor, predicted: keras.KerasTensor) -> keras.KerasTensor:
     """Minus the log-likelihood of each galaxy's votes, a volunteer's, over 37: (n, 37) fractions twice -> (n,).
 
     At each question that volunteers reached they chose by the predicted conditional fractions: a multinomial for
     each, weighted by the votes it got (the limit of Walmsley et al. 2022, MNRAS 509, 3966, eq. 2, for a Dirichlet
-    without spread). `said` must obey the tree, as `head.DecisionTree` makes it.
+    without spread). `predicted` must obey the tree, as the output of `head.DecisionTree` does.
     """
-    said = ops.clip(said, LEAST, 1.0)
-    everyone = ops.ones_like(said[:, :1])
-    asked = ops.take(ops.concatenate([said, everyone], axis=-1), _parents(), axis=-1)
-    return -ops.mean(truth * (ops.log(said) - ops.log(asked)), axis=-1)
+    predicted = ops.clip(predicted, MIN_FRACTION, 1.0)
+    everyone = ops.ones_like(predicted[:, :1])
+    reached = ops.take(ops.concatenate([predicted, everyone], axis=-1), _parents(), axis=-1)
+    return -ops.mean(truth * (ops.log(predicted) - ops.log(reached)), axis=-1)
 
 
 def _parents() -> np.ndarray:

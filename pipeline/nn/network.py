@@ -8,21 +8,22 @@ import keras
 import numpy as np
 from keras import ops
 
-from pipeline.backbones import BACKBONES
-from pipeline.config import Run
 from pipeline.core import views
 from pipeline.errors import UserError
 from pipeline.nn import folding, runtime
 from pipeline.nn.augment import Warp
+from pipeline.nn.backbone import construct
 from pipeline.nn.head import build_head
-from pipeline.nn.weights import build_backbone, construct
+from pipeline.nn.weights import build_backbone
+from pipeline.plans.backbones import BACKBONES
+from pipeline.plans.config import Run
 
 log = logging.getLogger(__name__)
-LEAST_VARIANCE = 1e-2  # of a map of activations
+MIN_VARIANCE = 1e-2  # of a map of activations
 
 
 class Folded(NamedTuple):
-    """A network's twin for prediction, without normalisations: the same answers sooner."""
+    """The network with folded normalisations, for prediction: the same output, faster."""
 
     model: keras.Model
     features: keras.Model
@@ -41,7 +42,7 @@ class Network(NamedTuple):
 
     def for_prediction(self) -> Folded:
         """The twin, with the weights as they are now."""
-        folding.fill(self.twin.backbone, self.backbone)
+        folding.set_folded_weights(self.twin.backbone, self.backbone)
         return self.twin
 
 
@@ -78,16 +79,15 @@ def build(
 
     `given` is a weights file {path, sha256}. The same seed gives the same random weights, whose normalisations are
     calibrated on `sample`, uint8 (n, stored, stored, 3). `trained_as` is the precision of a trained network whose
-    weights are about to be loaded: no first weights are looked for then.
+    weights are about to be loaded: first weights are then not needed.
     """
     keras.backend.clear_session()
     gc.collect()
     keras.utils.set_random_seed(seed)
-    row = BACKBONES[run.backbone]
-    policy, reason = runtime.choose_precision(trained_as or run.precision, row.constructor)
+    policy, reason = runtime.choose_precision(trained_as or run.precision)
     keras.config.set_dtype_policy(policy)
     if trained_as:
-        backbone, origin = construct(run.backbone, size, None), {"source": "trained"}
+        backbone, origin = construct(run.backbone, size), {"source": "trained"}
     else:
         backbone, origin = build_backbone(run.backbone, size, given, run.on_missing_weights)
     if sample is not None and origin["source"] in ("random", "trained"):
@@ -111,17 +111,18 @@ def build(
     return Network(model, features, head, backbone, _folded(backbone, head, run, stored, size), facts)
 
 
-def only_head(run: Run, n_features: int, seed: int) -> Network:
+def head_only(run: Run, n_features: int, seed: int) -> Network:
     """A head without its backbone, to be trained on kept features: model and head of (n, n_features) -> (n, 37)."""
     keras.backend.clear_session()
     keras.utils.set_random_seed(seed)
+    keras.config.set_dtype_policy(runtime.choose_precision(run.precision)[0])
     head = build_head(run, n_features)
     inputs = keras.Input((n_features,), name="features")
     return Network(keras.Model(inputs, head(inputs)), None, head, None, None, {})
 
 
 def _folded(backbone: keras.Model, head: keras.Model, run: Run, stored: int, size: int) -> Folded:
-    bare = folding.clone(backbone)
+    bare = folding.clone_without_normalisation(backbone)
     features = _features(bare, run, stored, size)
     return Folded(keras.Model(features.input, head(features.output), name="folded"), features, bare)
 
@@ -144,8 +145,8 @@ def pool(backbone: keras.Model, pixels: keras.KerasTensor, pooling: str) -> kera
         return average(backbone(pixels))
     if pooling == "max":
         return keras.layers.GlobalMaxPooling2D(name="pool", dtype="float32")(backbone(pixels))
-    ends = [layer.output for layer in ends_of_levels(backbone)]
-    levels = keras.Model(backbone.inputs, ends, name="levels")(pixels)
+    ends = [layer.output for layer in last_layer_per_resolution(backbone)]
+    levels = keras.Model(backbone.input, ends, name="levels")(pixels)
     return keras.layers.Concatenate(name="pool", dtype="float32")([CentralStatistics()(level) for level in levels])
 
 
@@ -163,12 +164,12 @@ class CentralStatistics(keras.layers.Layer):
         """See the class."""
         top, left = maps.shape[1] // 4, maps.shape[2] // 4
         middle = maps[:, top : maps.shape[1] - top, left : maps.shape[2] - left]
-        deviation = ops.sqrt(ops.var(maps, (1, 2)) + LEAST_VARIANCE)  # a root has no gradient at 0, where maps are dead
+        deviation = ops.sqrt(ops.var(maps, (1, 2)) + MIN_VARIANCE)  # a root has no gradient at 0, where maps are dead
         return ops.concatenate([ops.mean(maps, (1, 2)), deviation, ops.mean(middle, (1, 2))], axis=-1)
 
 
-def ends_of_levels(backbone: keras.Model) -> list[keras.layers.Layer]:
-    """The last layer of every resolution from the input's down to 4 pixels, below which nothing has a place."""
+def last_layer_per_resolution(backbone: keras.Model) -> list[keras.layers.Layer]:
+    """The last layer of every resolution from the input's down to 4 pixels; smaller maps have no spatial meaning."""
     last: dict[int, keras.layers.Layer] = {}
     for layer in backbone.layers:
         shape = getattr(layer.output, "shape", ())
@@ -206,7 +207,7 @@ def calibrate(backbone: keras.Model, features: keras.Model, images: np.ndarray) 
     momenta = [layer.momentum for layer in layers]
     for layer in layers:
         layer.momentum, layer.trainable = 0.0, True
-    seen = np.tile(views.named("single"), (len(images), 1, 1))
+    seen = np.tile(views.view_set("single"), (len(images), 1, 1))
     features({"image": ops.convert_to_tensor(images), "view": ops.convert_to_tensor(seen)}, training=True)
     for layer, momentum in zip(layers, momenta, strict=True):
         layer.momentum = momentum

@@ -4,10 +4,13 @@ from collections.abc import Callable
 
 import keras
 import numpy as np
+from keras import ops
 
+from pipeline.errors import TrainingFailed
 from pipeline.nn.data import viewed_batches
 
 BLOCK = 1024  # features at once
+MAX_FEATURE = 1e6  # largest plausible feature: networks that fit their input stay below 1,000
 
 
 def predict_views(
@@ -21,7 +24,7 @@ def predict_views(
 ) -> np.ndarray | tuple[np.ndarray, np.ndarray]:
     """Mean over views (v, 2, 3) of the model's outputs for images uint8 (n, s, s, 3): float32 (n, outputs).
 
-    With `squares` also the mean of their squares, float64. `progress` is told how many images each step finished.
+    With `squares` also the mean of their squares, float64. `progress` gets the number of images of each step.
     """
     result = np.empty((len(images), model.output_shape[-1]), np.float32)
     square = np.empty(result.shape) if squares else None
@@ -37,7 +40,28 @@ def predict_views(
     return (result, square) if squares else result
 
 
+def predict_eagerly(model: keras.Model, images: np.ndarray, seen: np.ndarray) -> np.ndarray:
+    """The same of a few images at once, without the time and memory that tracing the model takes."""
+    (batch,) = viewed_batches(images, seen, len(images) * len(seen))
+    values = ops.convert_to_numpy(ops.cast(model(batch, training=False), "float32"))
+    return values.reshape(len(images), len(seen), -1).mean(axis=1)
+
+
 def predict_head(head: keras.Model, features: np.ndarray) -> np.ndarray:
     """Vote fractions float32 (n, 37) from pooled features (n, d)."""
     blocks = [features[i : i + BLOCK] for i in range(0, len(features), BLOCK)]
     return np.concatenate([np.asarray(head.predict_on_batch(block), np.float32) for block in blocks])
+
+
+def require_plausible(made: np.ndarray, run: str) -> np.ndarray:
+    """The features or answers (n, d) of a run's network as they are; TrainingFailed where they cannot be used."""
+    size = np.abs(made).max(axis=1, initial=0) if len(made) else np.zeros(0)
+    unsound = ~(size <= MAX_FEATURE)  # NaN among them
+    if unsound.any():
+        largest = f"up to {size[np.isfinite(size)].max(initial=0):.2g}" if np.isfinite(size).all() else "not finite"
+        raise TrainingFailed(
+            f"run {run}: what its network makes of {unsound.sum():,} of {len(made):,} galaxies is {largest}: weights "
+            f"or normalisation statistics do not fit the input (such as those of a network that takes 0-1 for one that "
+            f'takes 0-255), or half precision overflows; give its own weights by --weights, or precision = "float32"'
+        )
+    return made

@@ -1,4 +1,4 @@
-"""The machine: devices, memory growth, seeds and number formats, each decision with its reason."""
+"""The machine: Keras's start, devices, memory growth, seeds and number formats, each decision with its reason."""
 
 import ctypes
 import gc
@@ -9,15 +9,15 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from pipeline.core import machine
 from pipeline.errors import TrainingFailed
+from pipeline.nn import settings
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # must stand before TensorFlow is imported
-os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")  # off by default without AVX-512; 1.5x the training step there
+settings.prepare_environment()
 
 
 @contextmanager
@@ -33,8 +33,12 @@ def _without_stderr() -> Iterator[None]:
         os.close(nowhere)
 
 
-with _without_stderr():
+with _without_stderr(), settings.explain_import_errors():
     import keras
+
+    keras.config.set_image_data_format("channels_last")  # whatever the user's keras.json says
+    keras.config.set_floatx("float32")
+    keras.config.set_epsilon(1e-7)
 
     if keras.backend.backend() == "tensorflow":
         import tensorflow as tf
@@ -65,8 +69,7 @@ warnings.filterwarnings("ignore", message=".*`shuffle=True` was passed.*")  # ou
 warnings.filterwarnings("ignore", message=".*`input_shape` is undefined or non-square.*")  # weights fit any size
 
 log = logging.getLogger(__name__)
-
-BFLOAT16_PAYS_ON_CPU = ("VGG", "ResNet")  # 1.7x and 1.1x measured; 0.9x for EfficientNet
+HALF_ON_CPU = {"mixed_bfloat16": {"avx512_bf16", "amx_bf16"}, "mixed_float16": {"avx512_fp16", "amx_fp16"}}  # by any
 
 
 @cache
@@ -83,17 +86,22 @@ def gpus() -> int:
     return torch.cuda.device_count()
 
 
-def choose_precision(wanted: str, constructor: str) -> tuple[str, str]:
-    """(dtype policy, reason) for a backbone: as the plan says, or by device and backbone where it says "auto"."""
-    if wanted != "auto":
-        return wanted, "the plan says so"
-    if gpus():
-        return _gpu_precision()
-    if not _cpu_has_bfloat16():
-        return "float32", "this CPU has no bfloat16 arithmetic"
-    if constructor.startswith(BFLOAT16_PAYS_ON_CPU):
-        return "mixed_bfloat16", "this CPU has bfloat16 arithmetic and dense convolutions profit from it"
-    return "float32", "depthwise convolutions are slower in bfloat16 on a CPU"
+def choose_precision(wanted: str) -> tuple[str, str]:
+    """(dtype policy, reason) to train by: as the plan says; where it says "auto", half precision on GPUs only.
+
+    On a CPU bfloat16 makes dense convolutions up to 1.7 times as fast and costs accuracy: only for who asks for it.
+    """
+    if wanted == "auto":
+        return _gpu_precision() if gpus() else ("float32", "a CPU computes in half precision only where the plan asks")
+    can = machine.cpu_flags()
+    if wanted in HALF_ON_CPU and can and not can & HALF_ON_CPU[wanted] and not gpus():
+        return wanted, "the plan says so, though this CPU has no arithmetic for it: float32 would be faster"
+    return wanted, "the plan says so"
+
+
+def prediction_precision(trained: str) -> str:
+    """The dtype policy of prediction for a network trained by that one: on a CPU always float32, as its weights are."""
+    return trained if gpus() else "float32"
 
 
 def _gpu_precision() -> tuple[str, str]:
@@ -108,30 +116,22 @@ def _gpu_precision() -> tuple[str, str]:
     return "float32", f"compute capability {major}.{minor} has no half-precision tensor cores"
 
 
-def _cpu_has_bfloat16() -> bool:
-    try:
-        flags = Path("/proc/cpuinfo").read_text()
-    except OSError:
-        return False
-    return "avx512_bf16" in flags or "amx_bf16" in flags
-
-
 def determinism() -> str:
-    """What the same seed gives on the same machine: for the records."""
+    """How reproducible training is here, for the records."""
     if gpus():
         return "GPU kernels add in any order: the same seed gives weights that differ in their last digits"
-    return "on a CPU the same seed gives the same weights to the last bit"
+    return "on a CPU of this kind the same seed and libraries give the same weights to the last bit"
 
 
-def seed_of(seed: int, name: str) -> int:
-    """A 31-bit seed for what bears this name, the same on every machine."""
+def derived_seed(seed: int, name: str) -> int:
+    """A 31-bit seed derived from a seed and a name, the same on every machine."""
     return int(np.random.SeedSequence((seed, *name.encode())).generate_state(1)[0] >> 1)
 
 
-def halving(work: Callable[[int], Any], batch_size: int, least: int) -> tuple[Any, int]:
-    """(what the work makes with this batch size, that size); with half of it and so on where memory does not suffice.
+def with_halved_batches(work: Callable[[int], Any], batch_size: int, least: int) -> tuple[Any, int]:
+    """(result of `work`, batch size used): the batch size is halved as long as memory does not suffice.
 
-    TrainingFailed where not even `least` would do.
+    TrainingFailed where that would go below `least`.
     """
     while True:
         try:
@@ -149,12 +149,12 @@ def halving(work: Callable[[int], Any], batch_size: int, least: int) -> tuple[An
 
 
 def is_out_of_memory(error: Exception) -> bool:
-    """Whether that is what an exception of Python or of a backend says."""
+    """Whether an exception of Python or of a backend means that memory is exhausted."""
     if isinstance(error, MemoryError):
         return True
     return type(error).__name__ in ("ResourceExhaustedError", "OutOfMemoryError") or "RESOURCE_EXHAUSTED" in str(error)
 
 
-def compile_by_xla() -> bool:
+def use_xla() -> bool:
     """Whether the whole network is compiled by XLA: on a GPU; on a CPU it makes a training step slower."""
     return bool(gpus()) or keras.backend.backend() == "jax"

@@ -1,8 +1,7 @@
-"""Where a backbone's first weights come from: a file the user gave, Keras's ImageNet file, or chance."""
+"""A backbone's first weights: from a given file, from ImageNet's (Keras's download or a package), or random."""
 
 import hashlib
 import logging
-import os
 import textwrap
 import warnings
 from pathlib import Path
@@ -10,33 +9,34 @@ from typing import Any, NamedTuple
 
 import keras
 
-from pipeline.backbones import BACKBONES
 from pipeline.checkpoints import files, packaged
 from pipeline.errors import UserError
-from pipeline.nn import converted, efficientnet_lite
+from pipeline.nn import converted
+from pipeline.nn.backbone import construct, pretrained
+from pipeline.plans.backbones import BACKBONES, keras_folder
 
 log = logging.getLogger(__name__)
 
 
-class Start(NamedTuple):
-    """A backbone with its first weights, and where they came from (source, file, sha256)."""
+class FirstWeights(NamedTuple):
+    """A backbone with its first weights, and their origin (source, file, sha256)."""
 
     backbone: keras.Model
     origin: dict[str, Any]
 
 
-def build_backbone(name: str, size: int, given: dict[str, Any] | None, on_missing: str) -> Start:
+def build_backbone(name: str, size: int, given: dict[str, Any] | None, on_missing: str) -> FirstWeights:
     """The backbone for (size, size, 3) inputs. UserError where its weights are missing and must not be.
 
     `given` names a file as {path, sha256}; without it Keras's own download is tried, and where that fails
     `on_missing` decides: "error", or "random".
     """
     if given:
-        return Start(_from_file(name, size, given), {"source": "file", **given})
+        return FirstWeights(_from_file(name, size, given), {"source": "file", **given})
     if BACKBONES[name].package:
         return _from_package(name, size, on_missing)
     try:
-        return Start(construct(name, size, "imagenet"), {"source": "imagenet", **_downloaded(name)})
+        return FirstWeights(pretrained(name, size), {"source": "imagenet", **_downloaded(name, size)})
     except Exception as error:  # Keras raises a bare Exception for a failed download
         if on_missing == "error":
             raise UserError(
@@ -44,35 +44,26 @@ def build_backbone(name: str, size: int, given: dict[str, Any] | None, on_missin
                 f"elsewhere and give it by --weights {name}=FILE, or say in the plan "
                 f'on_missing_weights = "random" (far less accurate)'
             ) from None
-    return _random(name, size)
+        why = _shortened(error)
+    return _random(name, size, why)
 
 
-def _from_package(name: str, size: int, on_missing: str) -> Start:
+def _from_package(name: str, size: int, on_missing: str) -> FirstWeights:
     path = packaged.find(name)
     if path is None and on_missing == "error":
         raise UserError(packaged.missing(name))
     if path is None:
-        return _random(name, size)
-    backbone = construct(name, size, None)
+        return _random(name, size, f"{BACKBONES[name].package} is not installed")
+    backbone = construct(name, size)
     converted.load(backbone, name, path)
-    return Start(backbone, {"source": "imagenet", "file": path.name, "sha256": BACKBONES[name].checksum})
+    return FirstWeights(backbone, {"source": "imagenet", "file": path.name, "sha256": BACKBONES[name].checksum})
 
 
-def _random(name: str, size: int) -> Start:
-    log.warning("train      %s: NO IMAGENET WEIGHTS here; it starts from RANDOM ones, far less accurate", name)
-    return Start(construct(name, size, None), {"source": "random"})
-
-
-def construct(name: str, size: int, weights: str | None) -> keras.Model:
-    """The backbone without its top for (size, size, 3) inputs; `weights` as keras.applications takes them.
-
-    Where the weights come with a package they are None here.
-    """
-    if BACKBONES[name].package:
-        return efficientnet_lite.build(name, size)
-    constructor = getattr(keras.applications, BACKBONES[name].constructor)
-    # under Keras's own name: EfficientNetV2 and ConvNeXt look their blocks and files up by it
-    return constructor(include_top=False, weights=weights, input_shape=(size, size, 3))
+def _random(name: str, size: int, why: str) -> FirstWeights:
+    log.warning(
+        "train      %s: NO IMAGENET WEIGHTS here (%s); it starts from RANDOM ones, far less accurate", name, why
+    )
+    return FirstWeights(construct(name, size), {"source": "random"})
 
 
 def _from_file(name: str, size: int, given: dict[str, Any]) -> keras.Model:
@@ -82,7 +73,7 @@ def _from_file(name: str, size: int, given: dict[str, Any]) -> keras.Model:
     with open(path, "rb") as file:
         if hashlib.file_digest(file, "sha256").hexdigest() != given["sha256"]:
             raise UserError(f"{path} has changed since it was given: give it again by --weights {name}=FILE")
-    backbone = construct(name, size, None)
+    backbone = construct(name, size)
     if files.is_one(path):
         converted.load(backbone, name, path)
         return backbone
@@ -101,11 +92,10 @@ def _shortened(error: Exception) -> str:
     return textwrap.shorten(text.split(". ")[0], 200, placeholder=" …")
 
 
-def _downloaded(name: str) -> dict[str, str]:
-    """File and digest of Keras's download, where it is found under Keras's name."""
-    folder = Path(os.environ.get("KERAS_HOME", "~/.keras")).expanduser() / "models"
-    pattern = BACKBONES[name].weights_file.format(size="*")
-    for path in sorted(folder.glob(pattern)):
-        with open(path, "rb") as file:
-            return {"file": path.name, "sha256": hashlib.file_digest(file, "sha256").hexdigest()}
-    return {}
+def _downloaded(name: str, size: int) -> dict[str, str]:
+    """File and digest of the download that Keras takes for inputs of that side, where it lies under Keras's name."""
+    path = keras_folder() / "models" / BACKBONES[name].file_for(size)
+    if not path.is_file():
+        return {}
+    with open(path, "rb") as file:
+        return {"file": path.name, "sha256": hashlib.file_digest(file, "sha256").hexdigest()}

@@ -1,4 +1,4 @@
-"""Light -> the picture the survey took: neighbours, seeing, noise, colour stretch, JPEG."""
+"""Light -> the survey's image: field stars and galaxies, seeing, noise, colour stretch, JPEG."""
 
 import cv2
 import numpy as np

@@ -19,7 +19,7 @@ ODDITY_RATES = (0.05, 0.015, 0.05, 0.035, 0.025, 0.055, 0.01)  # share of all ga
 
 @dataclass(frozen=True)
 class Galaxy:
-    """One galaxy, as nature made it and the survey met it."""
+    """Physical parameters of one galaxy, and how the survey observed it."""
 
     kind: str  # elliptical, disc, irregular, star (a star or an artifact, no galaxy at all)
     half_light: float  # radius along the major axis that holds half the light, frame pixels
@@ -64,7 +64,7 @@ def sample(rng: np.random.Generator) -> Galaxy:
     """Draw one galaxy from a population that resembles Galaxy Zoo 2's."""
     kind = rng.choice(["elliptical", "disc", "irregular", "star"], p=[0.36, 0.585, 0.035, 0.02])
     oddity = _sample_oddity(rng, kind)
-    looks = {
+    common = {
         "kind": str(kind),
         "sampling": _clip(rng.lognormal(np.log(3.1), 0.28), 1.8, 5.5),
         "brightness": _clip(rng.lognormal(np.log(22), 0.45), 5, 60),
@@ -72,7 +72,7 @@ def sample(rng: np.random.Generator) -> Galaxy:
         "oddity": oddity,
         "oddity_strength": rng.uniform(0.4, 1) if oddity else 0.0,
     }
-    return Galaxy(**looks, **_sample_disc(rng, oddity) if kind == "disc" else _sample_spheroid(rng, kind))
+    return Galaxy(**common, **_sample_disc(rng, oddity) if kind == "disc" else _sample_spheroid(rng, kind))
 
 
 def _sample_oddity(rng: np.random.Generator, kind: str) -> str:

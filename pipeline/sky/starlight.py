@@ -1,4 +1,4 @@
-"""What galaxies are made of: populations of stars with a colour, and the texture of where they formed.
+"""Stellar populations with a colour, and the texture of star formation.
 
 A `Grid` is a pair of (h, w) coordinate arrays in frame pixels; light is (h, w, 3), red to blue = SDSS i, r, g.
 """

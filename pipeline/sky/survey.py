@@ -18,16 +18,16 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from pipeline.core import tree
+from pipeline.core import machine, tree
 from pipeline.sky import camera
 from pipeline.sky.galaxy import Galaxy, sample
 from pipeline.sky.render import render
 from pipeline.sky.votes import vote
 
 CHUNK = 32  # galaxies a worker draws at a time
-BYTES = 15_000  # of disk that a galaxy takes
+BYTES_PER_GALAXY = 15_000  # of disk that a galaxy takes
 IDS = (100_000, 1_000_000)  # six digits, as in the competition
-LONG_AGO = (2013, 12, 20, 0, 0, 0)  # every file's time stamp: the clock must not change the bytes
+TIMESTAMP = (2013, 12, 20, 0, 0, 0)  # every file's time stamp: the clock must not change the bytes
 
 
 def draw(
@@ -98,7 +98,7 @@ def _pool(workers: int | None, galaxies: int) -> Iterator[Callable]:
     Fresh processes (spawn), because a fork of a process that runs TensorFlow's threads may hang; in each
     OpenCV gets one thread, because the processes are the parallelism.
     """
-    workers = min(workers or os.cpu_count() or 1, -(-galaxies // CHUNK))
+    workers = min(workers or machine.cores(), -(-galaxies // CHUNK))
     if workers <= 1:
         yield map
         return
@@ -119,7 +119,7 @@ def _write_images(path: Path, ids: np.ndarray, galaxies: Iterable[tuple[bytes, n
     labels = np.empty((len(ids), len(tree.COLUMNS)))
     with _whole(path) as part, zipfile.ZipFile(part, "w") as archive:
         for row, (galaxy_id, (jpeg, fractions)) in enumerate(zip(ids, galaxies, strict=True)):
-            archive.writestr(zipfile.ZipInfo(f"{path.stem}/{galaxy_id}.jpg", LONG_AGO), jpeg)
+            archive.writestr(zipfile.ZipInfo(f"{path.stem}/{galaxy_id}.jpg", TIMESTAMP), jpeg)
             labels[row] = fractions
             bar.update()
     return labels
@@ -132,7 +132,7 @@ def _write_csv(path: Path, ids: np.ndarray, values: np.ndarray) -> None:
     with _whole(path) as part:
         if path.suffix == ".zip":
             with zipfile.ZipFile(part, "w") as archive:
-                archive.writestr(zipfile.ZipInfo(f"{path.stem}.csv", LONG_AGO), text, zipfile.ZIP_DEFLATED)
+                archive.writestr(zipfile.ZipInfo(f"{path.stem}.csv", TIMESTAMP), text, zipfile.ZIP_DEFLATED)
         else:
             part.write_text(text)
 

@@ -52,8 +52,8 @@ def _ordered(value: float, thresholds: tuple[float, ...], blur: float) -> np.nda
     return above[:-1] - above[1:]
 
 
-def _seen(galaxy: Galaxy) -> dict[str, float]:
-    """How strongly each structure strikes the eye, 0 to 1."""
+def _visibility(galaxy: Galaxy) -> dict[str, float]:
+    """Visibility of each structure to a volunteer, 0 to 1."""
     eye = clarity(galaxy)
     face = _logistic((68 - galaxy.inclination) / 5) if galaxy.kind == "disc" else 0.0
     return {
@@ -67,7 +67,7 @@ def _seen(galaxy: Galaxy) -> dict[str, float]:
 def _smooth_or_features(galaxy: Galaxy) -> np.ndarray:
     if galaxy.kind == "star":
         return np.array([0.1, 0.05, 0.85])
-    seen = _seen(galaxy)
+    seen = _visibility(galaxy)
     odd = seen["oddity"] * (0.35 if galaxy.oddity in ("other", "merger", "lens or arc") else 0.9)
     evidence = seen["arms"] + 0.6 * seen["bar"] + 0.75 * seen["edge"] + odd
     flat = 1.0 if galaxy.kind == "disc" else 0.0
@@ -77,17 +77,17 @@ def _smooth_or_features(galaxy: Galaxy) -> np.ndarray:
 
 def _edge_on(galaxy: Galaxy) -> np.ndarray:
     flat = 0.2 if galaxy.apparent_axis_ratio < 0.4 else 0.03
-    yes = 0.02 + 0.95 * _seen(galaxy)["edge"] if galaxy.kind == "disc" else flat
+    yes = 0.02 + 0.95 * _visibility(galaxy)["edge"] if galaxy.kind == "disc" else flat
     return np.array([yes, 1 - yes])
 
 
 def _bar(galaxy: Galaxy) -> np.ndarray:
-    yes = 0.05 + 0.9 * _logistic(13 * (_seen(galaxy)["bar"] - 0.35))
+    yes = 0.05 + 0.9 * _logistic(13 * (_visibility(galaxy)["bar"] - 0.35))
     return np.array([yes, 1 - yes])
 
 
 def _spiral(galaxy: Galaxy) -> np.ndarray:
-    yes = 0.03 + 0.95 * _logistic(13 * (_seen(galaxy)["arms"] - 0.24))
+    yes = 0.03 + 0.95 * _logistic(13 * (_visibility(galaxy)["arms"] - 0.24))
     return np.array([yes, 1 - yes])
 
 
@@ -96,7 +96,7 @@ def _bulge(galaxy: Galaxy) -> np.ndarray:
 
 
 def _odd(galaxy: Galaxy) -> np.ndarray:
-    yes = 0.9 if galaxy.kind == "star" else _logistic(-2.9 + 6.5 * _seen(galaxy)["oddity"])
+    yes = 0.9 if galaxy.kind == "star" else _logistic(-2.9 + 6.5 * _visibility(galaxy)["oddity"])
     return np.array([yes, 1 - yes])
 
 
@@ -123,7 +123,7 @@ def _odd_feature(galaxy: Galaxy) -> np.ndarray:
     }[galaxy.oddity]
     alike[galaxy.oddity] = 1 - sum(alike.values())
     true = np.array([alike.get(name, 0) for name in ODDITIES])
-    sure = 0.9 * _logistic(6 * (_seen(galaxy)["oddity"] - 0.3))
+    sure = 0.9 * _logistic(6 * (_visibility(galaxy)["oddity"] - 0.3))
     return sure * true + (1 - sure) * base
 
 

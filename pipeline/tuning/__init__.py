@@ -1,1 +1,1 @@
-"""The search's rooms: variants of a run, who judges them, and the study that draws them."""
+"""Hyper-parameter search: variants of a run, their evaluation, and the study that samples them."""

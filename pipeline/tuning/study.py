@@ -1,4 +1,4 @@
-"""A study: the trials of one run, kept in a journal that several processes write to, drawn and stopped by Optuna."""
+"""An Optuna study: the trials of one run, in a journal that several processes share."""
 
 import hashlib
 import json
@@ -10,103 +10,102 @@ import numpy as np
 import pandas as pd
 from pydantic import ValidationError
 
-from pipeline import cli, locks
-from pipeline.config import Plan, Run
 from pipeline.core import stats
 from pipeline.errors import TrainingFailed, UserError
-from pipeline.space import Setting
-from pipeline.strict import sentence
-from pipeline.tuning import variants
-from pipeline.tuning.judge import Judge
-from pipeline.units import Unit
+from pipeline.execution import locks
+from pipeline.plans.config import Plan, Run
+from pipeline.plans.search_space import Setting
+from pipeline.plans.strict import sentence
+from pipeline.store.artifacts import Store
+from pipeline.store.dependencies import Unit
+from pipeline.tuning import journal, variants
+from pipeline.tuning.evaluation import Evaluator
 
 if TYPE_CHECKING:
     from optuna import Trial
 
-APART = 1000  # seeds of the search's folds are those of the plan and this more; of the comparison, twice this and on
-DONE = ("COMPLETE", "PRUNED")
-FIRST = "as it stands"  # marks the trial of the run's own settings
-RANDOM = 8  # trials that are drawn at random before those that learn from them
-LOOK = 1  # seconds between two looks at what other processes are at
+SEED_OFFSET = 1000  # seed of the search's folds: the plan's plus this; of the comparison: plus twice this, and on
+FINISHED = ("COMPLETE", "PRUNED")
+UNCHANGED = "as it stands"  # user attribute of the trial of the run's own settings
+STARTUP_TRIALS = 8  # random trials before the sampler learns from them
+POLL_SECONDS = 1  # between two checks on the trials of other processes
 
 
-def unit(request: cli.Request) -> Unit:
-    """The search for one run; UserError where the plan has no such run, or asks for what that cannot have."""
-    plan, store = request.plan, request.store
-    run = run_of(plan, request.options.run)
-    search = variants.check(plan, run)
+def unit(plan: Plan, store: Store, name: str | None) -> Unit:
+    """The search for one run; UserError where the plan has no such run, or its search space does not fit the run."""
+    run = run_of(plan, name)
+    search = variants.check_search(plan, run)
     crops = search.space["crop"].choices if "crop" in search.space else (run.crop,)
     sources = {"inputs": store.inputs()} | {f"crops/{crop}": store.crops(crop, "train") for crop in crops}
     spec = {"run": run.model_dump(mode="json"), "search": search.model_dump(mode="json")}
-    spec |= {"folds": plan.folds, "seed": plan.seed}
-    return Unit("search", f"search/{run.name}", store.search(run.name), spec, sources)
+    spec |= {"folds": plan.folds, "seed": plan.seed} | variants.given_weights(run, store)
+    return Unit("search", f"search/{run.name}", store.search(run.name), spec, sources,
+                reads={"inputs": store.inputs(), "folds": store.folds()})  # fmt: skip
 
 
 class Trials:
     """One study: the trials of one run, in a journal that several processes write to."""
 
-    def __init__(self, request: cli.Request):
+    def __init__(self, plan: Plan, store: Store, run: str | None, *, n_trials: int, hours: float | None = None):
+        """`n_trials` trials of the run of that name, those made before included; none begins after `hours`."""
         import optuna
 
         optuna.logging.set_verbosity(optuna.logging.ERROR)
-        self.plan, self.store, options = request.plan, request.store, request.options
-        self.unit = unit(request)
-        self.run, self.search = run_of(self.plan, options.run), self.plan.search
-        self.judge = Judge(self.plan, self.store, self.unit)
-        self.folder, self.wanted = self.judge.folder, options.trials
-        self.until = time.time() + 3600 * options.hours if options.hours else np.inf
+        self.plan, self.store, self.unit = plan, store, unit(plan, store, run)
+        self.run, self.search = run_of(plan, run), plan.search
+        self.evaluator = Evaluator(self.plan, self.store, self.unit)
+        self.folder, self.n_trials = self.evaluator.folder, n_trials
+        self.deadline = time.time() + 3600 * hours if hours else np.inf
         self.folder.mkdir(parents=True, exist_ok=True)
-        journal = optuna.storages.journal
-        storage = optuna.storages.JournalStorage(journal.JournalFileBackend(str(self.folder / "journal.log")))
         self.study = optuna.create_study(
-            storage=storage,
-            study_name=_name(self.unit),
+            storage=journal.opened(self.folder / "journal.log"),
+            study_name=_study_name(self.unit),
             load_if_exists=True,
             direction="minimize",
             pruner=_pruner(self.search.pruner, self.plan.folds),
         )
 
-    def begin(self) -> None:
-        """Ask for the run as it stands first, where it lies within the space."""
-        with self._asking():
-            as_it_stands = {key: variants.setting(self.run, key) for key in self.search.space}
+    def enqueue_unchanged(self) -> None:
+        """Enqueue the unchanged run as the first trial, where it lies within the search space."""
+        with self._ask_lock():
+            as_it_stands = {key: variants.get_setting(self.run, key) for key in self.search.space}
             if all(tried.holds(as_it_stands[key]) for key, tried in self.search.space.items()):
-                self.study.enqueue_trial(as_it_stands, user_attrs={FIRST: True}, skip_if_exists=True)
+                self.study.enqueue_trial(as_it_stands, user_attrs={UNCHANGED: True}, skip_if_exists=True)
 
-    def done(self) -> list:
-        """Trials with a score, or stopped since they had none to hope for."""
-        return self.study.get_trials(deepcopy=False, states=[_state(name) for name in DONE])
+    def finished(self) -> list:
+        """Trials that are complete or were pruned."""
+        return self.study.get_trials(deepcopy=False, states=[_state(name) for name in FINISHED])
 
-    def scored(self) -> list:
-        """Trials that were scored on all folds: what Optuna calls the value of a pruned one is of a few folds."""
+    def completed(self) -> list:
+        """Trials that were scored on all folds; the value of a pruned trial is of a few folds only."""
         return self.study.get_trials(deepcopy=False, states=[_state("COMPLETE")])
 
-    def one(self) -> bool:
-        """Make one trial; False where enough are done, or the time is up.
+    def run_one(self) -> bool:
+        """Run one trial; False where enough are finished, or the time is up.
 
-        Waits for those that others are at: where such a process dies, its trial is made here, from its last fold on.
+        Waits for trials of other processes: where such a process dies, its trial is resumed here after its last fold.
         """
-        while (asked := self._ask()) is None:
-            if len(self.done()) >= self.wanted or time.time() > self.until:
+        while (started := self._ask()) is None:
+            if len(self.finished()) >= self.n_trials or time.time() > self.deadline:
                 return False
-            time.sleep(LOOK)
-        trial, lock = asked
+            time.sleep(POLL_SECONDS)
+        trial, lock = started
         try:
-            self.study.tell(trial, *self._judged(trial))
+            self.study.tell(trial, *self._evaluate(trial))
         finally:
             locks.release(lock)
         return True
 
-    def _asking(self):
-        """One process at a time asks for a trial."""
+    def _ask_lock(self):
+        """Held by the one process that asks for a trial."""
         return locks.holding(self.folder / ".ask.lock", wait=True)
 
     def _ask(self) -> "tuple[Trial, Path] | None":
-        """A trial and the lock that is held while it is made; None where no more are to be begun."""
-        with self._asking():
-            self._give_up_dead()
+        """A new trial and the lock that is held while it runs; None where no more are to be started."""
+        with self._ask_lock():
+            self._requeue_abandoned()
             running = self.study.get_trials(deepcopy=False, states=[_state("RUNNING")])
-            if len(self.done()) + len(running) >= self.wanted or time.time() > self.until:
+            if len(self.finished()) + len(running) >= self.n_trials or time.time() > self.deadline:
                 return None
             lock = self.folder / f".trial-{time.time_ns()}.lock"
             locks.acquire(lock)
@@ -116,43 +115,45 @@ class Trials:
             return trial, lock
 
     def _sampler(self):
-        """Draws the next trial by a seed of its own, whichever process asks: else all would begin by the same draws."""
+        """The sampler of the next trial, with its own seed: else all processes would begin with the same samples."""
         import optuna
 
         seed = self.plan.seed + len(self.study.get_trials(deepcopy=False))
-        return optuna.samplers.TPESampler(seed=seed, n_startup_trials=RANDOM, multivariate=True, constant_liar=True)
+        return optuna.samplers.TPESampler(
+            seed=seed, n_startup_trials=STARTUP_TRIALS, multivariate=True, constant_liar=True
+        )
 
-    def _give_up_dead(self) -> None:
-        """Fail the trials that dead processes were at, and ask for the same settings again."""
+    def _requeue_abandoned(self) -> None:
+        """Fail the running trials of dead processes, and enqueue their settings again."""
         for trial in self.study.get_trials(states=[_state("RUNNING")]):
-            if not _held(self.folder / trial.user_attrs.get("lock", "none")):
+            if not _is_held(self.folder / trial.user_attrs.get("lock", "none")):
                 self.study.tell(trial.number, state=_state("FAIL"))
-                marks = {FIRST: True} if FIRST in trial.user_attrs else None
+                marks = {UNCHANGED: True} if UNCHANGED in trial.user_attrs else None
                 self.study.enqueue_trial(trial.params or trial.system_attrs.get("fixed_params", {}), user_attrs=marks)
 
-    def _judged(self, trial: "Trial") -> tuple[float | None, Any]:
-        """(RMSE, state) of a trial, told fold by fold."""
+    def _evaluate(self, trial: "Trial") -> tuple[float | None, Any]:
+        """(RMSE, state) of a trial, reported to the pruner fold by fold."""
         settings = {key: _suggested(trial, key, tried) for key, tried in self.search.space.items()}
-        if FIRST not in trial.user_attrs:
-            settings = {key: variants.rounded(value) for key, value in settings.items()}
+        if UNCHANGED not in trial.user_attrs:
+            settings = {key: variants.round_setting(value) for key, value in settings.items()}
         trial.set_user_attr("settings", settings)
         try:
-            variant = variants.changed(self.run, settings)
-            for fold, errors in enumerate(self.judge.fold_by_fold(variant, self.plan.seed + APART)):
+            variant = variants.with_settings(self.run, settings)
+            for fold, errors in enumerate(self.evaluator.errors_by_fold(variant, self.plan.seed + SEED_OFFSET)):
                 score = float(np.sqrt(np.nanmean(errors)))
                 trial.report(score, fold)
                 if fold + 1 < self.plan.folds and trial.should_prune():
                     return None, _state("PRUNED")
         except (TrainingFailed, ValidationError) as error:  # settings that diverge, or that do not go together
-            told = sentence(error, lambda location: []) if isinstance(error, ValidationError) else str(error)
-            trial.set_user_attr("failed", told[:200])
+            reason = sentence(error, lambda location: []) if isinstance(error, ValidationError) else str(error)
+            trial.set_user_attr("failed", reason[:200])
             return None, _state("PRUNED")
         return score, _state("COMPLETE")
 
     def errors(self, number: int) -> np.ndarray:
-        """Squared error (n,) of the galaxies of a scored trial; NaN for those that took no part."""
-        settings = next(trial for trial in self.scored() if trial.number == number).user_attrs["settings"]
-        return self.judge.errors(variants.changed(self.run, settings), self.plan.seed + APART)
+        """Squared error (n,) of the galaxies of a complete trial; NaN for those that the search does not use."""
+        settings = next(trial for trial in self.completed() if trial.number == number).user_attrs["settings"]
+        return self.evaluator.errors(variants.with_settings(self.run, settings), self.plan.seed + SEED_OFFSET)
 
 
 def run_of(plan: Plan, name: str | None) -> Run:
@@ -164,10 +165,11 @@ def run_of(plan: Plan, name: str | None) -> Run:
     return plan.run(name)
 
 
-def _name(made: Unit) -> str:
+def _study_name(unit: Unit) -> str:
     """Trials are of one study as long as run, space, folds and galaxies are the same."""
-    search = {key: made.spec["search"][key] for key in ("space", "galaxies")}
-    what = [search, *(made.spec[key] for key in ("run", "folds", "seed")), made.made_from()]
+    search = {key: unit.spec["search"][key] for key in ("space", "galaxies")}
+    what = [search, *(unit.spec[key] for key in ("run", "folds", "seed", "weights") if key in unit.spec)]
+    what.append(unit.made_from())
     return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:12]
 
 
@@ -192,7 +194,7 @@ def _suggested(trial: "Trial", key: str, tried: Setting) -> Any:
     return suggest(key, tried.low, tried.high, log=tried.log)
 
 
-def _held(lock: Path) -> bool:
+def _is_held(lock: Path) -> bool:
     """Whether a living process holds it."""
     try:
         locks.acquire(lock)
@@ -210,10 +212,10 @@ def table(trials: Trials) -> pd.DataFrame:
             "state": t.state.name.lower(),
             "rmse": t.value if t.state.name == "COMPLETE" else None,
             "seconds": t.duration.total_seconds(),
-            "first": FIRST in t.user_attrs,
+            "first": UNCHANGED in t.user_attrs,
         }
         | t.user_attrs["settings"]
-        for t in trials.done()
+        for t in trials.finished()
     ]
     return pd.DataFrame(rows)
 
@@ -222,16 +224,16 @@ def importance(trials: Trials) -> dict[str, float]:
     """Share of the scores' variance that each setting explains (Hutter et al. 2014, fANOVA); empty for few trials."""
     import optuna
 
-    complete = trials.scored()
+    complete = trials.completed()
     if len(complete) < 4 or len({trial.value for trial in complete}) < 2:
         return {}
     evaluator = optuna.importance.FanovaImportanceEvaluator(seed=0)
     return dict(optuna.importance.get_param_importances(trials.study, evaluator=evaluator))
 
 
-def luck(trials: Trials, reference: int) -> float:
-    """By how much being chosen flatters the best of the scored trials; `reference` is the one that it is to beat."""
-    numbers = [trial.number for trial in trials.scored()]
+def selection_bias(trials: Trials, reference: int) -> float:
+    """Selection bias of the best complete trial against the trial `reference`."""
+    numbers = [trial.number for trial in trials.completed()]
     errors = np.stack([trials.errors(number) for number in numbers])
     answered = np.isfinite(errors).all(axis=0)
-    return stats.luck_of_choice(errors[:, answered], numbers.index(reference))
+    return stats.selection_bias(errors[:, answered], numbers.index(reference))

@@ -4,26 +4,27 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from pipeline.config import Plan, Run
 from pipeline.errors import UserError
-from pipeline.space import Search
-from pipeline.strict import sentence
+from pipeline.plans.config import Plan, Run
+from pipeline.plans.search_space import Search
+from pipeline.plans.strict import sentence
+from pipeline.store.artifacts import Store
 
 
-def setting(run: Run, key: str) -> Any:
-    """The value that a setting has: setting(run, "head_phase.epochs")."""
+def get_setting(run: Run, key: str) -> Any:
+    """The value of a setting: get_setting(run, "head_phase.epochs")."""
     for part in key.split("."):
         run = getattr(run, part)
     return run
 
 
-def rounded(value: Any) -> Any:
-    """A number drawn, to three digits: what a plan says is what was tried."""
+def round_setting(value: Any) -> Any:
+    """A sampled number to three digits, so that a plan can state exactly what was tried."""
     return float(f"{value:.3g}") if isinstance(value, float) else value
 
 
-def changed(run: Run, settings: dict[str, Any]) -> Run:
-    """The run with other settings; ValidationError where they are impossible."""
+def with_settings(run: Run, settings: dict[str, Any]) -> Run:
+    """The run with these settings changed; ValidationError where they are invalid."""
     raw = run.model_dump()
     for key, value in settings.items():
         table, _, inner = key.rpartition(".")
@@ -31,7 +32,13 @@ def changed(run: Run, settings: dict[str, Any]) -> Run:
     return type(run).model_validate(raw)
 
 
-def check(plan: Plan, run: Run) -> Search:
+def given_weights(run: Run, store: Store) -> dict[str, str]:
+    """{"weights": sha256} of the file that was given for the run's backbone; empty where none was."""
+    given = store.load_weights_list()
+    return {"weights": given[run.backbone]["sha256"]} if run.backbone in given else {}
+
+
+def check_search(plan: Plan, run: Run) -> Search:
     """The plan's [search], all of whose values this run can have; UserError where one is impossible."""
     if plan.search is None:
         raise UserError(
@@ -46,10 +53,10 @@ def check(plan: Plan, run: Run) -> Search:
     for key, tried in plan.search.space.items():
         for value in tried.ends():
             try:
-                other = changed(run, {key: value})
+                other = with_settings(run, {key: value})
                 others = tuple(other if item.name == run.name else item for item in plan.runs)
                 type(plan).model_validate(plan.model_dump() | {"runs": [item.model_dump() for item in others]})
             except ValidationError as error:
-                told = sentence(error, lambda location: [])
-                raise UserError(f"search.space.{key}: {value!r} is impossible for run {run.name}: {told}") from None
+                reason = sentence(error, lambda location: [])
+                raise UserError(f"search.space.{key}: {value!r} is impossible for run {run.name}: {reason}") from None
     return plan.search

@@ -11,17 +11,18 @@ from pathlib import Path
 
 import pandas as pd
 
-from pipeline import cli, crops, folds, inputs, predict, train
-from pipeline.artifacts import Store, load_fractions, same_galaxies
-from pipeline.config import load_plan
+from pipeline import cli
 from pipeline.core import stats
 from pipeline.core.metrics import squared_error_per_galaxy
+from pipeline.plans.config import load_plan
+from pipeline.stages import crops, folds, inputs, predict, train
+from pipeline.store.artifacts import Store, aligned_to, load_fractions
 
 
 def errors(store: Store, run: str, held_out: list[int]) -> tuple[pd.Series, float]:
     """(squared error of each galaxy of the folds, seconds of training)."""
     made = pd.concat([load_fractions(store.predicted(run, fold).files[0]) for fold in held_out])
-    truth = same_galaxies(store.load_labels().loc[made.index], made.index, "labels")
+    truth = aligned_to(store.load_labels().loc[made.index], made.index, "labels")
     took = sum(store.trained(run, fold).record()["train_seconds"] for fold in held_out)
     return pd.Series(squared_error_per_galaxy(truth.to_numpy(), made.to_numpy()), made.index), took
 

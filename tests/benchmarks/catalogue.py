@@ -9,12 +9,14 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from pipeline import crops, cutout, ensemble, folds, inputs, predict, train
-from pipeline.artifacts import Store
 from pipeline.catalogue import images
 from pipeline.catalogue.shards import Shard, Worker
-from pipeline.records import Artifact
+from pipeline.competition import cutout
+from pipeline.core import machine
 from pipeline.sky import survey
+from pipeline.stages import crops, ensemble, folds, inputs, predict, train
+from pipeline.store.artifacts import Store
+from pipeline.store.records import Artifact
 from tests.benchmarks.measure import Row, child, compare, module, once, rate
 
 DISTINCT = 256  # images, repeated
@@ -83,7 +85,7 @@ def throughput(store: Store, archive: Path, n: int) -> Row:
     view = np.tile(predictor.views, (BATCH, 1, 1))
 
     def bare() -> None:
-        with ThreadPoolExecutor(crops.cores()) as pool:
+        with ThreadPoolExecutor(machine.cores()) as pool:
             list(pool.map(lambda i: cutout.cut(data[i], [crop], [made[i]]), range(n)))
         for network in networks:
             for i in range(0, n, BATCH):
@@ -103,6 +105,6 @@ def memory(store: Store, archive: Path, folder: Path, n: int) -> Row:
         names = [f"{i % DISTINCT}.jpg" for i in range(count)]
         pd.DataFrame({"id": range(count), "image": names}).to_csv(catalogue, index=False)
         to = ["--to", folder / f"answers{count}", "--ensemble", store.ensemble("final").files[0].parent]
-        peaks.append(child(module("pipeline.classify", catalogue, "--images", archive, *to))[1])
+        peaks.append(child(module("pipeline", "classify", catalogue, "--images", archive, *to))[1])
     note = f"{n:,} galaxies against half of them: peak of the command, once"
     return once("classify, memory", peaks[1], peaks[0], unit="MB", goal="<= 1.05", note=note, peak_mb=peaks[1])

@@ -10,13 +10,15 @@ from pathlib import Path
 import numpy as np
 import simplejpeg
 
-from pipeline import competition, crops, inputs
-from pipeline.artifacts import Store
-from pipeline.config import load_plan
+from pipeline.competition import source_files
+from pipeline.core import machine
+from pipeline.plans.config import load_plan
 from pipeline.sky import survey
+from pipeline.stages import crops, inputs
+from pipeline.store.artifacts import Store
 from tests import competition_files as tiny
-from tests import fabricated, finished_plan
 from tests.benchmarks.measure import Row, child, compare, module, once, rate
+from tests.builders import fabricated, finished_plan, stage_outputs
 
 COMPETITION = (61_578, 79_975)  # training and test galaxies
 CROPS = """
@@ -47,10 +49,10 @@ def crop_rows(folder: Path, given: Path | None, quick: bool) -> Iterator[Row]:
     plan.write_text(CROPS)
     flags = ["--plan", str(plan), "--output", str(folder)]
     inputs.main([*flags, "--input", str(galaxies)])
-    files = competition.find(galaxies)
+    files = source_files.find(galaxies)
     jpegs = []
     for path in (files.train, files.test):
-        with competition.Images(path) as images:
+        with source_files.Images(path) as images:
             jpegs += [images.read(one) for one in images.ids]
 
     def decode(some: list[bytes]) -> None:
@@ -59,7 +61,7 @@ def crop_rows(folder: Path, given: Path | None, quick: bool) -> Iterator[Row]:
             simplejpeg.decode_jpeg(one, "RGB", min_height=212, min_width=212, min_factor=2, buffer=space)
 
     def bare() -> None:
-        with ThreadPoolExecutor(crops.cores()) as pool:
+        with ThreadPoolExecutor(machine.cores()) as pool:
             list(pool.map(decode, np.array_split(np.array(jpegs, object), 64)))
 
     block = np.zeros((256, 128, 128, 3), np.uint8)
@@ -77,7 +79,7 @@ def crop_rows(folder: Path, given: Path | None, quick: bool) -> Iterator[Row]:
             bare()
             done.result()
 
-    _, peak = child(module("pipeline.crops", *flags, "--force"))
+    _, peak = child(module("pipeline", "crops", *flags, "--force"))
     ours = rate(lambda: crops.main([*flags, "--force"]), len(jpegs))
     note = (
         f"{len(jpegs):,} images from {'the given files' if given else 'drawn zips'}; reference decodes, writes nothing"
@@ -101,8 +103,8 @@ def memory_row(folder: Path) -> Iterator[Row]:
         raw = tiny.write(
             place / "raw", table=tiny.labels(ids[0]), sample=tiny.labels(ids[1]) * 0, train=train, test=test
         )
-        child(module("pipeline.inputs", *flags, "--input", raw))
-        peaks[share] = child(module("pipeline.crops", *flags))[1]
+        child(module("pipeline", "inputs", *flags, "--input", raw))
+        peaks[share] = child(module("pipeline", "crops", *flags))[1]
         shutil.rmtree(place)
     note = f"{sum(COMPETITION):,} images against a tenth: peak of crops, once; what grows is the list of their names"
     yield once("crops, memory", peaks[1], peaks[10], unit="MB", goal="<= 2", note=note, peak_mb=peaks[1])
@@ -117,17 +119,17 @@ def big_rows(folder: Path, quick: bool) -> Iterator[Row]:
     path = folder / "big.toml"
     path.write_text(f'{text}{runs}[[ensembles]]\nname = "final"\nruns = {names}\n')
     plan, store = load_plan(str(path)), Store(folder / "big")
-    rng, truth = np.random.default_rng(1), fabricated.votes(n)
+    rng, truth = np.random.default_rng(1), stage_outputs.votes(n)
     fold_of = np.arange(n) % plan.folds
-    fabricated.inputs(store, truth, fabricated.sample(m))
-    fabricated.folds(store, fold_of)
-    base = fabricated.votes(m, seed=1).astype(np.float32)
+    stage_outputs.inputs(store, truth, stage_outputs.sample(m))
+    stage_outputs.folds(store, fold_of)
+    base = stage_outputs.votes(m, seed=1).astype(np.float32)
     for i, name in enumerate(names):
         oof = np.clip(truth + rng.normal(0, 0.1 + i / 100, truth.shape), 0, 1).astype(np.float32)
         noise = rng.normal(0, 0.01, (plan.folds, 1, base.shape[1])).astype(np.float32)
-        fabricated.predictions(store, name, fold_of, oof, list(np.clip(base + noise, 0, 1)))
+        stage_outputs.predictions(store, name, fold_of, oof, list(np.clip(base + noise, 0, 1)))
     flags = ["--plan", path, "--output", folder, "--force"]
-    made = [child(module(f"pipeline.{stage}", *flags)) for stage in ("ensemble", "submit")]
+    made = [child(module("pipeline", stage, *flags)) for stage in ("ensemble", "submit")]
     took, peak = sum(one[0] for one in made), max(one[1] for one in made)
     note = f"{n:,} + {m:,} rows, 12 runs x 5 folds, once; reference: the promise of 60 s (and 4,000 MB)"
     yield once("ensemble + submit", took, 60.0, unit="s", goal="<= 1", note=note, peak_mb=peak)
@@ -138,7 +140,7 @@ def report_rows(folder: Path, quick: bool) -> Iterator[Row]:
     n = COMPETITION[0] // 10 if quick else COMPETITION[0]
     (folder / "report").mkdir()
     path, _, _ = finished_plan.make(folder / "report", n=n, folds=5)
-    took, peak = child(module("pipeline.report", "--plan", path, "--output", folder / "report" / "output"))
+    took, peak = child(module("pipeline", "report", "--plan", path, "--output", folder / "report" / "output"))
     note = f"{n:,} galaxies, 2 runs and 2 ensembles, once; reference: the promise of 180 s (and 4,000 MB)"
     yield once("report", took, 180.0, unit="s", goal="<= 1", note=note, peak_mb=peak)
 
@@ -149,7 +151,7 @@ def start_rows(folder: Path, quick: bool) -> Iterator[Row]:
     plan, store = load_plan(str(path)), Store(folder / "mine")
     fabricated.complete(plan, store)
     for stage in ("ensemble", "status") if quick else ("folds", "ensemble", "submit", "status"):
-        command = module(f"pipeline.{stage}", "--plan", path, "--output", folder)
+        command = module("pipeline", stage, "--plan", path, "--output", folder)
         yield compare(
             f"start of {stage}",
             lambda command=command: child(command)[0],

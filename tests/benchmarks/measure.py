@@ -94,7 +94,7 @@ def seconds(work: Callable[[], object]) -> Callable[[], float]:
 
 
 def module(*arguments: object) -> list[str]:
-    """Command of a module of ours: `module("pipeline.folds", "--plan", path)`."""
+    """Command of a module of ours: `module("pipeline", "folds", "--plan", path)`."""
     return [sys.executable, "-m", *map(str, arguments)]
 
 

@@ -9,11 +9,11 @@ from tempfile import mkdtemp
 import keras
 import numpy as np
 
-from pipeline.config import Run
 from pipeline.core import views
 from pipeline.nn import data, fit, network, runtime
 from pipeline.nn.augment import Warp
 from pipeline.nn.predict import predict_views
+from pipeline.plans.config import Run
 from tests.benchmarks.measure import Row, compare, once, rate, seconds
 
 AUGMENT = {"rotation": 180, "zoom": 1.2, "shift": 0.04, "flip": True}
@@ -33,7 +33,7 @@ def galaxies(n: int, stored: int) -> tuple[np.ndarray, np.ndarray]:
 
 def built_of(run: Run, *, stored: int, size: int) -> network.Network:
     """A network at random weights: none are looked for."""
-    precision, _ = runtime.choose_precision(run.precision, network.BACKBONES[run.backbone].constructor)
+    precision, _ = runtime.choose_precision(run.precision)
     return network.build(run, stored=stored, size=size, seed=1, trained_as=precision)
 
 
@@ -64,7 +64,7 @@ def feed(run: Run, size: int, steps: int) -> Row:
         keras.optimizers.AdamW(1e-5, use_ema=True),
         "mean_squared_error",
         metrics=[keras.metrics.RootMeanSquaredError()],
-        jit_compile=runtime.compile_by_xla(),
+        jit_compile=runtime.use_xla(),
     )
     pixels = keras.ops.convert_to_tensor(images[:batch, :size, :size].astype(np.float32))
     answers = keras.ops.convert_to_tensor(labels[:batch])
@@ -150,7 +150,7 @@ def head_rows(quick: bool) -> Iterator[Row]:
     run = _run("mobilenetv2", head_phase={"epochs": epochs}, fine_tune={"epochs": 0})
     built = built_of(run, stored=size, size=size)
     fold_of = np.arange(len(images)) % folds
-    features = partial(predict_views, built.for_prediction().features, images, views.named("single"), 64)
+    features = partial(predict_views, built.for_prediction().features, images, views.view_set("single"), 64)
 
     def ours() -> None:
         trainer = fit.Trainer(built, run, 1, images, labels, features())
@@ -227,7 +227,7 @@ def eight_views(run: Run, size: int, n: int, batches: tuple[int, ...], folded: b
     which = "folded as ours" if folded else "as Keras builds it"
     return compare(
         f"8 views {run.backbone} {size} px",
-        seconds(lambda: predict_views(built.for_prediction().model, images, views.named("dihedral8"), 64)),
+        seconds(lambda: predict_views(built.for_prediction().model, images, views.view_set("dihedral8"), 64)),
         lambda: 8 * seconds(partial(loop, best))(),
         unit="s",
         goal="<= 1.05",
@@ -247,7 +247,7 @@ def precision_rows(quick: bool) -> Iterator[Row]:
             trainer = fit.Trainer(built, run, 1, images, labels, None)
             trainer.prepare("fine-tune", trainer.model, 1e-5, 1000, warmup=0.0, ema=0.0)
             timed[precision] = rate(partial(_train, trainer.model, _stream(images, labels, run), 2), 2 * batch)
-        chosen, reason = runtime.choose_precision("auto", network.BACKBONES[backbone].constructor)
+        chosen, reason = runtime.choose_precision("auto")
         other = next(precision for precision in timed if precision != chosen)
         note = f"{chosen} ({reason}) against {other}, batch {batch} at {size} px"
         yield compare(f"precision of {backbone}", timed[chosen], timed[other], unit="images/s", goal=">= 1", note=note)

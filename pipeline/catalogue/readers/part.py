@@ -1,0 +1,38 @@
+"""One table of a file, whatever its format."""
+
+from collections.abc import Callable, Iterator, Mapping
+from types import MappingProxyType
+from typing import NamedTuple
+
+import numpy as np
+import pyarrow as pa
+
+Rows = Callable[[list[str], int], Iterator[pa.Table]]
+
+
+class Part(NamedTuple):
+    """A table: its columns, and its rows for the asking."""
+
+    name: str  # of the table in its file; "" where it is the only one
+    columns: list[str]  # as they are written; those of one value a row
+    rows: Rows  # (some columns, how many rows at once) -> tables of these columns
+    units: Mapping[str, str] = MappingProxyType({})  # column -> unit, where the file tells
+    decimal: str = "."  # what numbers that stand as text have before their fraction
+
+
+def flat(values: np.ndarray) -> np.ndarray | None:
+    """(n,) from (n,) or (n, 1); None for columns of several values a row."""
+    if values.ndim == 2 and values.shape[1] == 1:
+        values = values[:, 0]
+    return values if values.ndim == 1 else None
+
+
+def arrow(values: np.ndarray, mask: np.ndarray | None = None) -> pa.Array:
+    """A NumPy column in Arrow, null where `mask` is True: bytes are UTF-8 text, byte order is this machine's."""
+    values = np.asarray(values)
+    if values.dtype.kind == "S":
+        values = values.astype(object)
+    if values.dtype.kind == "O":
+        texts = [v.decode() if isinstance(v, bytes) else None if v is None else str(v) for v in values]
+        return pa.array(texts, pa.string(), mask=mask)
+    return pa.array(values.astype(values.dtype.newbyteorder("=")), mask=mask)

@@ -1,0 +1,1 @@
+"""What else a user can type: one module a command."""

@@ -1,0 +1,111 @@
+"""Classify galaxies that nobody has voted on, by an ensemble that was trained here.
+
+reads   a catalogue (.parquet, .csv, .fits, .vot) and its images, or a folder, zip or tar of images; OUTPUT/PLAN
+writes  TABLE (.parquet, .csv, .fits, .vot), or a folder of Parquet shards where it has no such suffix
+
+Images are JPEG, PNG or FITS, of any size, in a folder, zip, tar or at addresses; an image shows what those of the
+competition show (8.5 Petrosian 90 % radii), unless the catalogue has columns radius and pixel_scale. What cannot be
+read is a row with its reason. Shards are written whole or not at all: the same command goes on where it was stopped,
+tries again what could not be read, and makes anew what has another image by now. Images at addresses that were read
+are taken to be the same still.
+
+    ./run.sh classify CATALOGUE --ensemble OUTPUT/PLAN/ensembles/final --to TABLE [--images DIR|ZIP|TAR|URL]
+        [--id-column NAME] [--image-column NAME] [--whole-images] [--views 8] [--engine local|ray] [--workers N]
+        [--force]
+"""
+
+import argparse
+import logging
+from collections.abc import Callable, Iterator
+from functools import partial
+from hashlib import sha256
+from pathlib import Path
+
+from tqdm import tqdm
+
+from pipeline import cli
+from pipeline.catalogue import column_names, columns, shards, writers
+from pipeline.catalogue.galaxies import Galaxies
+from pipeline.catalogue.target import ShardPlan, Target
+from pipeline.core import views
+from pipeline.execution import engines
+from pipeline.models.classifier import Classifier, view_set_of
+from pipeline.store.artifacts import Store
+
+log = logging.getLogger(__name__)
+
+
+def parse(argv: list[str] | None) -> argparse.Namespace:
+    """The command line."""
+    made = cli.Parser(
+        prog="./run.sh classify", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    made.add_argument("catalogue", type=Path, help="a table, or a folder, zip or tar of images")
+    made.add_argument("--ensemble", type=Path, required=True, help="folder OUTPUT/PLAN/ensembles/NAME")
+    made.add_argument("--to", type=Path, required=True, help="the table to write, or a folder for Parquet shards")
+    made.add_argument("--images", help="folder, zip, tar or address of a catalogue's images")
+    for what in column_names.NAMES:
+        made.add_argument(
+            column_names.column_flag(what), metavar="NAME", help=f"column of {what}, where it has no usual name"
+        )
+    made.add_argument("--whole-images", action="store_true", help="crop no image by radius and pixel_scale")
+    made.add_argument(
+        "--views", help=f"views averaged per galaxy: {', '.join(views.VIEW_SETS)}, or how many; as trained"
+    )
+    engines.add_flags(made, "processes that hold the ensemble")
+    made.add_argument("--force", action="store_true", help="make anew what is there already")
+    return made.parse_args(argv)
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Command line."""
+    options = parse(argv)
+    view_set = view_set_of(options.views)
+    target = Target(options.to)
+    ensemble = Classifier(options.ensemble, view_set)
+    chosen = {what: name for what in column_names.NAMES if (name := getattr(options, f"{what}_column"))}
+    galaxies = Galaxies(options.catalogue, options.images, chosen, options.whole_images)
+    digests, count, schema = galaxies.survey(target.kind or "parquet")
+    writers.check_size(target.kind, schema, count)
+    spec = {"version": columns.VERSION, "views": view_set, "images": galaxies.where, "id": str(schema.field("id").type)}
+
+    def wanted(rows: str) -> dict[str, dict]:
+        return {"spec": spec, "made_from": {"ensemble": ensemble.digest, "rows": rows}}
+
+    whole = wanted(sha256(" ".join(digests).encode()).hexdigest())
+    plan = ShardPlan(galaxies, target, [wanted(rows) for rows in digests], schema)
+    with target.held():
+        if target.is_whole(whole, force=options.force) and plan.is_current():
+            facts = target.table.record()
+            log.info("classify   %s is complete: %s", target.path, _told(facts))
+        else:
+            each = writers.ON_DISK["parquet"] + writers.ON_DISK.get(target.kind, 0)
+            Store(target.folder).require_space(each * count, "the answers")
+            make(plan, partial(shards.Worker, options.ensemble, view_set, galaxies.where), options, count)
+            facts = plan.facts()
+            if target.joined:
+                plan.join(whole)
+            log.info("classify   %s: %s", target.path, _told(facts))
+    for sentence in plan.detector.summary():
+        log.info("           %s", sentence)
+
+
+def make(plan: ShardPlan, make_worker: Callable[[], shards.Worker], options: argparse.Namespace, count: int) -> None:
+    """All shards that are missing or not right any more, with a bar."""
+    with tqdm(total=count, desc="classify", unit="galaxy") as bar:
+
+        def to_do() -> Iterator[shards.Shard]:
+            for shard in plan.missing(force=options.force):
+                if isinstance(shard, int):
+                    bar.update(shard)
+                else:
+                    yield shard
+
+        for told in engines.each(make_worker, to_do(), engine=options.engine, workers=options.workers):
+            bar.update(told["galaxies"])
+
+
+def _told(facts: dict) -> str:
+    unread = facts["unread"]
+    why = f", of which {unread:,} could not be read (the column reason says why)" if unread else ""
+    return f"{facts['galaxies']:,} galaxies{why}"

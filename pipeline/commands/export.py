@@ -1,0 +1,154 @@
+"""Export an ensemble as one file or folder that other programs and languages can use.
+
+reads   OUTPUT/PLAN/ensembles/NAME and the networks that it is made of
+writes  DIR/model.onnx or DIR/saved_model/, and DIR/model.json: its inputs, outputs and how well it agrees
+
+The model takes images, uint8 (n, 424, 424, 3) RGB, and gives vote fractions, float32 (n, 37), in the competition's
+columns: crops, views, networks, blend and decision tree are inside, all in float32. Each network is first asked for
+some held-out galaxies whose predictions were saved, if those and the crops are there; the whole is asked for galaxies
+drawn for the purpose, and kept only where it answers as the pipeline does in float32.
+
+    ./run.sh export --ensemble OUTPUT/PLAN/ensembles/final --to DIR [--format onnx|saved-model] [--run NAME]
+        [--views 8]
+"""
+
+import argparse
+import logging
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pipeline import cli
+from pipeline.competition import cutout
+from pipeline.core import blend
+from pipeline.core.tree import COLUMNS
+from pipeline.errors import Defect, UserError
+from pipeline.models import prediction_check
+from pipeline.models.classifier import Classifier, view_set_of
+from pipeline.plans.config import IMAGE_SIDE
+from pipeline.sky import galaxy, render
+from pipeline.store.records import Artifact
+
+if TYPE_CHECKING:
+    from pipeline.nn.ensemble_graph import Member
+
+log = logging.getLogger(__name__)
+FORMATS = {"onnx": "model.onnx", "saved-model": "saved_model"}
+DRAWN = 8  # galaxies that the export is tried on
+AGREES = 1e-4  # largest difference of any answer
+
+
+def parse(argv: list[str] | None) -> argparse.Namespace:
+    """The command line."""
+    made = cli.Parser(prog="./run.sh export", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    made.add_argument("--ensemble", type=Path, required=True, help="folder OUTPUT/PLAN/ensembles/NAME")
+    made.add_argument("--to", type=Path, required=True, help="a folder, made where there is none")
+    made.add_argument("--format", choices=FORMATS, default="onnx")
+    made.add_argument("--run", help="only this run of the ensemble")
+    made.add_argument("--views", help="views averaged per galaxy, by name or number; as trained")
+    return made.parse_args(argv)
+
+
+def synthetic_galaxies() -> np.ndarray:
+    """Galaxies to compare answers on, uint8 (DRAWN, 424, 424, 3)."""
+    rng = np.random.default_rng(0)
+    return np.stack([render.render(galaxy.sample(rng), rng) for _ in range(DRAWN)])
+
+
+def pipeline_answers(classifier: Classifier, images: np.ndarray) -> np.ndarray:
+    """The pipeline's own answers (n, 37) for images (n, 424, 424, 3)."""
+    crops = {
+        crop: np.stack([cutout.resize(cutout.central_crop(image, crop.region), crop.size) for image in images])
+        for crop in classifier.crops
+    }
+    return classifier.answer(crops).joint
+
+
+def members_of(classifier: Classifier) -> Iterator["Member"]:
+    """Every network of the ensemble, loaded and compared with its saved predictions, with its share."""
+    from pipeline.nn.ensemble_graph import Member
+
+    for member, share in zip(classifier.members, blend.per_column(classifier.weights), strict=True):
+        trained_in = classifier.store.trained(member.run.name, 0).record()["precision"]
+        for fold, path in enumerate(member.folds):
+            predictor = member.predictor()
+            predictor.load(path)
+            if prediction_check.with_predictions(predictor, classifier.store, fold, trained_in) is None:
+                log.info("export     %s: no predictions of fold %d to compare it with", member.run.name, fold)
+            yield Member(
+                member.run,
+                member.crop,
+                predictor.network,
+                predictor.views,
+                cutout.resize_matrix(member.crop),
+                share / len(member.folds),
+            )
+
+
+def check(path: Path, run: Callable[[Path, np.ndarray], np.ndarray], classifier: Classifier) -> float:
+    """The largest difference between the export's answers and the pipeline's in float32; Defect where it is large."""
+    images = synthetic_galaxies()
+    gap = float(np.abs(run(path, images) - pipeline_answers(classifier, images)).max())
+    if not gap <= AGREES:
+        raise Defect(f"the export answers otherwise than the pipeline: by up to {gap:.2g}, {AGREES:.0e} is allowed")
+    return gap
+
+
+@contextmanager
+def workspace(folder: Path) -> Iterator[Path]:
+    """A folder within `folder` that is gone in the end, as is `folder` where it is new and nothing came of it."""
+    new, work = not folder.exists(), folder / f".export-{os.getpid()}"
+    work.mkdir(parents=True)
+    try:
+        yield work
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+        if new and not any(folder.iterdir()):
+            folder.rmdir()
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Command line."""
+    options = parse(argv)
+    os.environ["CUDA_VISIBLE_DEVICES"] = ""  # other programs compute in float32, a GPU in less: nothing to compare with
+    classifier = Classifier(options.ensemble, view_set_of(options.views), options.run)
+    folder = options.to.expanduser().absolute()
+    path = folder / FORMATS[options.format]
+    if folder.exists() and not folder.is_dir():
+        raise UserError(f"--to {folder} is a file; expected a folder, or a place for a new one")
+
+    from pipeline.nn import ensemble_graph, exporting
+
+    exporting.require_packages(options.format)
+    write, run = exporting.FORMATS[options.format]
+    classifier.compute_in("float32")  # as files of weights are; half precision is a choice of who computes
+    with workspace(folder) as work:
+        write(ensemble_graph.EnsembleGraph(members_of(classifier)), work / path.name)
+        gap = check(work / path.name, run, classifier)
+        artifact = Artifact(folder / "model.json", (path if options.format == "onnx" else path / "saved_model.pb",))
+        artifact.begin()
+        shutil.rmtree(path, ignore_errors=True)
+        (work / path.name).replace(path)
+        artifact.finish(specification(classifier), {"ensemble": classifier.digest}, largest_difference=gap)
+    log.info("export     %s: %.0f MB, answers differ by %.1e at most", path, _bytes(path) / 1e6, gap)
+
+
+def specification(classifier: Classifier) -> dict[str, Any]:
+    """Inputs and outputs of the exported model, and the views in it."""
+    from pipeline.nn import exporting
+
+    shape = [None, IMAGE_SIDE, IMAGE_SIDE, 3]
+    return {
+        "input": {"name": exporting.INPUT, "type": "uint8", "shape": shape, "order": "RGB"},
+        "output": {"name": exporting.OUTPUT, "type": "float32", "shape": [None, len(COLUMNS)], "columns": COLUMNS},
+        "views": {member.run.name: member.run.views for member in classifier.members},
+    }
+
+
+def _bytes(path: Path) -> int:
+    return sum(file.stat().st_size for file in (path, *path.rglob("*")) if file.is_file())

@@ -1,0 +1,80 @@
+"""All stages of a plan, one after the other, in one process.
+
+reads   the competition's files in --input DIR (remembered), else the galaxies that the plan draws, else input/
+writes  output/<plan>: every artifact that is missing; submissions, leaderboard and report.html at the end
+
+    ./run.sh [PLAN] [--input DIR] [--download] [--output DIR] [--weights BACKBONE=FILE ...] [--force STAGE]
+        [--max-hours H] [--workers N] [--resume-from DIR]
+"""
+
+import argparse
+import importlib
+import time
+from pathlib import Path
+
+from pipeline import cli
+from pipeline.competition import download
+from pipeline.competition.source_files import INPUT
+from pipeline.execution import engines
+from pipeline.plans.config import load_plan
+from pipeline.store import dependencies
+
+
+def arguments() -> argparse.ArgumentParser:
+    """The flags of a whole run; each stage gets those that are its own."""
+    made = cli.Parser(
+        prog="./run.sh", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+    )
+    made.add_argument("plan", nargs="?", default="demo", help="a shipped plan or the path of a TOML file; demo")
+    made.add_argument("--input", metavar="DIR", help="folder of the competition's files; remembered")
+    made.add_argument("--download", action="store_true", help="fetch them first, by your Kaggle account")
+    made.add_argument("--output", metavar="DIR", help="where plans keep their artifacts")
+    made.add_argument(
+        "--weights", action="append", default=[], metavar="BACKBONE=FILE", help="first weights; repeatable"
+    )
+    made.add_argument("--force", choices=dependencies.STAGES, metavar="STAGE", help="make anew what this stage makes")
+    made.add_argument("--max-hours", type=_hours, metavar="H", help="stop in time, between epochs (exit code 3)")
+    made.add_argument(
+        "--workers",
+        type=engines.positive,
+        metavar="N",
+        help="folds that are trained at a time, each on a GPU of its own",
+    )
+    made.add_argument("--resume-from", metavar="DIR", help="begin with the output of an earlier session")
+    return made  # fmt: skip
+
+
+def _hours(text: str) -> float:
+    try:
+        hours = float(text)
+    except ValueError:
+        hours = -1.0
+    if not 0 <= hours < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text}: expected a number of hours, such as 11.5")
+    return hours
+
+
+def flags_of(stage: str, options: argparse.Namespace, until: float | None) -> list[str]:
+    """What a stage is given of the command line."""
+    flags = ["--plan", options.plan]
+    flags += ["--output", options.output] if options.output else []
+    flags += [f"--until={until}"] if until is not None else []
+    flags += ["--force"] if options.force == stage else []
+    if stage == "inputs":
+        flags += ["--input", options.input] if options.input else []
+        flags += ["--resume-from", options.resume_from] if options.resume_from else []
+        flags += [word for item in options.weights for word in ("--weights", item)]
+    if stage == "train" and options.workers:
+        flags += ["--workers", str(options.workers)]
+    return flags
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Run the stages."""
+    options = arguments().parse_args(argv)
+    load_plan(options.plan)  # a mistake in it is told before anything is fetched
+    until = None if options.max_hours is None else time.time() + 3600 * options.max_hours
+    if options.download:
+        download.fetch_missing(Path(options.input) if options.input else INPUT)
+    for stage in dependencies.STAGES:
+        importlib.import_module(f"pipeline.stages.{stage}").main(flags_of(stage, options, until))

@@ -1,0 +1,202 @@
+"""Look for better settings of one run, out of fold, and say how sure it is that they are better.
+
+reads   crops/<crop>/train.npy, inputs/labels.parquet, the plan's [search]; runs/<run>/features.npy where it is there
+writes  search/<run>/journal.log (every trial), trials.csv, best.toml (a plan), compared.csv, search.json
+
+Trials are drawn by Optuna's tree-structured Parzen estimator (Bergstra et al. 2011), the run as it stands being the
+first; each is scored fold by fold, and stopped where it is unpromising. The folds are the search's own, dealt by
+another seed than the plan's, so that no score of the leaderboard was chosen by. At the end the best and the run as it
+stands are trained anew on fresh folds: their difference there is what counts, and what the best scored better while it
+was being chosen is reported as optimism. Killed, it goes on; several processes share the trials. What it tries, and on
+how many galaxies where all would take too long, stands in the plan's [search].
+
+    ./run.sh search --plan P --run R --trials N [--hours H] [--workers N] [--engine local|ray] [--force]
+"""
+
+import argparse
+import json
+import logging
+import shlex
+import shutil
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from tqdm import tqdm
+
+from pipeline import cli
+from pipeline.core import stats
+from pipeline.errors import UserError
+from pipeline.execution import engines, locks
+from pipeline.plans.config import PLANS, Run, plan_path
+from pipeline.store.artifacts import Store
+from pipeline.store.dependencies import Unit
+from pipeline.store.records import atomic
+from pipeline.tuning import study, variants
+from pipeline.tuning.study import SEED_OFFSET, Trials, importance, table
+
+log = logging.getLogger(__name__)
+
+
+def trials_of(request: cli.Request) -> Trials:
+    """The trials that a command line asks for."""
+    options = request.options
+    return Trials(request.plan, request.store, options.run, n_trials=options.trials, hours=options.hours)
+
+
+class OneTrial:
+    """A worker that makes one trial at a time."""
+
+    def __init__(self, flags: list[str]):
+        self.trials = trials_of(cli.parse(arguments(), flags, select=("run",)))
+
+    def __call__(self, number: int) -> bool:
+        """Whether there was one to make."""
+        return self.trials.run_one()
+
+
+def make_trials(trials: Trials, options: argparse.Namespace, flags: list[str]) -> None:
+    """All trials that are missing, here or by workers, with a bar of what is done."""
+    begun = len(trials.finished())
+    with tqdm(total=trials.n_trials, initial=begun, desc=f"search {trials.run.name}", unit="trial") as bar:
+        if engines.is_here(options):
+            while trials.run_one():
+                _tell(trials, bar)
+            return
+        tasks = range(max(0, trials.n_trials - begun))
+        for _ in engines.each(partial(OneTrial, flags), tasks, engine=options.engine, workers=options.workers,
+                              gpus=trials.plan.gpus):  # fmt: skip
+            _tell(trials, bar)
+
+
+def _tell(trials: Trials, bar: tqdm) -> None:
+    bar.n = len(trials.finished())
+    scores = [trial.value for trial in trials.completed()]
+    bar.set_postfix_str(f"best {min(scores):.4f}" if scores else "", refresh=True)
+
+
+def compare(trials: Trials, best: Run) -> tuple[pd.DataFrame, dict]:
+    """(RMSE of the best and of the run as it stands on each of the fresh folds, what that says)."""
+    rows, errors = [], {"best": [], "before": []}
+    seeds = [trials.plan.seed + 2 * SEED_OFFSET + i for i in range(trials.search.repeats)]
+    for seed in tqdm(seeds, desc="fresh folds", unit="seed", leave=False):
+        for name, run in (("best", best), ("before", trials.run)):
+            errors[name].append(trials.evaluator.errors(run, seed))
+            rows.append({"seed": seed, "run": name, "rmse": float(np.sqrt(np.nanmean(errors[name][-1])))})
+    answered = np.isfinite(errors["best"]).any(axis=0)
+    squared = {name: np.nanmean(np.stack(found)[:, answered], axis=0) for name, found in errors.items()}
+    difference, low, high = stats.paired_difference(squared["best"], squared["before"])
+    found = {f"fresh_{name}": float(np.sqrt(of_all.mean())) for name, of_all in squared.items()}
+    found |= {"difference": difference}
+    return pd.DataFrame(rows), found | {"low": low, "high": high, "verdict": stats.verdict(low, high)}
+
+
+def best_plan(trials: Trials, plan: str, settings: dict, found: dict) -> str:
+    """A plan that extends this one by the settings found, with the evidence as comments."""
+    base = plan if plan_path(plan).parent == PLANS else str(plan_path(plan).resolve())
+    lines = [
+        f"# {trials.plan.name} with what {found['trials']} trials found for its run {trials.run.name}.",
+        f"# On {trials.search.repeats} x {trials.plan.folds} fresh folds: RMSE {found['fresh_best']:.5f}, before "
+        f"{found['fresh_before']:.5f}; {found['difference']:+.5f} ({found['low']:+.5f} to {found['high']:+.5f}): "
+        f"{found['verdict']}.",
+        f"extends = {json.dumps(base)}",
+        f"name = {json.dumps(f'{trials.plan.name}-{trials.run.name}-best'[:64])}",
+        "",
+        "[[runs]]",
+        f"name = {json.dumps(trials.run.name)}",
+    ]
+    kept = {key: value for key, value in settings.items() if value != variants.get_setting(trials.run, key)}
+    return "\n".join([*lines, *(f"{key} = {json.dumps(value)}" for key, value in kept.items())]) + "\n"
+
+
+def finish(trials: Trials, options: argparse.Namespace) -> None:
+    """Compare, and write what was found."""
+    frame = table(trials)
+    complete = frame.dropna(subset=["rmse"])
+    if complete.empty:
+        raise UserError(f"none of {len(frame)} trials reached a score: widen [search.space], or lower learning rates")
+    row = complete.loc[complete["rmse"].idxmin()]
+    settings = next(t.user_attrs["settings"] for t in trials.completed() if t.number == row["number"])
+    compared, found = compare(trials, variants.with_settings(trials.run, settings))
+    found |= {"trials": len(frame), "best": float(row["rmse"]), "before": None, "optimism": None, "luck": None}
+    for first in complete[complete["first"]].to_dict("records"):  # none where the run as it stands lies outside
+        found |= {"before": first["rmse"], "luck": study.selection_bias(trials, first["number"])}
+        found["optimism"] = first["rmse"] - found["best"] - (found["fresh_before"] - found["fresh_best"])
+    unit = trials.unit
+    unit.artifact.begin()
+    texts = (frame.to_csv(index=False), best_plan(trials, options.plan, settings, found), compared.to_csv(index=False))
+    for path, text in zip(unit.artifact.files, texts, strict=True):
+        with atomic(path) as temporary:
+            temporary.write_text(text, encoding="utf-8")
+    unit.finish(**found, settings=settings, importance=importance(trials), seconds=float(frame["seconds"].sum()))
+
+
+def arguments() -> argparse.ArgumentParser:
+    """The flags of the search."""
+    made = cli.parser(__doc__)
+    made.add_argument("--trials", type=int, required=True, help="how many in all, those made before included")
+    made.add_argument("--hours", type=float, help="begin no trial after that")
+    engines.add_flags(made, "processes, each of which makes one trial at a time")
+    return made
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Command line of the search."""
+    request = cli.parse(arguments(), argv, select=("run",))
+    options = request.options
+    if options.trials < 1:
+        raise UserError(f"--trials {options.trials}: expected a number above 0")
+    if options.hours is not None and not options.hours > 0:
+        raise UserError(f"--hours {options.hours:g}: expected a number above 0")
+    unit = study.unit(request.plan, request.store, options.run)
+    if options.force:
+        shutil.rmtree(unit.artifact.record_path.parent, ignore_errors=True)
+    if not is_done(unit, options.trials):
+        request.require([unit])
+        trials = trials_of(request)
+        trials.enqueue_unchanged()
+        flags = ["--plan", str(plan_path(options.plan).resolve()), "--output", str(options.output.resolve())]
+        flags += ["--run", options.run, "--trials", str(options.trials)]
+        make_trials(trials, options, flags + ([f"--hours={options.hours}"] if options.hours else []))
+        _tell_done(trials)
+        with locks.holding(trials.folder / ".compare.lock", wait=True):
+            if not is_done(unit, len(trials.finished())):  # another process has perhaps done it meanwhile
+                finish(trials, options)
+    _tell_found(unit.artifact.record(), options.run)
+    print(f"best plan  {unit.artifact.files[1]}\nrun it by  {run_it(unit.artifact.files[1], request.store)}")
+
+
+def _tell_done(trials: Trials) -> None:
+    done = len(trials.finished())
+    if done < trials.n_trials:
+        log.warning(
+            "%-10s the time is up after %d of %d trials: the same command goes on", "search", done, trials.n_trials
+        )
+    log.info("%-10s %d trials are done; now the best and the run as it stands, on fresh folds", "search", done)
+
+
+def is_done(unit: Unit, trials: int) -> bool:
+    """Whether so many trials were made (the time may have been up before), and compared."""
+    whole = unit.state()[0] == "complete" and not unit.artifact.checksum_mismatches()
+    return whole and unit.artifact.fact("trials", int) >= trials
+
+
+def _tell_found(found: dict, run: str) -> None:
+    log.info(
+        "search     %s: %.5f on fresh folds, %.5f as it stood: %+.5f (%+.5f to %+.5f), %s", run, found["fresh_best"],
+        found["fresh_before"], found["difference"], found["low"], found["high"], found["verdict"]
+    )  # fmt: skip
+    if found["optimism"] is not None:
+        log.info("           while it was chosen it had gained %.5f: optimism %+.5f",
+                 found["before"] - found["best"], found["optimism"])  # fmt: skip
+
+
+def run_it(plan: Path, store: Store) -> str:
+    """The command that makes all of a plan from the same files and weights."""
+    words = ["./run.sh", str(plan)]
+    folder = store.inputs().fact("folder", str)
+    words += [] if folder == "sky" else ["--input", folder]
+    for backbone, weights in store.load_weights_list().items():
+        words += ["--weights", f"{backbone}={weights['path']}"]
+    return shlex.join(words)

@@ -1,0 +1,108 @@
+"""A page in the browser that reads one galaxy: drop an image, see its way down the decision tree.
+
+reads   OUTPUT/PLAN/ensembles/NAME, the networks that it is made of, and the plan's training galaxies
+writes  nothing
+
+Also shown: the five-class label and its confidence, where the leading answers come from (Grad-CAM), and the training
+galaxies that the network finds most alike. Images are JPEG, PNG or FITS of up to 16 MB and are not kept. The page
+listens on this machine only, unless told otherwise. An upload that takes longer than a minute is given up on.
+
+    ./run.sh serve --ensemble OUTPUT/PLAN/ensembles/final [--host 127.0.0.1] [--port 8000] [--views 8]
+"""
+
+import argparse
+import asyncio
+import logging
+import socket
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from jinja2 import Template
+
+from pipeline import cli
+from pipeline.commands.serve.galaxy_reader import Reader
+from pipeline.errors import DamagedImage, UserError
+from pipeline.models.classifier import view_set_of
+from pipeline.report.figure import DARK, LIGHT
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI
+
+log = logging.getLogger(__name__)
+PAGE = Path(__file__).parent / "page.html.jinja"
+POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'"
+LARGEST = 16 << 20  # bytes of an image
+SECONDS = 60  # that its upload may take
+GONE = 499  # the code that servers note for a client that went away
+
+
+def application(reader: Reader) -> "FastAPI":
+    """GET / is the page, POST /read takes the bytes of an image and answers in JSON; 4xx say what is wrong."""
+    from fastapi import FastAPI, HTTPException, Request
+    from fastapi.concurrency import run_in_threadpool
+    from fastapi.responses import HTMLResponse
+    from starlette.requests import ClientDisconnect
+
+    made = FastAPI(title="Galaxy morphology", docs_url=None, redoc_url=None, openapi_url=None)
+    template = Template(PAGE.read_text(encoding="utf-8"), autoescape=True)
+    page = template.render(light=LIGHT, dark=DARK, megabytes=LARGEST >> 20)
+
+    @made.get("/")
+    def index() -> HTMLResponse:
+        return HTMLResponse(page, headers={"Content-Security-Policy": POLICY})
+
+    async def uploaded(request: Request) -> bytes:
+        data = bytearray()
+        async for part in request.stream():
+            data += part
+            if len(data) > LARGEST:
+                raise HTTPException(413, f"The file is larger than {LARGEST >> 20} MB.")
+        return bytes(data)
+
+    async def read(request: Request) -> dict:
+        try:
+            data = await asyncio.wait_for(uploaded(request), SECONDS)
+            return await run_in_threadpool(reader.read, data)
+        except TimeoutError:
+            raise HTTPException(408, f"The file did not arrive within {SECONDS} seconds.") from None
+        except ClientDisconnect:
+            raise HTTPException(GONE) from None
+        except DamagedImage as error:
+            raise HTTPException(415, f"The file {error}.") from None
+
+    read.__annotations__["request"] = Request  # which FastAPI looks up by name where annotations are text
+    made.post("/read")(read)
+    return made
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Command line."""
+    made = cli.Parser(prog="./run.sh serve", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    made.add_argument("--ensemble", type=Path, required=True, help="folder OUTPUT/PLAN/ensembles/NAME")
+    made.add_argument("--host", default="127.0.0.1", help="address to listen on; 0.0.0.0 lets everybody in")
+    made.add_argument("--port", type=int, default=8000, help="0: any that is free")
+    made.add_argument("--views", help="views averaged per galaxy, by name or number; as trained")
+    options = made.parse_args(argv)
+    view_set = view_set_of(options.views)
+    try:
+        import uvicorn
+    except ImportError:
+        raise UserError("serve needs FastAPI: .venv/bin/python -m pip install -r requirements-extra.txt") from None
+    with listening(options.host, options.port) as ear:  # before the networks are loaded, which takes a while
+        app = application(Reader(options.ensemble, view_set))
+        log.info("serve      http://%s:%d (end with Ctrl-C)", options.host, ear.getsockname()[1])
+        with suppress(KeyboardInterrupt):
+            uvicorn.Server(uvicorn.Config(app, log_level="warning")).run(sockets=[ear])
+
+
+def listening(host: str, port: int) -> socket.socket:
+    """A socket there; UserError where there can be none."""
+    if not 0 <= port < 1 << 16:
+        raise UserError(f"--port {port}: expected a number from 0 to 65535")
+    try:
+        family, *_ = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        return socket.create_server((host, port), family=family)
+    except (OSError, UnicodeError) as error:
+        why = getattr(error, "strerror", None) or error
+        raise UserError(f"serve cannot listen on {host}, port {port}: {why}; choose by --host and --port") from None

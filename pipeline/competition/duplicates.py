@@ -1,0 +1,66 @@
+"""Duplicate images: the same bytes under several GalaxyIDs would leak labels between folds, or into the test set."""
+
+from collections import defaultdict
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from pipeline.competition.source_files import Files, Images
+from pipeline.errors import DamagedImage
+
+Groups = list[list[int]]
+
+
+def find(files: Files) -> dict[str, Groups]:
+    """{"train": duplicates within training, "across": duplicates of training (first) and test images}, as GalaxyIDs.
+
+    Duplicates have the same bytes. Only images of equal size (and checksum, in a zip) are read.
+    """
+    with Images(files.train) as train, Images(files.test) as test:
+        alike = defaultdict(list)
+        for images in (train, test):
+            for galaxy_id, size, checksum in images.sizes():
+                alike[size, checksum].append((images, galaxy_id))
+        same = [group for candidates in alike.values() if len(candidates) > 1 for group in _same_bytes(candidates)]
+        split = [([i for images, i in g if images is train], [i for images, i in g if images is test]) for g in same]
+    return {
+        "train": sorted(sorted(of_train) for of_train, _ in split if len(of_train) > 1),
+        "across": sorted([*sorted(of_train), *sorted(of_test)] for of_train, of_test in split if of_train and of_test),
+    }
+
+
+def _same_bytes(candidates: list[tuple[Images, int]]) -> list[list[tuple[Images, int]]]:
+    found = defaultdict(list)
+    for images, galaxy_id in candidates:
+        try:
+            found[images.read(galaxy_id)].append((images, galaxy_id))
+        except DamagedImage:
+            continue  # the crops stage reports it
+    return [group for group in found.values() if len(group) > 1]
+
+
+def keep_in_one_fold(folds: pd.Series, groups: Groups) -> pd.Series:
+    """Folds, indexed by GalaxyID, with all duplicates of an image in the fold of the first."""
+    folds = folds.copy()
+    for group in groups:
+        folds.loc[group] = np.asarray(folds.loc[group[0]])
+    return folds
+
+
+def caveats(record: dict[str, Any]) -> list[str]:
+    """Sentences about the duplicates that stage 0 recorded."""
+    copies = record.get("copies", {})
+    found = []
+    if groups := copies.get("across"):
+        found.append(f"{len(groups):,} images are in training and test both (such as GalaxyID {_examples(groups[0])}).")
+    if groups := copies.get("train"):
+        found.append(
+            f"{len(groups):,} training images have several GalaxyIDs (such as {_examples(groups[0])}); each was "
+            f"kept in one fold."
+        )
+    return found
+
+
+def _examples(group: list[int]) -> str:
+    return " and ".join(map(str, group[:3]))

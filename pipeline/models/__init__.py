@@ -1,0 +1,1 @@
+"""Networks in use: first weights, frozen features, predictors, an ensemble as a classifier."""

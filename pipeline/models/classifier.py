@@ -1,0 +1,133 @@
+"""A finished ensemble as a function of images: its networks, crops and weights, found from its folder alone."""
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from pipeline.core import blend, tree, views
+from pipeline.errors import Damaged, UserError
+from pipeline.models.predictor import Predictor
+from pipeline.plans.config import Crop, Run
+from pipeline.store import backbone_graphs
+from pipeline.store.artifacts import Store
+from pipeline.store.records import Artifact
+
+
+class Member(NamedTuple):
+    """One run of the ensemble."""
+
+    run: Run
+    crop: Crop
+    folds: tuple[Path, ...]  # weights of each fold's network
+    precision: str
+
+    def predictor(self) -> Predictor:
+        """A network of the run, to be loaded with the weights of a fold."""
+        size = self.run.input_size or self.crop.size
+        return Predictor(self.run, stored=self.crop.size, size=size, precision=self.precision)
+
+
+class Answers(NamedTuple):
+    """What the ensemble says of n galaxies."""
+
+    joint: np.ndarray  # float32 (n, 37) vote fractions, every sum of the tree holding
+    spread: np.ndarray  # float32 (n, 37) their standard deviation over runs, folds and views
+
+
+def view_set_of(asked: str | None) -> str | None:
+    """The name of the view set; UserError where there is none such."""
+    try:
+        return None if asked is None else views.view_set_name(asked)
+    except ValueError as error:
+        raise UserError(f"--views: {error}") from None
+
+
+class Classifier:
+    """The ensemble at OUTPUT/PLAN/ensembles/NAME; UserError where it is not there, not whole or not what was written.
+
+    `view_set` takes the place of each run's own views, `only` names the one run that is asked. Networks are built at
+    the first call of `answer`.
+    """
+
+    def __init__(self, folder: Path, view_set: str | None = None, only: str | None = None):
+        folder = folder.expanduser().resolve()
+        self.store = Store(folder.parent.parent)
+        ensemble = self.store.ensemble(folder.name)
+        made_from = verified_record(ensemble, f"an ensemble such as {folder}")["made_from"]
+        self.digest, blended = ensemble.digest(), ensemble.fact("weights", dict)
+        weights = blended if only is None else {only: 1.0}
+        if unknown := set(weights) - set(blended):
+            raise UserError(f"--run {unknown.pop()}: {folder} is made of {', '.join(blended)}")
+        folds = {name: sum(source.startswith(f"{name}/fold") for source in made_from) for name in weights}
+        self.members = [_member(self.store, name, folds[name], view_set) for name in weights]
+        self.weights = np.array(list(weights.values()))
+        self.crops = list(dict.fromkeys(member.crop for member in self.members))
+        self._predictors: dict[str, Predictor] = {}
+
+    def answer(self, images: dict[Crop, np.ndarray]) -> Answers:
+        """Answers for the same n galaxies as uint8 (n, size, size, 3) at each of `crops`."""
+        means, squares = zip(*(self._of_member(member, images[member.crop]) for member in self.members), strict=True)
+        stack, share = np.stack(means), _per_run(self.weights)
+        variance = np.tensordot(share, squares, 1) - np.tensordot(share, stack, 1) ** 2
+        spread = np.sqrt(np.maximum(variance, 0))
+        return Answers(tree.project(blend.mix(stack, self.weights)).astype(np.float32), spread.astype(np.float32))
+
+    def compute_in(self, precision: str) -> None:
+        """Let all networks compute in this precision, whatever they were trained in; before the first answer."""
+        self.members = [member._replace(precision=precision) for member in self.members]
+
+    def _of_member(self, member: Member, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """(mean over folds and views float32 (n, 37), mean of the squares float64)."""
+        predictor = self._predictor(member)
+        total, squares, features = 0.0, 0.0, None
+        for weights in member.folds:
+            predictor.load(weights, keep=True)
+            if predictor.only_head:
+                features = predictor.features(images) if features is None else features
+                mean = predictor.predict_features(features)
+                square = np.square(mean, dtype=np.float64)
+            else:
+                mean, square = predictor.predict_images(images)
+            total, squares = total + mean.astype(np.float64), squares + square
+        return (total / len(member.folds)).astype(np.float32), squares / len(member.folds)
+
+    def _predictor(self, member: Member) -> Predictor:
+        if member.run.name not in self._predictors:
+            self._predictors[member.run.name] = member.predictor()
+        return self._predictors[member.run.name]
+
+
+def _per_run(weights: np.ndarray) -> np.ndarray:
+    """(runs,) from (runs,) or (runs, 11)."""
+    return weights if weights.ndim == 1 else weights.mean(axis=1)
+
+
+def _member(store: Store, name: str, folds: int, view_set: str | None) -> Member:
+    """A run of an ensemble, as the records of its folds tell."""
+    trained = [store.trained(name, fold) for fold in range(folds)]
+    for fold, artifact in enumerate(trained):
+        verified_record(artifact, f"fold {fold} of {name}")
+    if not trained:
+        raise UserError(f"{store.root / 'runs' / name} holds no trained network that the ensemble was made of")
+    spec = {key: value for key, value in trained[0].fact("spec", dict).items() if key in Run.model_fields}
+    if view_set is None:  # which training does not depend on
+        view_set = store.predicted(name, 0).fact("spec", dict).get("views", "dihedral8")
+    run = Run.model_validate(spec | {"views": view_set})
+    for fold, artifact in enumerate(trained):
+        backbone_graphs.require_graph(run, artifact.required(), f"fold {fold} of {name}")
+    crop = store.crops(run.crop, "train").fact("spec", dict)
+    size = Crop(region=crop["region"], size=crop["size"])
+    paths = tuple(artifact.verified("model.weights.h5") for artifact in trained)
+    return Member(run, size, paths, trained[0].fact("precision", str))
+
+
+def verified_record(artifact: Artifact, what: str) -> dict[str, Any]:
+    """The record of an artifact whose files are what was written; UserError else."""
+    if artifact.record() is None:
+        raise UserError(f"expected {what}, and {artifact.record_path} is missing")
+    try:
+        artifact.verify()
+    except Damaged as error:
+        raise Damaged(f"{what} cannot be used: {error}") from None
+    return artifact.required()

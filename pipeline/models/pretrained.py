@@ -1,0 +1,101 @@
+"""Pretrained weights, before any work starts: files that the user gave, Keras's own where they are or can be had."""
+
+import hashlib
+import urllib.error
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+from pipeline.checkpoints import files, mapped, packaged
+from pipeline.errors import UserError
+from pipeline.plans.backbones import BACKBONES, keras_folder
+from pipeline.plans.config import Plan
+from pipeline.store.artifacts import Store
+from pipeline.store.records import file_digest
+
+HDF5 = b"\x89HDF\r\n\x1a\n"
+SUFFIXES = (".h5", ".hdf5")  # by which Keras knows what it reads
+SOURCE = "https://storage.googleapis.com/tensorflow/keras-applications/"  # where Keras downloads them
+
+
+def require(plan: Plan, store: Store, given: dict[str, Any]) -> None:
+    """UserError where a run that is still to be trained needs weights that can be had from nowhere."""
+    waiting = [run for run in plan.runs if any(not store.trained(run.name, k).facts() for k in range(plan.folds))]
+    wanted = {(r.backbone, plan.input_size(r)) for r in waiting if r.on_missing_weights == "error"}
+    wanted = {(name, size) for name, size in wanted if name not in given}
+    for name in sorted({name for name, _ in wanted if BACKBONES[name].package}):
+        if packaged.find(name) is None:
+            raise UserError(packaged.missing(name))
+    wanted = {(name, size) for name, size in wanted if not BACKBONES[name].package and not kept_by_keras(name, size)}
+    missing = sorted({(name, BACKBONES[name].file_for(size)) for name, size in wanted})
+    if missing and not _reachable():
+        names = sorted({name for name, _ in missing})
+        options = " ".join(f"--weights {name}=FILE" for name in names)
+        raise UserError(
+            f"no ImageNet weights for {', '.join(names)}, and Keras's downloads cannot be reached: connect to the "
+            f"network once, or fetch them elsewhere (Keras calls them "
+            f"{', '.join(file for _, file in missing)}) and give them by "
+            f'{options}, or say in the plan on_missing_weights = "random" (far less accurate)'
+        )
+
+
+def kept_by_keras(name: str, size: int) -> bool:
+    """Whether Keras has downloaded before what it takes for inputs of that side."""
+    return (keras_folder() / "models" / BACKBONES[name].file_for(size)).is_file()
+
+
+def _reachable() -> bool:
+    try:
+        with urllib.request.urlopen(SOURCE, timeout=5):
+            return True
+    except urllib.error.HTTPError:  # it answers
+        return True
+    except OSError:
+        return False
+
+
+def given(items: list[str], plan: Plan) -> dict[str, dict[str, Any]]:
+    """['backbone=file', …] -> {backbone: {path, bytes, sha256}}; UserError where one is not what it should be."""
+    used = {run.backbone for run in plan.runs}
+    found = {}
+    for item in items:
+        name, _, file = item.partition("=")
+        if name not in BACKBONES or not file:
+            raise UserError(f"--weights {item}: expected BACKBONE=FILE, BACKBONE one of {', '.join(BACKBONES)}")
+        if name not in used:
+            raise UserError(f"--weights {item}: no run of plan {plan.name} uses {name}, only {', '.join(sorted(used))}")
+        path = Path(file).expanduser().resolve()
+        _check(name, path)
+        found[name] = {"path": str(path), "bytes": path.stat().st_size, "sha256": file_digest(path)}
+    return found
+
+
+def _check(name: str, path: Path) -> None:
+    """UserError where the file is missing, is of no known format, or holds another backbone.
+
+    An HDF5 file with Keras's name must have its checksum; what else it holds only Keras can tell, later.
+    """
+    if not path.is_file():
+        raise UserError(f"--weights {name}={path}: there is no such file")
+    if files.is_one(path):
+        mapped.read(path, name)
+        return
+    with open(path, "rb") as file:
+        if file.read(len(HDF5)) != HDF5:
+            raise UserError(
+                f"--weights {name}={path}: expected an HDF5 file of Keras, or one of "
+                f"safetensors or torch.save, and its first bytes say it is none"
+            )
+        if path.suffix.lower() not in SUFFIXES:
+            raise UserError(f"--weights {name}={path}: Keras reads it under a name that ends in .h5 only: rename it")
+        file.seek(0)
+        expected = BACKBONES[name].checksum if path.name == BACKBONES[name].weights_file else None
+        if expected is None:  # another name: the user's own weights, which nobody has a checksum of
+            return
+        kind = "md5" if len(expected) == 32 else "sha256"
+        received = hashlib.file_digest(file, kind).hexdigest()
+    if received != expected:
+        raise UserError(
+            f"--weights {name}={path}: its {kind} is {received}, that of Keras's file of this name is {expected}; "
+            f"download it again, or rename it if it is your own"
+        )

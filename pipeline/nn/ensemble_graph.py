@@ -1,0 +1,152 @@
+"""An ensemble as one graph, for export: images of galaxies -> vote fractions, with crops, views, blend and tree."""
+
+from collections.abc import Callable, Iterable
+from typing import NamedTuple
+
+import keras
+import numpy as np
+from keras import ops
+
+from pipeline.core import tree
+from pipeline.nn.augment import warp
+from pipeline.nn.backbone import copy_layer, copy_weights
+from pipeline.nn.network import Network, Scale, pool
+from pipeline.plans.backbones import BACKBONES
+from pipeline.plans.config import IMAGE_SIDE, Crop, Run
+
+MAX_PROJECTION_STEPS = 500  # of the projection onto the tree, at most; a hundred are many
+PROJECTION_TOLERANCE = -1e-6
+
+
+class Member(NamedTuple):
+    """One trained network of an ensemble and its share of the answer."""
+
+    run: Run
+    crop: Crop
+    network: Network
+    views: np.ndarray  # (v, 2, 3)
+    resize: np.ndarray  # (size, region): what resizes either side of the crop, see competition.cutout.resize_matrix
+    share: np.ndarray  # (37,) blend weight for each answer
+
+
+class EnsembleGraph:
+    """The function from images uint8 (n, 424, 424, 3) RGB to vote fractions float32 (n, 37).
+
+    The same crops, views, networks and weights as the pipeline's; the projection onto the tree stops at 1e-6.
+    """
+
+    def __init__(self, members: Iterable[Member]):
+        """Of each part only its copy is kept: parts that are made when they are asked for need no more memory."""
+        self.members = [MemberGraph(member) for member in members]
+        self.crops = {member.crop: make_cropper(member.crop, member.resize) for member in self.members}
+        self.networks = [network for member in self.members for network in (member.backbone, member.head)]
+
+    def __call__(self, images: keras.KerasTensor) -> keras.KerasTensor:
+        """Vote fractions of images."""
+        seen = {crop: cut(images) for crop, cut in self.crops.items()}
+        total = 0.0
+        for member in self.members:
+            total = total + member(seen[member.crop]) * member.share
+        return project(total)
+
+
+def make_cropper(crop: Crop, resize: np.ndarray) -> Callable[[keras.KerasTensor], keras.KerasTensor]:
+    """Images (n, 424, 424, 3) -> whole grey levels float32 (n, size, size, 3), as `cutout` makes them of pixels."""
+    margin = (IMAGE_SIDE - crop.region) // 2
+
+    def cut(images: keras.KerasTensor) -> keras.KerasTensor:
+        end = margin + crop.region
+        centre = ops.cast(images[:, margin:end, margin:end], "float32")
+        if crop.region == crop.size:
+            return centre
+        rows = ops.einsum("ij,njkc->nikc", resize, centre)
+        levels = ops.einsum("lk,nikc->nilc", resize, rows)
+        return (
+            ops.floor(levels + 0.5) if crop.region == 2 * crop.size else ops.round(levels)
+        )  # halves as OpenCV has them
+
+    return cut
+
+
+class MemberGraph:
+    """One network: crops (n, s, s, 3) -> the mean over the views of its answers, or of its features, then answers."""
+
+    def __init__(self, member: Member):
+        self.crop, self.resize, self.views = member.crop, member.resize, member.views
+        self.share = member.share.astype(np.float32)
+        self.of_features = not member.run.fine_tune.epochs  # views are averaged before the head, as in training
+        self.size = member.network.features.get_layer("warp").size
+        pixels = keras.Input((self.size, self.size, 3))
+        scaled = Scale(BACKBONES[member.run.backbone].scaling)(pixels)
+        backbone = exportable(member.network.for_prediction().backbone)
+        self.backbone = keras.Model(pixels, pool(backbone, scaled, member.run.pooling))
+        self.head = member.network.head
+
+    def __call__(self, images: keras.KerasTensor) -> keras.KerasTensor:
+        """Answers (n, 37)."""
+        count = len(self.views)
+        matrices = ops.tile(ops.convert_to_tensor(self.views), (ops.shape(images)[0], 1, 1))
+        features = self.backbone(warp(ops.repeat(images, count, axis=0), matrices, self.size), training=False)
+        if self.of_features:
+            return self.head(_mean(features, count), training=False)
+        return _mean(self.head(features, training=False), count)
+
+
+def exportable(backbone: keras.Model) -> keras.Model:
+    """A copy of it, with others in place of three kinds of layers for which tf2onnx 1.17 writes what no runtime reads.
+
+    Convolutions of a group per channel, the exact GELU, and Keras's Normalization, whose tensors would become inputs
+    that nobody feeds.
+    """
+    made = keras.models.clone_model(backbone, clone_function=_exportable)
+    copy_weights(backbone, made, {layer.name: _per_channel(layer) for layer in filter(_is_grouped, backbone.layers)})
+    return made
+
+
+def _is_grouped(layer: keras.layers.Layer) -> bool:
+    return isinstance(layer, keras.layers.Conv2D) and layer.groups > 1
+
+
+def _per_channel(layer: keras.layers.Conv2D) -> list[np.ndarray]:
+    """Weights of the depthwise convolution that does the same."""
+    kernel, *bias = layer.get_weights()
+    return [kernel.transpose(0, 1, 3, 2), *bias]
+
+
+def _exportable(layer: keras.layers.Layer) -> keras.layers.Layer:
+    if _is_grouped(layer):  # of a group per channel
+        keys = ("name", "kernel_size", "strides", "padding", "dilation_rate", "use_bias", "activation", "dtype")
+        config = layer.get_config()
+        return keras.layers.DepthwiseConv2D(**{key: config[key] for key in keys})
+    if isinstance(layer, keras.layers.Activation) and layer.activation is keras.activations.gelu:
+        return keras.layers.Activation(_gelu, name=layer.name, dtype=layer.dtype_policy)
+    return copy_layer(layer)
+
+
+def _gelu(x: keras.KerasTensor) -> keras.KerasTensor:
+    return 0.5 * x * (1 + ops.erf(x * np.float32(np.sqrt(0.5))))
+
+
+def _mean(values: keras.KerasTensor, count: int) -> keras.KerasTensor:
+    """(n * count, d) -> (n, d)."""
+    return ops.mean(ops.reshape(values, (-1, count, values.shape[-1])), axis=1)
+
+
+def project(values: keras.KerasTensor) -> keras.KerasTensor:
+    """`core.tree.project` as a graph."""
+    sums, totals = (part.astype(np.float32) for part in tree.sums_and_totals())
+    back = np.linalg.pinv(sums).astype(np.float32).T  # (11, 37)
+
+    def on_sums(x: keras.KerasTensor) -> keras.KerasTensor:
+        return x - ops.matmul(ops.matmul(x, sums.T) - totals, back)
+
+    def goes_on(step: keras.KerasTensor, x: keras.KerasTensor, correction: keras.KerasTensor) -> keras.KerasTensor:
+        return ops.logical_and(step < MAX_PROJECTION_STEPS, ops.min(x) < PROJECTION_TOLERANCE)
+
+    def one(step: keras.KerasTensor, x: keras.KerasTensor, correction: keras.KerasTensor) -> tuple:
+        inside = ops.maximum(x + correction, 0.0)
+        return step + 1, on_sums(inside), x + correction - inside
+
+    first = on_sums(values)
+    _, x, _ = ops.while_loop(goes_on, one, (ops.convert_to_tensor(0), first, ops.zeros_like(first)))
+    return ops.maximum(x, 0.0)

@@ -1,0 +1,1 @@
+"""What to make, as data: the shipped plans and the code that reads them."""

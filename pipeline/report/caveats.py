@@ -1,0 +1,123 @@
+"""Caveats: what a reader of the report should know before trusting its numbers, a sentence each."""
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from pipeline.competition import duplicates
+from pipeline.core import stats
+from pipeline.plans.config import Plan
+from pipeline.report.leaderboard import Entry, Leaderboard
+from pipeline.store import dependencies
+from pipeline.store.artifacts import Store
+
+OUTLIER_SIGMA = 3.0  # standard errors between a fold's mean squared error and that of the others
+MIN_DIFFERENCE = 0.02  # of the RMSE: smaller differences are ignored even if significant
+
+
+def collect(plan: Plan, store: Store, board: Leaderboard) -> list[str]:
+    """All caveats, the gravest first."""
+    return [
+        *random_weights(plan, store),
+        *below_vote_noise(board),
+        *runs_left_out(plan),
+        *duplicates.caveats(store.inputs().required()),
+        *synthetic_galaxies(plan, store),
+        *unusable_images(plan, store),
+        *outlier_folds(board),
+        *runs_not_above_baseline(board),
+        *ensemble_without_gain(board),
+        *uncommitted_code(plan, store),
+    ]
+
+
+def random_weights(plan: Plan, store: Store) -> Iterator[str]:
+    """Runs that started from random weights."""
+    if names := [run for run, source in weight_sources(plan, store).items() if "random" in source]:
+        yield (
+            f"Started from RANDOM weights, not from pretrained ones: {', '.join(names)}. With ImageNet weights "
+            f"such networks are usually far more accurate."
+        )
+
+
+def below_vote_noise(board: Leaderboard) -> Iterator[str]:
+    """Scores below the vote noise, which only leaked labels can explain."""
+    for entry in board.entries:
+        if entry.interval[1] < entry.noise:
+            yield (
+                f"{entry.name} scores {entry.rmse:.4f}, below the {entry.noise:.4f} that the noise of the votes leaves "
+                f"even to perfect predictions: labels have leaked into training."
+            )
+
+
+def runs_left_out(plan: Plan) -> Iterator[str]:
+    """Runs that could not be trained."""
+    for run, why in plan.left_out.items():
+        yield f"{run} is left out, also of the ensembles: its training failed ({why})."
+
+
+def weight_sources(plan: Plan, store: Store) -> dict[str, str]:
+    """Run -> where its first weights came from: imagenet, file or random; more than one where folds differ."""
+    found = {}
+    for run in plan.runs:
+        records = [store.trained(run.name, fold).required() for fold in range(plan.folds)]
+        found[run.name] = ", ".join(sorted({r.get("weights", {}).get("source", "not recorded") for r in records}))
+    return found
+
+
+def synthetic_galaxies(plan: Plan, store: Store) -> Iterator[str]:
+    """Scores on synthetic galaxies."""
+    if dependencies.uses_synthetic_galaxies(plan, store):
+        yield (
+            "The galaxies are synthetic, not observed: the scores compare models with each other, not "
+            "with the competition's leaderboard."
+        )
+
+
+def unusable_images(plan: Plan, store: Store) -> Iterator[str]:
+    """Images that could not be used."""
+    for split in dependencies.SPLITS:
+        ids = sorted({galaxy for crop in plan.crops for galaxy in store.set_aside(crop, split)})
+        if ids:
+            such = ", ".join(map(str, ids[:3])) + (", …" if len(ids) > 3 else "")
+            images = f"{len(ids):,} {split} image" + ("s" if len(ids) > 1 else "")
+            yield f"{images} could not be used and got the mean answer (GalaxyID {such})."
+
+
+def outlier_folds(board: Leaderboard) -> Iterator[str]:
+    """Folds of a run whose score differs significantly from its other folds."""
+    for entry in board.of_kind("run"):
+        for fold in np.unique(board.fold_of):
+            own, others = entry.errors[board.fold_of == fold], entry.errors[board.fold_of != fold]
+            ratio = float(np.sqrt(own.mean() / others.mean())) if others.mean() > 0 else 1.0
+            spread = np.sqrt(own.var() / len(own) + others.var() / len(others))
+            if abs(own.mean() - others.mean()) > OUTLIER_SIGMA * spread and abs(ratio - 1) > MIN_DIFFERENCE:
+                than = "worse" if ratio > 1 else "better"
+                yield f"Fold {fold} of {entry.name} scores {abs(ratio - 1):.0%} {than} than its other folds."
+
+
+def runs_not_above_baseline(board: Leaderboard) -> Iterator[str]:
+    """Networks that do not beat the best baseline."""
+    baseline = board.best("baseline")
+    for entry in board.of_kind("run"):
+        if baseline and _verdict(entry, baseline) != "better":
+            yield f"{entry.name} does not beat the baseline {baseline.name}."
+
+
+def ensemble_without_gain(board: Leaderboard) -> Iterator[str]:
+    """A best ensemble that is not significantly better than the best run."""
+    best, run = board.best("ensemble"), board.best("run")
+    if best and run and len(board.of_kind("run")) > 1 and _verdict(best, run) != "better":
+        yield f"The best ensemble, {best.name}, is not significantly better than the run {run.name} alone."
+
+
+def uncommitted_code(plan: Plan, store: Store) -> Iterator[str]:
+    """Networks that were trained by uncommitted code."""
+    records = [unit.artifact.required() for unit in dependencies.train(plan, store)]
+    if any(record.get("made", {}).get("code", "").endswith("+") for record in records):
+        yield "Some networks were trained by code with uncommitted changes (a + after the commit below)."
+
+
+def _verdict(entry: Entry, other: Entry) -> str:
+    _, low, high = stats.paired_difference(entry.errors, other.errors)
+    return stats.verdict(low, high)

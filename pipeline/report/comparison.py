@@ -1,0 +1,99 @@
+"""Comparison of two finished plans: what got better or worse, by how much, and where."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from pipeline.core import metrics, stats
+from pipeline.core.tree import QUESTIONS, SLICES
+from pipeline.errors import UserError
+from pipeline.store.artifacts import Store, aligned_to, load_fractions
+
+MIN_SHARED = 10  # galaxies that both must have
+SHOWN = 5  # galaxies whose error changed most
+
+
+def comparison_lines(first: Path, second: Path) -> Iterator[str]:
+    """The comparison line by line; `first` and `second` are output folders of plans (output/<plan>).
+
+    Differences are second less first on the galaxies that both predicted out of fold, with 95 % intervals of a paired
+    bootstrap. UserError where a folder holds no finished plan or the two share too few galaxies.
+    """
+    a, b = load_predictions(first), load_predictions(second)
+    truth = common_truth(first, second)
+    yield f"{second} against {first}, on the {len(truth):,} galaxies of both; negative is better"
+    best = [best_name(one, truth) for one in (a, b)]
+    pairs = [(name, name) for name in a if name in b]
+    if tuple(best) not in pairs:
+        pairs.append(tuple(best))
+    yield ""
+    yield f"{'':<34}{'first':>8}{'second':>8}{'difference':>12}   95 % interval"
+    for one, other in pairs:
+        label = one if one == other else f"{one} -> {other}"
+        yield _line(label, truth, a[one], b[other], slice(None))
+    before, after = a[best[0]], b[best[1]]
+    yield ""
+    yield f"by question, {best[0]} -> {best[1]}"
+    for question, columns in zip(QUESTIONS, SLICES, strict=True):
+        yield _line(f"  {question.number} {question.text}", truth, before, after, columns)
+    yield ""
+    accuracy = [metrics.accuracy5(truth.to_numpy(), one.loc[truth.index].to_numpy()) for one in (before, after)]
+    yield f"five-class accuracy {accuracy[0]:.1%} -> {accuracy[1]:.1%}"
+    errors = [((one.loc[truth.index] - truth) ** 2).mean(axis=1) ** 0.5 for one in (before, after)]
+    change = (errors[1] - errors[0]).round(6).sort_values()
+    change = change[change != 0]
+    for what, some in (("better", change.head(SHOWN)), ("worse", change.tail(SHOWN)[::-1])):
+        named = [f"{galaxy} ({value:+.3f})" for galaxy, value in some.items() if (value < 0) == (what == "better")]
+        yield f"much {what}: {', '.join(named) or 'none'}"
+
+
+def load_predictions(folder: Path) -> dict[str, pd.DataFrame]:
+    """Out-of-fold predictions of all baselines, runs and ensembles under a plan's output: 'kind/name' -> (n, 37)."""
+    found = {}
+    store = Store(folder)
+    of_kind = {"baselines": store.baseline, "ensembles": store.ensemble}
+    for kind in ("baselines", "runs", "ensembles"):
+        for place in sorted((folder / kind).glob("*")):
+            if kind == "runs":
+                folds = sorted(int(path.name.removeprefix("fold")) for path in place.glob("fold[0-9]*"))
+                made = {store.predicted(place.name, fold): "valid.parquet" for fold in folds}
+            else:
+                made = {of_kind[kind](place.name): "oof.parquet"}
+            if any(one.exists() for one in made):
+                parts = [load_fractions(one.verified(name)) for one, name in made.items()]
+                found[f"{kind}/{place.name}"] = pd.concat(parts)
+    if not found:
+        raise UserError(f"{folder}: holds no predictions; expected the output folder of a plan, such as output/demo")
+    return found
+
+
+def common_truth(first: Path, second: Path) -> pd.DataFrame:
+    """Votes (n, 37) of the galaxies that both plans have, alike in both."""
+    labels = [Store(folder).load_labels() for folder in (first, second)]
+    shared = labels[0].index.intersection(labels[1].index)
+    if len(shared) < MIN_SHARED:
+        raise UserError(f"{first} and {second} share {len(shared)} galaxies: nothing to compare")
+    if not np.allclose(labels[0].loc[shared], labels[1].loc[shared], atol=1e-6):
+        raise UserError(f"{first} and {second} have different votes for the same galaxies: not the same data")
+    return labels[0].loc[shared].astype(np.float64)
+
+
+def best_name(found: dict[str, pd.DataFrame], truth: pd.DataFrame) -> str:
+    """The best ensemble; the best of all where there is none."""
+    names = [name for name in found if name.startswith("ensembles/")] or list(found)
+    return min(names, key=lambda name: metrics.rmse(truth.to_numpy(), _aligned(found[name], truth, name)))
+
+
+def _line(label: str, truth: pd.DataFrame, before: pd.DataFrame, after: pd.DataFrame, columns: slice) -> str:
+    votes = truth.to_numpy()[:, columns]
+    squares = [((_aligned(one, truth, label)[:, columns] - votes) ** 2).mean(axis=1) for one in (before, after)]
+    difference, low, high = stats.paired_difference(squares[1], squares[0])
+    scores = [float(np.sqrt(square.mean())) for square in squares]
+    interval = f"{low:+.4f} to {high:+.4f}"
+    return f"{label:<34}{scores[0]:>8.4f}{scores[1]:>8.4f}{difference:>+12.4f}   {interval}  {stats.verdict(low, high)}"
+
+
+def _aligned(frame: pd.DataFrame, truth: pd.DataFrame, what: str) -> np.ndarray:
+    return aligned_to(frame.loc[frame.index.isin(truth.index)], truth.index, what).to_numpy(np.float64)

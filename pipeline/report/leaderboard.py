@@ -1,0 +1,245 @@
+"""The leaderboard: every baseline, run and ensemble of a plan, scored on the same galaxies.
+
+All scores are out of fold: no model predicts a galaxy that it was trained on.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from pipeline.competition import uploads
+from pipeline.core import metrics, stats
+from pipeline.plans.config import Plan
+from pipeline.store.artifacts import Store, aligned_to, load_fractions
+
+COLUMNS = (
+    "name",
+    "kind",  # baseline, run or ensemble
+    "rmse",
+    "rmse_low",  # 95 % interval by bootstrap over galaxies
+    "rmse_high",
+    "beyond_noise",  # the part of the RMSE that the finite number of votes does not explain
+    "fold_std",  # standard deviation of the folds' RMSE
+    "views_gain",  # by how much a single view's RMSE is higher, of runs that were fine-tuned
+    "accuracy5",  # on the five-class clean sample
+    "params",  # of one network; of an ensemble: of one network of each member
+    "train_seconds",  # of all folds; of an ensemble: of all members
+    "images_per_second",  # galaxies that one network predicts, all their views; of an ensemble: one of each member
+    "kaggle_public",  # of an ensemble's submission as it is now, where Kaggle has scored it
+    "kaggle_private",
+)
+UNKNOWN = "\N{EN DASH}"
+DIGITS = {
+    "rmse": 6,
+    "rmse_low": 6,
+    "rmse_high": 6,
+    "beyond_noise": 6,
+    "fold_std": 6,
+    "views_gain": 6,
+    "accuracy5": 5,
+    "train_seconds": 1,
+    "images_per_second": 1,
+}
+KAGGLE = COLUMNS[-2:]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One line of the leaderboard and the arrays that it was computed from; NaN where something is not known."""
+
+    name: str
+    kind: str
+    predicted: np.ndarray  # (n, 37) out of fold
+    errors: np.ndarray  # (n,) squared error per galaxy
+    folds: np.ndarray  # (k,) RMSE of each fold
+    interval: tuple[float, float]
+    noise: float  # the RMSE of perfect predictions
+    single_view_rmse: float  # the RMSE of a single view
+    accuracy5: float
+    params: float
+    train_seconds: float
+    images_per_second: float
+    kaggle: tuple[float, float]  # public and private score
+
+    @property
+    def rmse(self) -> float:
+        """Root mean squared error over all galaxies and columns."""
+        return float(np.sqrt(self.errors.mean()))
+
+    @property
+    def beyond_noise(self) -> float:
+        """What is left of the RMSE when the noise of the votes is taken off, in quadrature."""
+        return float(np.sqrt(max(0.0, self.rmse**2 - self.noise**2)))
+
+    def row(self) -> tuple[Any, ...]:
+        """Its values in the order of `COLUMNS`."""
+        scores = (
+            self.rmse,
+            *self.interval,
+            self.beyond_noise,
+            float(self.folds.std()),
+            self.single_view_rmse - self.rmse,
+        )
+        costs = (self.params, self.train_seconds, self.images_per_second)
+        return (self.name, self.kind, *scores, self.accuracy5, *costs, *self.kaggle)
+
+
+@dataclass(frozen=True)
+class Leaderboard:
+    """All entries, best first, with the galaxies that they were scored on."""
+
+    entries: tuple[Entry, ...]
+    truth: np.ndarray  # (n, 37)
+    fold_of: np.ndarray  # (n,)
+    ids: np.ndarray  # (n,)
+
+    def best(self, kind: str) -> Entry | None:
+        """The best entry of a kind; None where there is none."""
+        return next((entry for entry in self.entries if entry.kind == kind), None)
+
+    def of_kind(self, kind: str) -> list[Entry]:
+        """All entries of a kind, best first."""
+        return [entry for entry in self.entries if entry.kind == kind]
+
+    def frame(self) -> pd.DataFrame:
+        """The leaderboard as a table with `COLUMNS`."""
+        made = pd.DataFrame([entry.row() for entry in self.entries], columns=list(COLUMNS)).round(DIGITS)
+        return made.astype({"params": "Int64"})
+
+
+def score_all(plan: Plan, store: Store) -> Leaderboard:
+    """Score everything in a plan. UserError where something is missing or damaged, with the command that fixes it."""
+    labels = store.load_labels()
+    truth, fold_of = labels.to_numpy(np.float64), store.load_folds().loc[labels.index].to_numpy()
+    entries = []
+    costs: dict[str, tuple[float, float, float]] = {}
+
+    def add(
+        name: str,
+        kind: str,
+        frame: pd.DataFrame,
+        cost: tuple[float, float, float],
+        single: float = np.nan,
+        kaggle: tuple[float, float] = (np.nan, np.nan),
+    ) -> None:
+        predicted = aligned_to(frame, labels.index, f"out-of-fold predictions of {kind} {name}").to_numpy()
+        entries.append(_score(name, kind, predicted, truth, fold_of, cost, single, kaggle, plan.seed))
+
+    for name in plan.baselines:
+        made = store.baseline(name)
+        add(name, "baseline", load_fractions(made.verified()), (np.nan, _number(made.required(), "seconds"), np.nan))
+    for run in plan.runs:
+        costs[run.name] = cost_of_run(store, plan, run.name)
+        parts = [store.predicted(run.name, fold).verified("valid.parquet") for fold in range(plan.folds)]
+        frame = pd.concat([load_fractions(part) for part in parts])
+        add(run.name, "run", frame, _cost_of([run.name], plan, costs), single_view_rmse(store, plan, run.name))
+    for spec in plan.ensembles:
+        cost, blended = _cost_of(spec.runs, plan, costs), store.ensemble(spec.name).verified("oof.parquet")
+        add(spec.name, "ensemble", load_fractions(blended), cost, kaggle=uploads.current_scores(store, spec.name))
+    return Leaderboard(tuple(sorted(entries, key=lambda entry: entry.rmse)), truth, fold_of, labels.index.to_numpy())
+
+
+def cost_of_run(store: Store, plan: Plan, run: str) -> tuple[float, float, float]:
+    """(parameters, seconds of training, galaxies per second in prediction) of a run; NaN where not recorded.
+
+    UserError where a fold is missing, or its record damaged.
+    """
+    trained = [store.trained(run, fold).required() for fold in range(plan.folds)]
+    predicted = [store.predicted(run, fold).required() for fold in range(plan.folds)]
+    features = store.features(run).record() or {}  # of the frozen backbone, for all folds
+    seconds = sum(_number(record, "train_seconds") for record in trained) + features.get("seconds", 0)
+    if plan.run(run).fine_tune.epochs:
+        rates = [_number(record, "images_per_second") for record in predicted]
+        rate = len(rates) / sum(1 / rate for rate in rates)
+    else:  # only the head differs between folds: a galaxy costs its features
+        rate = _number(features, "images_per_second")
+    return _number(trained[0], "params"), seconds, rate
+
+
+def single_view_rmse(store: Store, plan: Plan, run: str) -> float:
+    """RMSE of a run on its held-out galaxies, seen once each, as training scored it.
+
+    NaN where only a head was trained: its features are already the mean over views.
+    """
+    if not plan.run(run).fine_tune.epochs:
+        return float("nan")
+    records = [store.trained(run, fold).required() for fold in range(plan.folds)]
+    squared, sizes = zip(*((_number(r, "val_rmse") ** 2, _number(r, "n_valid")) for r in records), strict=True)
+    return float(np.sqrt(np.average(squared, weights=sizes)))
+
+
+def to_markdown(frame: pd.DataFrame) -> str:
+    """The leaderboard as a Markdown table."""
+    frame = _shown(frame)
+    texts = _texts(frame)
+    rule = ["---" if column in COLUMNS[:2] else "--:" for column in frame.columns]
+    return "\n".join("| " + " | ".join(row) + " |" for row in [list(frame.columns), rule, *texts]) + "\n"
+
+
+def to_text(frame: pd.DataFrame) -> str:
+    """The leaderboard in aligned columns, for a terminal."""
+    frame = _shown(frame)
+    rows = [list(frame.columns), *_texts(frame)]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    pads = [str.ljust if column in COLUMNS[:2] else str.rjust for column in frame.columns]
+    padded = ([pad(*cell) for pad, *cell in zip(pads, row, widths, strict=True)] for row in rows)
+    return "\n".join("  ".join(row).rstrip() for row in padded)
+
+
+def _shown(frame: pd.DataFrame) -> pd.DataFrame:
+    """Without Kaggle's columns where nothing was uploaded."""
+    return frame.drop(columns=[column for column in KAGGLE if column in frame and frame[column].isna().all()])
+
+
+def read(path: Path) -> pd.DataFrame:
+    """The leaderboard from its file."""
+    return pd.read_csv(path, dtype={"name": str, "params": "Int64"}, keep_default_na=False, na_values=[""])
+
+
+def _score(
+    name: str,
+    kind: str,
+    predicted: np.ndarray,
+    truth: np.ndarray,
+    fold_of: np.ndarray,
+    cost: tuple[float, float, float],
+    single_view_rmse: float,
+    kaggle: tuple[float, float],
+    seed: int,
+) -> Entry:
+    errors = metrics.squared_error_per_galaxy(truth, predicted)
+    folds = np.array([np.sqrt(errors[fold_of == fold].mean()) for fold in np.unique(fold_of)])
+    interval = stats.bootstrap_rmse(errors, seed)
+    noise, accuracy = metrics.vote_noise(truth), metrics.accuracy5(truth, predicted)
+    return Entry(name, kind, predicted, errors, folds, interval, noise, single_view_rmse, accuracy, *cost, kaggle)
+
+
+def _cost_of(
+    runs: Sequence[str], plan: Plan, costs: dict[str, tuple[float, float, float]]
+) -> tuple[float, float, float]:
+    """Of runs one after the other; what they start from is trained as well, each once."""
+    params, _, rates = zip(*(costs[run] for run in runs), strict=True)
+    trained = {first for run in runs for first in plan.lineage(run)}
+    return sum(params), sum(costs[run][1] for run in trained), 1 / sum(1 / rate for rate in rates)
+
+
+def _number(record: dict[str, Any], fact: str) -> float:
+    """A recorded number; NaN where there is none, or 0 where only a positive one makes sense."""
+    value = record.get(fact)
+    return float(value) if value else float("nan")
+
+
+def _texts(frame: pd.DataFrame) -> list[list[str]]:
+    """The cells of a leaderboard as text: 4 to 5 digits, thousands parted, a dash for what is not known."""
+    forms = {"rmse": "{:.5f}", "rmse_low": "{:.5f}", "rmse_high": "{:.5f}"}
+    forms |= {"beyond_noise": "{:.5f}", "fold_std": "{:.5f}", "views_gain": "{:+.5f}", "accuracy5": "{:.4f}"}
+    forms |= {"params": "{:,}", "train_seconds": "{:,.1f}", "images_per_second": "{:,.1f}"}
+    forms |= dict.fromkeys(KAGGLE, "{:.5f}")
+    return [
+        [UNKNOWN if pd.isna(value) else forms.get(column, "{}").format(value) for column, value in row.items()]
+        for row in frame.to_dict("records")
+    ]

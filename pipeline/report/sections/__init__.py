@@ -1,0 +1,1 @@
+"""The sections of the report: each module computes what templates/sections/<section's name>.html.jinja shows."""

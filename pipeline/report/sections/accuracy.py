@@ -1,0 +1,157 @@
+"""Accuracy: question by question, answer by answer, class by class, and with the agreement of the volunteers."""
+
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from pipeline.core import metrics
+from pipeline.core.tree import ANSWERS, COLUMNS, QUESTIONS, reached
+from pipeline.report.figure import ACCENT, GRID, INK, MUTED, PAPER, SECOND, Figure, draw, legend
+from pipeline.report.formatting import percent, share
+from pipeline.report.leaderboard import Entry
+from pipeline.report.material import Material, Section
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+FEW = 12  # answers that carry most of the error
+AGREEMENT = np.linspace(0.4, 1.0, 7)
+ZHU = (0.9668, 0.9442, 0.5862, 0.9436, 0.9770)  # recall of each class, Zhu et al. 2019, Ap&SS 364, 55, abstract
+ZHU_ALL = 0.9521
+
+
+def section(material: Material) -> Section:
+    """Where the error of the best entry lies."""
+    truth, best = material.board.truth, material.best
+    answers = per_answer(truth, best)
+    most = answers.numbers
+    finding = (
+        f"{FEW} of the 37 answers carry {percent(most['share'][:FEW].sum())} of {best.name}'s squared error, "
+        f"“{most['answer'][0]}” alone {percent(most['share'][0])}; "
+        f"of {int((material.classes[0] >= 0).sum()):,} galaxies with clear votes {share(best.accuracy5)} "
+        f"get the right one of five classes."
+    )
+    table, questions = per_question(material)
+    agreement = by_agreement(truth, best.predicted)
+    facts = {"answers": answers, "table": table, "questions": questions, "agreement": agreement}
+    facts["classes"] = five_classes(material)
+    return Section("accuracy", "Accuracy", finding, facts, (questions, answers, agreement))
+
+
+def per_question(material: Material) -> tuple[dict[str, Any], Figure]:
+    """RMSE per question of the best ensemble, all runs and the best baseline, as a table and a figure.
+
+    The table has how often the best entry's leading answer is the volunteers', too, among galaxies that half of them
+    reached the question for.
+    """
+    board = material.board
+    baseline, ensemble, nets = board.best("baseline"), board.best("ensemble"), board.of_kind("run")
+    shown = [entry for entry in (ensemble, *nets, baseline) if entry]
+    scores = np.stack([metrics.rmse_per_question(board.truth, entry.predicted) for entry in shown], axis=1)
+    leading = metrics.leading_answer_accuracy(board.truth, material.best.predicted)
+    asked = (reached(board.truth) >= 0.5).sum(axis=0)
+    columns = (QUESTIONS, scores.tolist(), scores.argmin(axis=1).tolist(), leading.tolist(), asked.tolist())
+    keys = ("question", "values", "best", "leading", "asked")
+    rows = [dict(zip(keys, row, strict=True)) for row in zip(*columns, strict=True)]
+    names = [f"{entry.kind} {entry.name}" for entry in shown]
+    numbers = pd.DataFrame(scores, columns=names).assign(
+        question=[f"{q.number} {q.text}" for q in QUESTIONS], leading_answer_accuracy=leading, reached_by_half=asked
+    )
+    kinds = [entry.kind for entry in shown]
+    return {"entries": shown, "rows": rows}, _dots(numbers.set_index("question"), scores, kinds)
+
+
+def _dots(numbers: pd.DataFrame, scores: np.ndarray, kinds: list[str]) -> Figure:
+    """Scores (11, shown) as marks on a line for each question."""
+    marks = {
+        "baseline": {"marker": "o", "color": PAPER, "markeredgecolor": MUTED, "label": "best baseline"},
+        "run": {"marker": "|", "markersize": 8, "color": SECOND, "markeredgewidth": 1.4, "label": "runs"},
+        "ensemble": {"marker": "o", "color": ACCENT, "label": "best ensemble"},
+    }
+
+    def on(axes: "Axes") -> None:
+        y = np.arange(len(QUESTIONS))
+        axes.hlines(y, scores.min(axis=1), scores.max(axis=1), color=GRID, linewidth=2)
+        for kind in ("baseline", "run", "ensemble"):
+            mine = [column for column, its in enumerate(kinds) if its == kind]
+            for i, column in enumerate(mine):
+                style = {"markersize": 5} | marks[kind] | ({"label": ""} if i else {})
+                axes.plot(scores[:, column], y, linestyle="none", **style)
+        axes.set_yticks(y, numbers.index)
+        axes.tick_params(axis="y", labelcolor=INK)
+        axes.set(ylim=(len(y) - 0.5, -0.5), xlim=(0, None), xlabel="RMSE")
+        axes.grid(axis="y", visible=False)
+        axes.spines["left"].set_visible(False)
+        legend(axes, 3)
+
+    alt = "RMSE of each question for the best baseline, each run and the best ensemble; the table has the same numbers."
+    return draw("per-question", alt, numbers.reset_index(), on, size=(4.3, 3.9), title="RMSE of each question")
+
+
+def per_answer(truth: np.ndarray, best: Entry) -> Figure:
+    """The share of the squared error that each of the 37 answers carries, largest first."""
+    rmse = metrics.rmse_per_answer(truth, best.predicted)
+    names = [f"{ANSWERS[column]}" for column in COLUMNS]
+    numbers = pd.DataFrame({"column": COLUMNS, "answer": names, "mean_fraction": truth.mean(axis=0), "rmse": rmse})
+    numbers["share"] = rmse**2 / (rmse**2).sum()
+    numbers = numbers.sort_values("share", ascending=False, ignore_index=True)
+
+    def on(axes: "Axes") -> None:
+        y = np.arange(len(numbers))
+        colours = [SECOND if i < FEW else GRID for i in y]
+        axes.barh(y, 100 * numbers["share"], color=colours, height=0.72)
+        axes.set_yticks(y, [f"{row.answer}  {row.column[5:]}" for row in numbers.itertuples()], fontsize=7.5)
+        axes.tick_params(axis="y", labelcolor=INK)
+        axes.set(ylim=(len(y) - 0.4, -0.6), xlabel="share of the squared error, %")
+        axes.grid(axis="y", visible=False)
+        axes.spines["left"].set_visible(False)
+
+    alt = f"Share of the squared error by answer, the largest {FEW} set off; the file per-answer.csv has the numbers."
+    return draw("per-answer", alt, numbers, on, size=(4.3, 5.6), title="Which answers carry the error")
+
+
+def by_agreement(truth: np.ndarray, predicted: np.ndarray) -> Figure:
+    """How often question 1's leading answer is right, by the share of volunteers who gave it."""
+    first = slice(0, len(QUESTIONS[0].answers))
+    agreement = truth[:, first].max(axis=1)
+    right = truth[:, first].argmax(axis=1) == predicted[:, first].argmax(axis=1)
+    squared = metrics.squared_error_per_galaxy(truth, predicted)
+    bins = np.clip(np.searchsorted(AGREEMENT, agreement, side="right") - 1, 0, len(AGREEMENT) - 2)
+    rows = []
+    for i, (low, high) in enumerate(pairwise(AGREEMENT)):
+        mine = bins == i
+        if mine.any():
+            facts = {"from": round(low, 2), "to": round(high, 2), "galaxies": int(mine.sum())}
+            rows.append(facts | {"accuracy": right[mine].mean(), "rmse": np.sqrt(squared[mine].mean())})
+    numbers = pd.DataFrame(rows)
+
+    def on(axes: "Axes") -> None:
+        middle = 50 * (numbers["from"] + numbers["to"])
+        axes.bar(middle, 100 * numbers["accuracy"], width=8.6, color=ACCENT, alpha=0.75)
+        for x, value, n in zip(middle, numbers["accuracy"], numbers["galaxies"], strict=True):
+            axes.annotate(f"{n:,}", (x, 100 * value), ha="center", va="bottom", fontsize=7.5, color=MUTED)
+        axes.set(xlabel="volunteers who gave the leading answer, %", ylabel="right, %", ylim=(0, 109), xlim=(39, 101))
+        axes.set_yticks(range(0, 101, 25))
+        axes.grid(axis="x", visible=False)
+
+    alt = "How often the leading answer of question 1 is right, by the volunteers' agreement; galaxies above each bar."
+    return draw("agreement", alt, numbers, on, size=(4.3, 2.7), title="Accuracy by agreement of the volunteers")
+
+
+def five_classes(material: Material) -> dict[str, Any] | None:
+    """Precision, recall and F1 of each class beside published recalls; None where no galaxy is clean."""
+    counts = metrics.confusion(*material.classes, len(metrics.FIVE_CLASSES))
+    if not counts.sum():
+        return None
+    scores = metrics.precision_recall_f1(counts)
+    columns = (metrics.FIVE_CLASSES, counts.sum(axis=1).tolist(), *(part.tolist() for part in scores), ZHU)
+    keys = ("name", "n", "precision", "recall", "f1", "published")
+    return {
+        "rows": [dict(zip(keys, row, strict=True)) for row in zip(*columns, strict=True)],
+        "n": int(counts.sum()),
+        "macro": [float(np.nanmean(part)) for part in scores],
+        "right": float(np.trace(counts) / counts.sum()),
+        "published": ZHU_ALL,
+    }

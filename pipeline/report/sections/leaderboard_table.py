@@ -1,0 +1,149 @@
+"""Leaderboard: all entries, against the best single run, and what their accuracy costs."""
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from pipeline.competition import uploads
+from pipeline.core import stats
+from pipeline.report import leaderboard
+from pipeline.report.figure import ACCENT, MUTED, SECOND, Figure, draw, legend
+from pipeline.report.formatting import score, share
+from pipeline.report.leaderboard import Entry
+from pipeline.report.material import Material, Section
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+_PLACES = (("left", "low"), ("at", "difference"), ("right", "high"))
+MIN_DIFFERENCE = 1e-5  # a difference in RMSE that is worth a word
+CLOSEST = 0.07  # of the axis: the least distance of two names
+
+
+def section(material: Material) -> Section:
+    """The table, the pairs, and RMSE against training time and speed."""
+    board = material.board
+    run, baseline, ensemble = (board.best(kind) for kind in ("run", "baseline", "ensemble"))
+    finding = f"{board.entries[0].name} leads with an RMSE of {score(board.entries[0].rmse)}"
+    if run and baseline:
+        finding += f"; the best single run, {run.name}, reaches {score(run.rmse)}, {_than(run, baseline)}"
+    if run and ensemble and ensemble.rmse < run.rmse - MIN_DIFFERENCE:
+        finding += f"; {ensemble.name} is {share(1 - ensemble.rmse / run.rmse)} below that run"
+    costs = cost_figure(board.of_kind("run") + board.of_kind("ensemble"), baseline)
+    sent = against_kaggle(uploads.load(material.store))
+    facts = {"rows": rows(material), "pairs": pairs(material), "noise": board.entries[0].noise}
+    facts |= {"costs": costs, "sent": sent}
+    return Section("leaderboard", "Leaderboard", finding + ".", facts, tuple(drawn for drawn in (costs, sent) if drawn))
+
+
+def _than(run: Entry, baseline: Entry) -> str:
+    side = "below" if run.rmse < baseline.rmse else "ABOVE"
+    return f"{share(abs(1 - run.rmse / baseline.rmse))} {side} the best baseline, {baseline.name}"
+
+
+def rows(material: Material) -> list[dict[str, Any]]:
+    """The leaderboard's rows with where their intervals lie on a common scale, in per cent."""
+    entries = material.board.entries
+    top = max(entry.interval[1] for entry in entries) * 1.02
+    pinned = material.board.best("baseline")
+    return [
+        dict(zip(leaderboard.COLUMNS, entry.row(), strict=True))
+        | {"left": 100 * entry.interval[0] / top, "at": 100 * entry.rmse / top, "right": 100 * entry.interval[1] / top}
+        | {"pinned": entry is pinned}
+        for entry in entries
+    ]
+
+
+def pairs(material: Material) -> dict[str, Any] | None:
+    """Each entry against the best single run on the same galaxies, with where its interval lies, in per cent.
+
+    The scale is that of runs and ensembles; baselines may lie beyond it.
+    """
+    reference = material.board.best("run")
+    if reference is None:
+        return None
+    found = []
+    for entry in material.board.entries:
+        if entry is not reference:
+            difference, low, high = stats.paired_difference(entry.errors, reference.errors)
+            found.append({"entry": entry, "difference": difference, "low": low, "high": high,
+                          "verdict": stats.verdict(low, high)})  # fmt: skip
+    nets = [pair for pair in found if pair["entry"].kind != "baseline"] or found
+    reach = 1.1 * max((max(abs(pair["low"]), abs(pair["high"])) for pair in nets), default=1.0) or 1.0
+    for pair in found:
+        pair |= {side: float(np.clip(50 + 50 * pair[key] / reach, 0, 100)) for side, key in _PLACES}
+        pair["beyond"] = pair["difference"] > reach
+    return {"reference": reference, "rows": found}
+
+
+def cost_figure(entries: list[Entry], baseline: Entry | None) -> Figure | None:
+    """RMSE against seconds of training and against galaxies a second: the best value lies low, left and right."""
+    axes_of = {"train_seconds": "seconds of training, all folds", "images_per_second": "galaxies a second, all views"}
+    numbers = pd.DataFrame(
+        {"name": e.name, "kind": e.kind, "rmse": e.rmse, **{key: getattr(e, key) for key in axes_of}} for e in entries
+    )
+    known = numbers.dropna()
+    if known.empty or np.ptp(known["rmse"]) < MIN_DIFFERENCE:  # nothing to choose between
+        return None
+
+    def on(panels: "list[Axes]") -> None:
+        for axes, (key, label) in zip(panels, axes_of.items(), strict=True):
+            for kind, colour in (("run", SECOND), ("ensemble", ACCENT)):
+                mine = known[known["kind"] == kind]
+                axes.plot(mine[key], mine["rmse"], "o", markersize=6, color=colour, label=f"{kind}s")
+            axes.set(xscale="log", xlabel=label, ylabel="RMSE" if key == "train_seconds" else "")
+            axes.margins(0.12)
+            axes.xaxis.set_major_formatter("{x:g}")
+            axes.xaxis.set_minor_formatter("")
+            axes.xaxis.get_major_locator().set_params(subs=(1, 2, 5))
+            if baseline and baseline.rmse < known["rmse"].max() * 1.3:
+                axes.axhline(baseline.rmse, color=MUTED, linewidth=0.9, linestyle=(0, (3, 3)))
+                axes.annotate(f"{baseline.name}, baseline", (1, baseline.rmse), xycoords=("axes fraction", "data"),
+                              ha="right", va="bottom", fontsize=8, color=MUTED)  # fmt: skip
+        panels[0].figure.draw_without_rendering()  # settles the limits, which the names go by
+        for axes, key in zip(panels, axes_of, strict=True):
+            _name_points(axes, known[key].to_numpy(), known["rmse"].to_numpy(), known["name"].tolist())
+
+    alt = "RMSE against seconds of training and against galaxies a second, a dot for each run and ensemble."
+    return draw("cost", alt, numbers, on, size=(7.6, 2.9), panels=(1, 2), title="What accuracy costs")
+
+
+def against_kaggle(sent: pd.DataFrame) -> Figure | None:
+    """Kaggle's public and private score of every upload against its out-of-fold RMSE; None where none is scored."""
+    numbers = sent.dropna(subset=["public", "private"], how="all")
+    if numbers.empty:
+        return None
+    numbers = numbers[["ensemble", "at", "ref", "rmse", "public", "private"]].astype({"rmse": float})
+
+    def on(axes: "Axes") -> None:
+        for key, colour in (("public", SECOND), ("private", ACCENT)):
+            axes.plot(numbers["rmse"], numbers[key].astype(float), "o", markersize=6, color=colour, label=key)
+        axes.margins(0.15)
+        low, high = axes.dataLim.intervalx.min(), axes.dataLim.intervalx.max()
+        low, high = min(low, axes.dataLim.intervaly.min()), max(high, axes.dataLim.intervaly.max())
+        margin = 0.1 * (high - low) or 0.002
+        ends = (low - margin, high + margin)
+        axes.plot(ends, ends, color=MUTED, linewidth=0.9, linestyle=(0, (3, 3)), zorder=0)
+        axes.set(xlim=ends, ylim=ends, xlabel="out-of-fold RMSE", ylabel="Kaggle's score")
+        for name, x, y in zip(numbers["ensemble"], numbers["rmse"], numbers["private"], strict=True):
+            axes.annotate(name, (x, y), xytext=(7, 0), textcoords="offset points", va="center", fontsize=8)
+        legend(axes, 2)
+
+    alt = "Kaggle's public and private score against the out-of-fold RMSE, a pair of dots for each submission."
+    return draw("kaggle", alt, numbers, on, size=(4.3, 3.2), title="Out of fold against Kaggle")
+
+
+def _name_points(axes: "Axes", x: np.ndarray, y: np.ndarray, names: list[str]) -> None:
+    """Names beside points, towards the middle, moved apart where they would lie on each other."""
+    places = axes.transAxes.inverted().transform(axes.transData.transform(np.stack([x, y], axis=1)))
+    height = np.full(len(names), -np.inf)
+    for left in (True, False):
+        floor = -np.inf
+        for i in np.argsort(places[:, 1]):
+            if (places[i, 0] < 0.5) == left:
+                height[i] = floor = max(places[i, 1], floor + CLOSEST)
+    for name, (across, _), up in zip(names, places, height, strict=True):
+        side, shift = ("left", 7) if across < 0.5 else ("right", -7)
+        axes.annotate(name, (across, up), xycoords="axes fraction", xytext=(shift, 0), textcoords="offset points",
+                      ha=side, va="center", fontsize=8)  # fmt: skip

@@ -1,0 +1,1 @@
+"""The stages of a run, in this order: inputs folds crops baselines train predict insight ensemble submit report."""

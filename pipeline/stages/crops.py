@@ -1,0 +1,218 @@
+"""Stage 2 of 9: the central part of every image as one array per crop spec and split.
+
+reads   the competition's images where stage 0 found them, inputs/labels.parquet, inputs/sample.csv
+writes  crops/<crop>/{train,test}.npy uint8 (n, size, size, 3) RGB, {train,test}.ids.npy int64 (n,), ascending
+
+Every image is read and decoded once for all crops that are missing. Interrupted, the same command goes on after
+the last 256 finished rows. An image that cannot be used stops the stage or, where the plan says
+corrupt_images = "set-aside", leaves its row 0 and its id in the record's `set_aside`.
+
+    ./run.sh crops --plan demo
+"""
+
+import logging
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
+from typing import Any
+
+import cv2
+import numpy as np
+from tqdm import tqdm
+
+from pipeline import cli
+from pipeline.competition import cutout
+from pipeline.competition.source_files import Images
+from pipeline.competition.source_images import open_images
+from pipeline.core import machine
+from pipeline.errors import DamagedImage, UserError
+from pipeline.plans.config import Crop, Plan
+from pipeline.store import dependencies
+from pipeline.store.artifacts import Store
+from pipeline.store.dependencies import Unit
+from pipeline.store.growing_array import GrowingArray
+from pipeline.store.records import atomic
+
+log = logging.getLogger(__name__)
+CHUNK = 256  # rows between two flushes: what an interruption costs at most; two chunks fit in the last cache
+PIECE = 8  # rows of one task of a thread
+MANY = 10_000  # images from which on it is said beforehand what they will take
+
+
+class Partial:
+    """One crop of one split in the making."""
+
+    def __init__(self, unit: Unit, ids: np.ndarray):
+        self.unit, self.ids = unit, ids
+        self.crop = Crop(region=unit.spec["region"], size=unit.spec["size"])
+        final, self.ids_path = unit.artifact.files
+        shape = (len(ids), self.crop.size, self.crop.size, 3)
+        self.file = GrowingArray(final, shape, {"spec": unit.spec, "made_from": unit.made_from()})
+
+    def open(self) -> None:
+        """Go on where an earlier call was interrupted, else begin; withdraws a record."""
+        complete = self.unit.artifact.exists()  # and made anew, by --force or since it is outdated
+        self.unit.artifact.begin()
+        self.file.open(anew=complete)
+
+    def finish(self, **facts: Any) -> None:
+        """Give the files their names and write the record."""
+        with atomic(self.ids_path) as temporary:
+            np.save(temporary, self.ids)
+        digest = self.file.finish()
+        set_aside = [int(self.ids[row]) for row in sorted(self.file.notes)]
+        reasons = {str(self.ids[row]): why for row, why in self.file.notes.items()}
+        facts |= {"set_aside": set_aside, "reasons": reasons}
+        self.unit.finish(n=len(self.ids), digests={self.file.final: digest}, **facts)
+        self.file.forget()
+
+
+def cut_rows(images: Images, ids: np.ndarray, crops: list[Crop], targets: list[np.ndarray]) -> dict[int, str]:
+    """Cut images (k,) into one target (k, size, size, 3) a crop; {index: why} of those that cannot be and are 0."""
+    damaged = {}
+    for i, galaxy_id in enumerate(ids):
+        rows = [target[i] for target in targets]
+        try:
+            cutout.cut(images.read(galaxy_id), crops, rows)
+        except DamagedImage as error:
+            damaged[i] = str(error)
+            for row in rows:
+                row[...] = 0
+    return damaged
+
+
+def retry(images: Images, part: Partial) -> None:
+    """Look at the damaged images of an earlier call again: they may have been mended since."""
+    rows = sorted(part.file.notes)
+    if rows:
+        target = np.empty((len(rows), *part.file.shape[1:]), np.uint8)
+        damaged = cut_rows(images, part.ids[rows], [part.crop], [target])
+        part.file.replace(dict(zip(rows, target, strict=True)), {rows[i]: why for i, why in damaged.items()})
+
+
+def fill(images: Images, parts: list[Partial], progress: Callable[[int], Any] = lambda _: None) -> int:
+    """Make all missing rows of the arrays, each image decoded once, one thread a core; how many images that were.
+
+    OpenCV and reading let other threads run. While a chunk is cut, the one before is digested and written.
+    """
+    ids, first = parts[0].ids, min(part.file.done for part in parts)
+    cv2.setNumThreads(1)  # the images are the parallelism
+    for part in parts:
+        retry(images, part)
+    progress(first)
+    size = min(CHUNK, len(ids) - first)
+    buffers = [[np.empty((size, *part.file.shape[1:]), np.uint8) for part in parts] for _ in range(2)]
+    with ThreadPoolExecutor(machine.cores()) as cutters, ThreadPoolExecutor(1) as writer:
+        written = []  # of the chunk before: its buffers are the next chunk's
+        for turn, (start, stop) in enumerate(chunks(first, len(ids), {part.file.done for part in parts})):
+            chunk = ids[start:stop]
+            wanted = [(p, b) for p, b in zip(parts, buffers[turn % 2], strict=True) if p.file.done <= start]
+            damaged = cut_chunk(cutters, images, chunk, wanted, progress)
+            for future in written:
+                future.result()
+            notes = {start + i: why for i, why in damaged.items()}
+            written = [writer.submit(part.file.append, buffer[: len(chunk)], notes) for part, buffer in wanted]
+        for future in written:
+            future.result()
+    return len(ids) - first
+
+
+def chunks(first: int, n: int, marks: set[int]) -> Iterator[tuple[int, int]]:
+    """(start, stop) of the chunks from `first` to n; none goes past a mark, where another array joins in."""
+    edges = sorted({*range(first, n, CHUNK), *(mark for mark in marks if mark > first), n})
+    return pairwise(edges)
+
+
+def cut_chunk(
+    cutters: ThreadPoolExecutor,
+    images: Images,
+    ids: np.ndarray,
+    wanted: list[tuple[Partial, np.ndarray]],
+    progress: Callable[[int], Any],
+) -> dict[int, str]:
+    """Cut images (k,) into the first k rows of the buffers, on all threads; {index: why} of the damaged ones."""
+    crops = [part.crop for part, _ in wanted]
+
+    def cut_piece(at: int) -> dict[int, str]:
+        found = cut_rows(images, ids[at : at + PIECE], crops, [buffer[at : at + PIECE] for _, buffer in wanted])
+        return {at + i: why for i, why in found.items()}
+
+    damaged: dict[int, str] = {}
+    for at, found in zip(starts := range(0, len(ids), PIECE), cutters.map(cut_piece, starts), strict=True):
+        damaged |= found
+        progress(len(ids[at : at + PIECE]))
+    return damaged
+
+
+def forecast(images: Images, parts: list[Partial]) -> float:
+    """Seconds that the missing rows will take, from every n-th image of 64 cut on one thread."""
+    ids, done = parts[0].ids, min(part.file.done for part in parts)
+    few = ids[:: max(1, len(ids) // 64)]
+    targets = [np.empty((len(few), *part.file.shape[1:]), np.uint8) for part in parts]
+    began = time.perf_counter()
+    cut_rows(images, few, [part.crop for part in parts], targets)
+    return (time.perf_counter() - began) * (len(ids) - done) / len(few) / machine.cores()
+
+
+def make(store: Store, split: str, parts: list[Partial], stop: bool) -> dict[int, str]:
+    """Make the arrays of one split; {id: why} of the images that could not be used."""
+    began = time.perf_counter()
+    for part in parts:
+        part.open()
+    names = ", ".join(part.unit.label for part in parts)
+    with open_images(store, split) as images, tqdm(total=len(images), desc=split, unit="image", disable=None) as bar:
+        if len(images) >= MANY:
+            size, hours = sum(np.prod(part.file.shape) for part in parts) / 1e9, forecast(images, parts) / 3600
+            log.info("%-10s %s: %s images, %.1f GB, about %.2f h", "crops", names, f"{len(images):,}", size, hours)
+        made = fill(images, parts, bar.update)
+    seconds = time.perf_counter() - began
+    rate = round(made / seconds)
+    for part in parts:
+        if not (stop and part.file.notes):
+            part.finish(seconds=round(seconds, 2), images_per_second=rate)
+    log.info("%-10s %s: %s images in %.1f s (%s a second)", "crops", names, f"{made:,}", seconds, f"{rate:,}")
+    return {int(part.ids[row]): why for part in parts for row, why in part.file.notes.items()}
+
+
+def check_policy(plan: Plan, store: Store) -> None:
+    """UserError where the plan wants no image set aside, and a finished array has some that are."""
+    records = {unit.label: unit.artifact.record() or {} for unit in dependencies.crops(plan, store)}
+    aside = {label: ids for label, record in records.items() if (ids := record.get("set_aside"))}
+    if plan.corrupt_images == "stop" and aside:
+        label, ids = next(iter(aside.items()))
+        raise UserError(
+            f"{label} was made without {len(ids):,} images (such as {ids[:3]}) and the plan now says corrupt_images = "
+            f'"stop": put "set-aside" back, or mend them and run `./run.sh crops --plan {plan.name} --force`'
+        )
+
+
+def damage_summary(damaged: dict[int, str]) -> str:
+    """'3 images cannot be used (100008 is cut short, …)'."""
+    first = ", ".join(f"{galaxy_id} {why}" for galaxy_id, why in list(damaged.items())[:3])
+    return f"{len(damaged):,} image{'s' if len(damaged) > 1 else ''} cannot be used ({first})"
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Make what is missing, one pass over the images of each split."""
+    request = cli.parse(cli.parser(__doc__), argv)
+    plan, store = request.plan, request.store
+    if not request.options.force:
+        check_policy(plan, store)
+    wanted = request.to_do(dependencies.crops(plan, store))
+    if not wanted:
+        return
+    ids = {"train": store.load_labels().index.to_numpy(np.int64), "test": np.sort(store.load_sample()[1])}
+    parts = [Partial(unit, ids[unit.spec["split"]]) for unit in wanted]
+    store.require_space(sum(part.file.missing_bytes() for part in parts), "the crops")
+    stop, damaged = plan.corrupt_images == "stop", {}
+    for split in dependencies.SPLITS:
+        if of_split := [part for part in parts if part.unit.spec["split"] == split]:
+            damaged |= make(store, split, of_split, stop)
+    if damaged and stop:
+        raise UserError(
+            f'{damage_summary(damaged)}. All others are done and kept: set corrupt_images = "set-aside" in the plan to '
+            "go on without them, or put whole files in their place and run stage 0 again"
+        )
+    if damaged:
+        log.warning("%-10s %s; set aside", "crops", damage_summary(damaged))

@@ -1,0 +1,71 @@
+"""Stage 7 of 9: blend the runs of each ensemble.
+
+reads   runs/<run>/fold<k>/{valid,test}.parquet, inputs/labels.parquet, folds.csv
+writes  ensembles/<name>/oof.parquet, test.parquet, ensemble.json
+
+Weights are fitted on out-of-fold predictions. The score, and oof.parquet, are cross-fitted: the galaxies of fold k
+are blended with weights fitted on the other folds. Method "best" takes the simplest that is not beaten. The blend is
+then projected onto the decision tree: all its sums hold, and no galaxy's error can grow.
+
+    ./run.sh ensemble --plan demo [--run ENSEMBLE] [--force]
+"""
+
+import logging
+
+import numpy as np
+import pandas as pd
+
+from pipeline import cli
+from pipeline.core import blend, tree
+from pipeline.core.metrics import rmse
+from pipeline.plans.config import Ensemble, Plan
+from pipeline.store import dependencies
+from pipeline.store.artifacts import Store, aligned_to, fractions_frame, load_fractions, save_fractions
+
+log = logging.getLogger(__name__)
+
+
+def gather(store: Store, run: str, n_folds: int) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """One run's (out-of-fold, fold-averaged test) predictions, rows keyed by GalaxyID."""
+    made = [store.predicted(run, fold) for fold in range(n_folds)]
+    parts = [(one.verified("valid.parquet"), one.verified("test.parquet")) for one in made]
+    oof = pd.concat([load_fractions(valid) for valid, _ in parts]).sort_index()
+    first = load_fractions(parts[0][1])
+    total = first.to_numpy(np.float64, copy=True)
+    for fold, (_, test) in enumerate(parts[1:], 1):
+        total += aligned_to(load_fractions(test), first.index, f"test.parquet of {run}/fold{fold}").to_numpy()
+    return oof, fractions_frame(first.index.to_numpy(), (total / n_folds).astype(np.float32))
+
+
+def build(unit: dependencies.Unit, spec: Ensemble, plan: Plan, store: Store) -> float:
+    """Fit the blend on out-of-fold rows, save every artifact, return the cross-fitted RMSE."""
+    labels, fold_of = store.load_labels(), store.load_folds()
+    runs = [gather(store, run, plan.folds) for run in spec.runs]
+    stack = np.stack([aligned_to(oof, labels.index, "out-of-fold predictions").to_numpy() for oof, _ in runs])
+    truth, folds = labels.to_numpy(), fold_of.loc[labels.index].to_numpy()  # stack: (runs, galaxies, 37)
+    method, scores = (spec.method, {})
+    if method == "best":
+        method, scores = blend.best_method(stack, truth, folds)
+    fit = blend.METHODS[method]
+    blended = blend.cross_fitted(stack, truth, folds, fit)
+    oof = tree.project(blended)
+    weights = fit(stack, truth)  # (runs,) or (runs, 11)
+    ids = runs[0][1].index
+    tests = np.stack([aligned_to(test, ids, "test predictions").to_numpy() for _, test in runs])
+    unit.artifact.begin()
+    save_fractions(unit.artifact.files[0], fractions_frame(labels.index.to_numpy(), oof))
+    save_fractions(unit.artifact.files[1], fractions_frame(ids.to_numpy(), tree.project(blend.mix(tests, weights))))
+    score, by_run = rmse(truth, oof), dict(zip(spec.runs, weights.tolist(), strict=True))
+    facts = {"rmse": score, "rmse_before_projection": rmse(truth, blended)}
+    unit.finish(method=method, weights=by_run, scores=scores, **facts)
+    log.info("ensemble   %s: %s of %d runs, cross-fitted RMSE %.4f", spec.name, method, len(spec.runs), score)
+    return score
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Command line of the stage."""
+    request = cli.parse(cli.parser(__doc__), argv, select=("run",)).without_failed_runs()
+    todo = request.to_do(dependencies.ensemble(request.plan, request.store))
+    specs = {spec.name: spec for spec in request.plan.ensembles}
+    for unit in todo:
+        build(unit, specs[unit.run], request.plan, request.store)

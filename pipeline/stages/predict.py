@@ -1,0 +1,96 @@
+"""Stage 5 of 9: predict held-out and test galaxies with every trained network.
+
+reads   runs/<run>/fold<k>/model.weights.h5, crops/<crop>/{train,test}.npy, folds.csv
+writes  runs/<run>/fold<k>/valid.parquet, test.parquet, predictions.json
+
+Test-time augmentation: the answers of a galaxy's views (rotations, flips) are averaged; where only the head was
+trained, the features of the views are, as in training. The held-out galaxies of all folds together are the run's
+out-of-fold predictions. Images set aside get the mean answer.
+
+    ./run.sh predict --plan demo [--run NAME] [--fold K] [--force]
+"""
+
+import logging
+import time
+from itertools import groupby
+
+import numpy as np
+from tqdm import tqdm
+
+from pipeline import cli
+from pipeline.core.metrics import rmse
+from pipeline.models.predictor import Predictor
+from pipeline.store import dependencies
+from pipeline.store.artifacts import BYTES_PER_GALAXY, Store, fractions_frame, save_fractions
+
+log = logging.getLogger(__name__)
+
+
+class Source:
+    """The galaxies of a plan as one run's predictor is asked for them."""
+
+    def __init__(self, predictor: Predictor, store: Store, trained_in: str):
+        self.predictor, self.store = predictor, store
+        self.kept = predictor.only_head and predictor.precision == trained_in  # features, as they would be made here
+        self._test_features: np.ndarray | None = None
+
+    def held_out(self, rows: np.ndarray, bar: tqdm) -> np.ndarray:
+        """Vote fractions (k, 37) of rows (k,) of the training galaxies."""
+        run = self.predictor.run
+        if self.kept:
+            bar.update(len(rows))
+            return self.predictor.predict_features(self.store.load_features(run.name)[rows])
+        images, _ = self.store.load_crops(run.crop, "train")
+        if self.predictor.only_head:
+            return self.predictor.predict_features(self.predictor.features(images[rows], bar.update))
+        return self.predictor.predict_images(images[rows], bar.update)[0]
+
+    def test(self, bar: tqdm) -> np.ndarray:
+        """Vote fractions (m, 37) of the test galaxies; their features are computed once where all folds share them."""
+        images, _ = self.store.load_crops(self.predictor.run.crop, "test")
+        if not self.predictor.only_head:
+            return self.predictor.predict_images(images, bar.update)[0]
+        if self._test_features is None:
+            self._test_features = self.predictor.features(images, bar.update)
+        return self.predictor.predict_features(self._test_features)
+
+
+def predict_fold(source: Source, unit: dependencies.Unit, store: Store) -> None:
+    """Save the predictions of one fold for its held-out and the test galaxies."""
+    labels, fold_of = store.load_labels(), store.load_folds()
+    mean = labels[fold_of != unit.fold].to_numpy().mean(axis=0)
+    _, train_ids = store.load_crops(source.predictor.run.crop, "train")
+    rows = np.flatnonzero(fold_of.loc[train_ids].to_numpy() == unit.fold)
+    ids = {"train": train_ids[rows], "test": store.load_crops(source.predictor.run.crop, "test")[1]}
+    unit.artifact.begin()
+    started, count = time.monotonic(), sum(map(len, ids.values()))
+    with tqdm(total=count, desc=f"{unit.run} fold {unit.fold}", unit="galaxy", leave=False) as bar:
+        made = {"train": source.held_out(rows, bar), "test": source.test(bar)}
+    seconds = time.monotonic() - started
+    for split, path in zip(dependencies.SPLITS, unit.artifact.files, strict=True):
+        aside = store.set_aside(source.predictor.run.crop, split)
+        made[split][np.isin(ids[split], aside)] = mean
+        save_fractions(path, fractions_frame(ids[split], made[split]))
+    score = rmse(labels.loc[ids["train"]].to_numpy(), made["train"])
+    facts = {"views": len(source.predictor.views), "precision": source.predictor.precision}
+    unit.finish(seconds=seconds, images_per_second=count / seconds, rmse=score, **facts)
+    log.info("predict    %-24s RMSE %.4f  %.0f galaxies/s", unit.label, score, count / seconds)
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Command line of the stage."""
+    request = cli.parse(cli.parser(__doc__), argv, select=("run", "fold")).without_failed_runs()
+    plan, store = request.plan, request.store
+    todo = request.to_do(dependencies.predict(plan, store))
+    if todo:
+        galaxies = len(store.load_labels()) / plan.folds + len(store.load_sample()[1])
+        store.require_space(len(todo) * galaxies * BYTES_PER_GALAXY, "the predictions")
+    for _, of_run in groupby(todo, key=lambda unit: unit.run):
+        first, *_ = made = list(of_run)
+        precision = store.trained(first.run, first.fold).fact("precision", str)
+        run = plan.run(first.run)
+        predictor = Predictor(run, stored=plan.crops[run.crop].size, size=plan.input_size(run), precision=precision)
+        source = Source(predictor, store, precision)
+        for unit in made:
+            predictor.load(store.trained(unit.run, unit.fold).verified("model.weights.h5"))
+            predict_fold(source, unit, store)

@@ -1,0 +1,82 @@
+"""Stage 9 of 9: the leaderboard and the report.
+
+reads   baselines/<name>/oof.parquet, runs/<run>/fold<k>/{valid.parquet,history.csv,run.json,predictions.json},
+        ensembles/<name>/{oof.parquet,ensemble.json}, crops/<crop>/<split>.json, inputs/labels.parquet, folds.csv
+writes  leaderboard.csv, leaderboard.md, report.html (one file, no network), report.json; report/<figure>.{svg,csv}
+
+All scores are out of fold. Prints the leaderboard and where submissions and report lie, also when nothing was to do.
+
+    ./run.sh report --plan demo [--force]
+    ./run.sh report --compare output/FIRST output/SECOND     what got better or worse, and where
+"""
+
+import logging
+import shutil
+import sys
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pipeline import cli
+from pipeline.plans.config import Plan
+from pipeline.report import comparison, leaderboard
+from pipeline.store import dependencies
+from pipeline.store.artifacts import Store
+from pipeline.store.records import atomic
+
+if TYPE_CHECKING:
+    from pipeline.report.figure import Figure
+
+log = logging.getLogger(__name__)
+
+
+def build(unit: dependencies.Unit, plan: Plan, store: Store, plan_option: str) -> None:
+    """Score everything and write the three files."""
+    from pipeline.report.page import render
+
+    started = time.monotonic()
+    board = leaderboard.score_all(plan, store)
+    frame = board.frame()
+    made = render(plan, store, board, plan_option)
+    unit.artifact.begin()
+    texts = (frame.to_csv(index=False), leaderboard.to_markdown(frame), made.html)
+    for path, text in zip(unit.artifact.files, texts, strict=True):
+        with atomic(path) as temporary:
+            temporary.write_text(text, encoding="utf-8")
+    save_figures(store.root / "report", made.figures)
+    best = board.entries[0]
+    unit.finish(best=best.name, rmse=best.rmse, seconds=time.monotonic() - started)
+    log.info("%-10s %d entries on %s galaxies", "report", len(board.entries), f"{len(board.truth):,}")
+
+
+def save_figures(folder: Path, figures: "Iterable[Figure]") -> None:
+    """Every figure as <name>.svg and what it shows as <name>.csv; those of an earlier report go."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    for figure in figures:
+        (folder / f"{figure.name}.svg").write_text(figure.file(), encoding="utf-8")
+        figure.numbers.to_csv(folder / f"{figure.name}.csv", index=False)
+
+
+def show(plan: Plan, store: Store) -> str:
+    """The leaderboard, and where submissions and report lie: what a person wants to see at the end."""
+    table = leaderboard.to_text(leaderboard.read(store.report().verified("leaderboard.csv")))
+    made = [store.submission(ensemble.name) for ensemble in plan.ensembles]
+    paths = [("submission", artifact.files[0]) for artifact in made if artifact.record()]
+    paths.append(("report", store.report().files[2]))
+    return "\n".join([table, "", *(f"{what:<10} {path}" for what, path in paths)])
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Command line of the stage."""
+    given = sys.argv[1:] if argv is None else argv
+    if "--compare" in given:  # needs no plan
+        parser = cli.Parser(description=comparison.__doc__)
+        parser.add_argument("--compare", nargs=2, type=Path, metavar=("FIRST", "SECOND"), required=True)
+        print("\n".join(comparison.comparison_lines(*parser.parse_args(given).compare)))
+        return
+    request = cli.parse(cli.parser(__doc__), argv).without_failed_runs()
+    for unit in request.to_do(dependencies.report(request.plan, request.store)):
+        build(unit, request.plan, request.store, request.options.plan)
+    print(show(request.plan, request.store))

@@ -1,0 +1,98 @@
+"""Stage 8 of 9: write each ensemble's submission; on request send it to Kaggle.
+
+reads   ensembles/<name>/test.parquet, inputs/sample.csv
+writes  submissions/<name>.csv, <name>.json; with --upload submissions/uploads.csv, Kaggle's scores
+
+Exactly the ids, order and header of the competition's sample file; values in [0, 1] and finite; read back and
+checked after writing. A file is sent once, confirmed by Kaggle's list of submissions, and waited for until it is
+scored; the same command goes on waiting.
+
+    ./run.sh submit --plan demo [--run ENSEMBLE] [--force]
+    ./run.sh submit --plan competition --upload [-m MESSAGE] [--yes] [--run ENSEMBLE]
+"""
+
+import argparse
+import logging
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from pipeline import cli
+from pipeline.competition import kaggle_client, uploads
+from pipeline.core import tree
+from pipeline.errors import UserError
+from pipeline.store import dependencies
+from pipeline.store.artifacts import aligned_to, load_fractions
+from pipeline.store.records import atomic
+
+log = logging.getLogger(__name__)
+
+
+def rows(predicted: pd.DataFrame, header: list[str], ids: np.ndarray) -> pd.DataFrame:
+    """The submission as a frame: the ids, then 37 columns clipped to [0, 1], both in the sample's order."""
+    ordered = aligned_to(predicted, ids, "test predictions against the sample file").clip(0, 1)
+    return ordered[header[1:]].rename_axis(header[0]).reset_index()
+
+
+def check(path: Path, header: list[str], ids: np.ndarray) -> float:
+    """Read a submission back: by how much a sum of the tree is missed at most.
+
+    RuntimeError where the file is not what the competition asks for.
+    """
+    frame = pd.read_csv(path)
+    values = frame.iloc[:, 1:].to_numpy()
+    if list(frame.columns) != header or not np.array_equal(frame.iloc[:, 0], ids):
+        raise RuntimeError(f"{path}: header or ids differ from the sample file after writing")
+    if not (np.isfinite(values).all() and values.min() >= 0 and values.max() <= 1):
+        raise RuntimeError(f"{path}: values outside [0, 1] or not finite after writing")
+    return float(tree.violations(frame[list(tree.COLUMNS)].to_numpy()).max())
+
+
+def arguments() -> argparse.ArgumentParser:
+    """The flags of this stage."""
+    made = cli.parser(__doc__)
+    made.add_argument("--upload", action="store_true", help="send it to Kaggle: the --run, or the best out of fold")
+    made.add_argument("-m", "--message", help="its description there; by default members, score and code version")
+    made.add_argument("--yes", action="store_true", help="use one of the day's submissions without asking")
+    made.add_argument("--wait", type=float, default=15, metavar="MINUTES", help="for the score (15)")
+    return made
+
+
+def upload(request: cli.Request) -> None:
+    """Send the chosen ensemble's submission to Kaggle and say what it scores."""
+    options, store = request.options, request.store
+    if store.inputs().fact("folder", str) == "sky":
+        raise UserError(f"the galaxies of {request.plan.name} are drawn, Kaggle does not know them: give --input DIR")
+    records = {e.name: store.ensemble(e.name).record() or {} for e in request.plan.ensembles}
+    name = options.run or min(records, key=lambda name: records[name].get("rmse", 1))
+    sender = uploads.Uploader(kaggle_client.client(), request.plan, store)
+    sent = sender.send(name, options.message, agreed=lambda text: options.yes or _ask(text), wait=60 * options.wait)
+    log.info("upload     %s: public %s, private %s, out of fold %.5f", name, sent.public, sent.private, sent.rmse)
+
+
+def _ask(question: str) -> bool:
+    """Whether the user says yes; UserError where there is nobody to ask."""
+    if not sys.stdin.isatty():
+        raise UserError(f"{question} There is nobody to ask here: add --yes")
+    return input(f"{question} [y/N] ").strip().lower() in ("y", "yes")
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Command line of the stage."""
+    request = cli.parse(arguments(), argv, select=("run",)).without_failed_runs()
+    todo = request.to_do(dependencies.submit(request.plan, request.store))
+    for unit in todo:
+        header, ids = request.store.load_sample()
+        frame = rows(load_fractions(request.store.ensemble(unit.run).verified("test.parquet")), header, ids)
+        unit.artifact.begin()
+        with atomic(unit.artifact.files[0]) as path:
+            frame.to_csv(path, index=False, float_format="%.6f")
+            gap = check(path, header, ids)
+        unit.finish(rows=len(frame), tree_gap=gap)
+        log.info(
+            "submit     %s: %d galaxies; sums of the tree hold within %.0e", unit.artifact.files[0], len(frame), gap
+        )
+    if request.options.upload:
+        upload(request)

@@ -1,0 +1,239 @@
+"""Stage 4 of 9: train every run once per fold.
+
+reads   crops/<crop>/train.npy, folds.csv, inputs/labels.parquet, inputs/weights.json
+writes  runs/<run>/fold<k>/model.weights.h5, history.csv, run.json; runs/<run>/features.npy
+
+First the head on the frozen backbone's features, then fine-tuning from a chosen layer on randomly warped images,
+as the plan says. One process trains all pairs of run and fold that are missing; a network is built once per run.
+An interrupted fold goes on after its last whole epoch. A fold that fails does not keep the others from being
+trained; what becomes of its run, the plan's on_failed_run says.
+
+    ./run.sh train --plan demo [--run NAME] [--fold K] [--workers N] [--engine local|ray] [--force]
+"""
+
+import logging
+from argparse import Namespace
+from functools import lru_cache, partial
+from itertools import groupby
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from tqdm import tqdm
+
+from pipeline import cli
+from pipeline.errors import Damaged, TrainingFailed, UserError
+from pipeline.execution import deadline, engines
+from pipeline.models import frozen_features, prediction_check
+from pipeline.plans.config import Plan, Run, plan_path
+from pipeline.store import backbone_graphs, dependencies, sealed_json
+from pipeline.store.artifacts import Store
+from pipeline.store.records import atomic, save_json
+
+if TYPE_CHECKING:
+    from pipeline.nn.fit import Trainer
+
+log = logging.getLogger(__name__)
+SMALLEST = 4  # images in a batch, below which a network is too large for the memory
+
+
+def make_trainer(
+    todo: list[dependencies.Unit],
+    batch_size: int,
+    plan: Plan,
+    store: Store,
+    data: tuple[np.ndarray, np.ndarray, np.ndarray],
+    *,
+    fresh: bool,
+) -> "Trainer":
+    """The network of the run that these units are folds of, ready to be trained in batches of that size."""
+    from pipeline.nn import fit, network, runtime
+
+    run, (images, labels, fold_of) = plan.run(todo[0].run), data
+    built = network.build(
+        run,
+        stored=plan.crops[run.crop].size,
+        size=plan.input_size(run),
+        seed=runtime.derived_seed(plan.seed, run.name),
+        given=store.load_weights_list().get(run.backbone),
+        sample=images[fold_of >= 0][:64],
+        trained_as=run.precision if run.start_from else None,
+    )
+    if run.start_from:
+        started = (store.trained(run.start_from, fold) for fold in range(plan.folds))
+        weights = next(first.fact("weights", dict) for first in started if first.facts())
+        built.facts["weights"] = weights | {"start_from": run.start_from}
+    weights = 4 * built.facts["params"]
+    store.require_space((len(todo) + 4) * weights, f"the networks of run {run.name} and their checkpoint")
+    _same_start(todo, plan, store, built.facts["weights"])
+    frozen = None
+    if run.head_phase.epochs:
+        frozen = frozen_features.load_or_compute(built, dependencies.features(plan, store, run), images, fresh=fresh)
+    run = run.model_copy(update={"batch_size": batch_size})
+    return fit.Trainer(built, run, plan.seed, images, labels, frozen, deadline.require)
+
+
+def train_run(todo: list[dependencies.Unit], plan: Plan, store: Store, *, fresh: bool) -> dict[str, str]:
+    """Train these folds of one run, one after the other; {label: why} of those that failed.
+
+    `fresh` forgets half-trained folds. Where the memory does not suffice, batches are halved from there on.
+    """
+    from pipeline.nn import runtime
+
+    run = plan.run(todo[0].run)
+    images, labels, fold_of = store.load_training(run.crop)
+    data = np.asarray(images), labels, fold_of  # in memory: batches are gathered from all over the array
+    check = prediction_check.Check(run, stored=plan.crops[run.crop].size, size=plan.input_size(run))
+    trainer = lru_cache(maxsize=1)(lambda size: make_trainer(todo, size, plan, store, data, fresh=fresh))
+    failed, batch_size = {}, run.batch_size
+    for unit in todo:
+        try:
+            start = _start(unit, run, store)
+            _, batch_size = runtime.with_halved_batches(
+                lambda size, unit=unit, start=start: train_fold(
+                    trainer(size), unit, fold_of, check, start, fresh=fresh
+                ),
+                batch_size,
+                SMALLEST,
+            )
+            store.failure(unit.run, unit.fold).unlink(missing_ok=True)
+        except TrainingFailed as error:
+            failed[unit.label] = str(error)
+            store.save_failure(unit.run, unit.fold, unit.spec, str(error))
+            log.warning("train      %s failed: %s", unit.label, error)
+    return failed
+
+
+def _start(unit: dependencies.Unit, run: Run, store: Store) -> Path | None:
+    """The network that a fold starts from, where its run starts from another; TrainingFailed where it is missing."""
+    if run.start_from is None:
+        return None
+    first, label = store.trained(run.start_from, unit.fold), f"runs/{run.start_from}/fold{unit.fold}"
+    if (record := first.record()) is None:
+        raise TrainingFailed(f"it starts from {label}, which failed")
+    backbone_graphs.require_graph(run.model_copy(update={"name": run.start_from}), record, label)
+    return first.verified("model.weights.h5")
+
+
+def train_fold(
+    trainer: "Trainer",
+    unit: dependencies.Unit,
+    fold_of: np.ndarray,
+    check: prediction_check.Check,
+    start: Path | None = None,
+    *,
+    fresh: bool,
+) -> None:
+    """Train one fold and save its weights, history and record; Defect where its network would predict otherwise."""
+    from pipeline.nn import checkpoints
+
+    folder = unit.artifact.record_path.parent
+    unit.artifact.begin()
+    batch_size = trainer.run.batch_size
+    half_trained = folder / "half-trained.json"  # what the checkpoint is of: one of another plan is thrown away
+    key = {"spec": unit.spec, "made_from": unit.made_from(), "weights": trainer.network.facts["weights"]}
+    key["batch_size"] = batch_size
+    if fresh or _half_trained(half_trained) != key or not _goes_on(unit, folder, trainer.run):
+        checkpoints.remove(folder)
+        save_json(half_trained, sealed_json.sealed(key))
+    valid = np.flatnonzero(fold_of == unit.fold)
+    train = np.flatnonzero((fold_of >= 0) & (fold_of != unit.fold))
+    facts = trainer.fit(train, valid, unit.fold, folder, start)
+    with atomic(unit.artifact.files[0]) as path:
+        trainer.network.model.save_weights(path)
+    facts["prediction_differs_by"] = check(trainer, unit.label, unit.artifact.files[0], valid)
+    facts |= {"n_train": len(train), "n_valid": len(valid), "batch_size": batch_size}
+    unit.finish(**trainer.network.facts, **facts)
+    half_trained.unlink()
+    log.info("train      %-24s RMSE %.4f  %.0f s", unit.label, facts["val_rmse"], facts["train_seconds"])
+
+
+def _half_trained(path: Path) -> dict | None:
+    """What the checkpoint is of; None where that is not known."""
+    try:
+        return sealed_json.load(path, "")
+    except Damaged:
+        return None
+
+
+def _goes_on(unit: dependencies.Unit, folder: Path, run: Run) -> bool:
+    """Whether the checkpoint, if there is one, its history and its best weights are as they were written."""
+    from pipeline.nn import checkpoints
+
+    if wrong := checkpoints.wrong(folder, best=run.fine_tune.patience > 0):
+        log.warning("train      %s: %s, the fold begins anew", unit.label, wrong)
+    return not wrong
+
+
+def _same_start(todo: list[dependencies.Unit], plan: Plan, store: Store, weights: dict) -> None:
+    """UserError where folds already trained started from other weights: their scores would not be comparable."""
+    making = {unit.fold for unit in todo}
+    for fold in set(range(plan.folds)) - making:
+        record = store.trained(todo[0].run, fold).facts()
+        if "weights" in record and record["weights"].get("sha256") != weights.get("sha256"):
+            raise UserError(
+                f"fold {fold} of run {todo[0].run} started from {record['weights']}, this one would start from "
+                f"{weights}: train all its folds anew by `./run.sh train --run {todo[0].run} --force …`"
+            )
+
+
+class OneFold:
+    """A worker that trains one fold of one run at a time, as the command with --run and --fold does."""
+
+    def __init__(self, flags: list[str]):
+        self.flags = flags
+
+    def __call__(self, unit: tuple[str, int]) -> tuple[str, int, str | None]:
+        """(run, fold, why it failed or None). What the deadline ends early is not done and has not failed."""
+        run, fold = unit
+        try:
+            main([*self.flags, "--run", run, "--fold", str(fold)])
+        except UserError as error:
+            return run, fold, str(error)
+        except deadline.TimeIsUp:
+            pass
+        return run, fold, None
+
+
+def train_by_workers(todo: list[dependencies.Unit], plan: Plan, options: Namespace) -> dict[str, str]:
+    """Train each fold as a task of its own, those that others start from first; {label: why} of those that failed."""
+    flags = ["--plan", str(plan_path(options.plan).resolve()), "--output", str(options.output.expanduser().resolve())]
+    flags += [f"--until={options.until}"] * (options.until is not None) + ["--force"] * options.force
+    make_worker = partial(OneFold, flags)
+    failed: dict[str, str] = {}
+    with tqdm(total=len(todo), desc="train", unit="fold") as bar:
+        for _, together in groupby(todo, key=lambda unit: len(plan.lineage(unit.run))):
+            group = list(together)
+            tasks = [(unit.run, unit.fold) for unit in group]
+            workers = min(options.workers, len(tasks))
+            for run, fold, why in engines.each(
+                make_worker, tasks, engine=options.engine, workers=workers, gpus=plan.gpus
+            ):
+                bar.update()
+                failed |= {f"runs/{run}/fold{fold}": why} if why else {}
+            if any(not unit.artifact.exists() and unit.label not in failed for unit in group):
+                raise deadline.TimeIsUp
+    return failed
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Command line of the stage."""
+    parser = cli.parser(__doc__)
+    engines.add_flags(parser, "processes, each of which trains one fold at a time")
+    request = cli.parse(parser, argv, select=("run", "fold"))
+    plan, store, fresh = request.plan, request.store, request.options.force
+    todo = request.to_do(dependencies.train(plan, store))
+    if plan.on_failed_run == "leave-out" and not fresh:
+        todo = [unit for unit in todo if not dependencies.failure(unit, store)]
+    failed: dict[str, str] = {}
+    if engines.is_here(request.options):
+        for _, of_run in groupby(todo, key=lambda unit: unit.run):
+            failed |= train_run(list(of_run), plan, store, fresh=fresh)
+    else:
+        failed = train_by_workers(sorted(todo, key=lambda u: len(plan.lineage(u.run))), plan, request.options)
+    if failed and plan.on_failed_run == "stop":
+        label, why = next(iter(failed.items()))
+        raise UserError(
+            f"{len(failed)} of {len(todo)} folds failed: {label}: {why}. The others are done and kept: change that "
+            f'run, or put on_failed_run = "leave-out" into the plan to go on without it'
+        )

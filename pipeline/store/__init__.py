@@ -1,0 +1,1 @@
+"""The artifact store: every path and format, records, the dependency graph."""

@@ -1,0 +1,245 @@
+"""The artifact store: every path and file format of an output folder; nothing else builds a path.
+
+The path is the key and rows carry their GalaxyID.
+"""
+
+import shlex
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from pipeline.core.tree import COLUMNS
+from pipeline.errors import Damaged, UserError
+from pipeline.plans.backbones import BACKBONES
+from pipeline.plans.config import PLANS
+from pipeline.store import sealed_json
+from pipeline.store.records import Artifact, atomic, save_json
+
+ID = "GalaxyID"
+MIN_FREE_BYTES = 1 << 26  # bytes to leave free on the disk
+BYTES_PER_GALAXY = 4 * len(COLUMNS) + 8  # bytes of a galaxy's vote fractions in a file
+
+
+class Store:
+    """One plan's output folder.
+
+    `flags` are those of the command line that name plan and folder; by default they are guessed from the folder.
+    """
+
+    def __init__(self, root: Path, flags: tuple[str, ...] | None = None):
+        self.root = Path(root)
+        shipped = (PLANS / f"{self.root.name}.toml").is_file()
+        plan = self.root.name if shipped else f"{self.root.name}.toml"
+        self.flags = flags or ("--plan", plan, "--output", str(self.root.parent))
+
+    def command(self, stage: str, *flags: str) -> str:
+        """A command on this plan and folder, as a user may type it."""
+        return f"`{shlex.join(['./run.sh', stage, *self.flags, *flags])}`"
+
+    def _made_by(self, record: Path, names: tuple[str, ...], stage: str, *select: str) -> Artifact:
+        """An artifact, its files beside its record, that knows the least that makes it anew."""
+        make, force = self.command(stage, *select), self.command(stage, *select, "--force")
+        mend = f"put a copy back, or make it anew by {force}"
+        return Artifact(record, tuple(record.with_name(n) for n in names), f"run {make} first, or the whole plan", mend)
+
+    def require_space(self, need: float, what: str) -> None:
+        """UserError where `need` bytes for `what` do not fit on the disk."""
+        there = next(path for path in (self.root, *self.root.parents) if path.exists())
+        free = shutil.disk_usage(there).free
+        if need + MIN_FREE_BYTES > free:
+            raise UserError(
+                f"{what} take {need / 1e9:.2f} GB, with {MIN_FREE_BYTES / 1e9:.2f} to spare, and {there} has "
+                f"{free / 1e9:.2f} GB free: make room, or choose another --output"
+            )
+
+    def sky(self) -> Artifact:
+        """The synthetic galaxies, in the competition's own layout."""
+        names = ("images_training_rev1", "training_solutions_rev1", "images_test_rev1", "all_zeros_benchmark")
+        files = (*(f"{name}.zip" for name in names), "sky_test_solutions.csv")
+        return self._made_by(self.root / "sky" / "sky.json", files, "inputs")
+
+    def inputs(self) -> Artifact:
+        """labels.parquet, sample.csv (ids and header of a submission), images.json (fingerprints of the images)."""
+        names = ("labels.parquet", "sample.csv", "images.json")
+        return self._made_by(self.root / "inputs" / "inputs.json", names, "inputs")
+
+    def weights_list(self) -> Path:
+        """weights.json: backbone -> the weights file that the user gave (path, bytes, sha256)."""
+        return self.root / "inputs" / "weights.json"
+
+    def folds(self) -> Artifact:
+        """folds.csv: GalaxyID,fold."""
+        return self._made_by(self.root / "folds.json", ("folds.csv",), "folds")
+
+    def crops(self, crop: str, split: str) -> Artifact:
+        """<split>.npy uint8 (n, size, size, 3) and <split>.ids.npy int64 (n,) of one crop spec."""
+        folder = self.root / "crops" / crop
+        return self._made_by(folder / f"{split}.json", (f"{split}.npy", f"{split}.ids.npy"), "crops")
+
+    def features(self, run: str) -> Artifact:
+        """features.npy float32 (n, d): the run's frozen backbone on the training galaxies, the mean over its views."""
+        return self._made_by(self.root / "runs" / run / "features.json", ("features.npy",), "train", "--run", run)
+
+    def trained(self, run: str, fold: int) -> Artifact:
+        """model.weights.h5 and history.csv of one fold."""
+        names = ("model.weights.h5", "history.csv")
+        return self._made_by(self._fold(run, fold) / "run.json", names, "train", "--run", run, "--fold", str(fold))
+
+    def failure(self, run: str, fold: int) -> Path:
+        """failed.json: why a fold could not be trained, and by which specification."""
+        return self._fold(run, fold) / "failed.json"
+
+    def predicted(self, run: str, fold: int) -> Artifact:
+        """valid.parquet (the fold's held-out galaxies) and test.parquet of one fold."""
+        names, select = ("valid.parquet", "test.parquet"), ("--run", run, "--fold", str(fold))
+        return self._made_by(self._fold(run, fold) / "predictions.json", names, "predict", *select)
+
+    def _fold(self, run: str, fold: int) -> Path:
+        return self.root / "runs" / run / f"fold{fold}"
+
+    def insight(self, run: str) -> Artifact:
+        """insight.npz: activations, Grad-CAM and features of the run's network of fold 0; see the stage `insight`."""
+        return self._made_by(self.root / "runs" / run / "insight.json", ("insight.npz",), "insight", "--run", run)
+
+    def search(self, run: str) -> Artifact:
+        """trials.csv, best.toml and compared.csv: what the search for better settings of a run has found."""
+        folder = self.root / "search" / run
+        files = tuple(folder / name for name in ("trials.csv", "best.toml", "compared.csv"))
+        command = self.command("search", "--run", run, "--trials", "1")
+        mend = f"{command} makes it anew from its journal"  # without --force, which forgets all trials
+        return Artifact(folder / "search.json", files, f"run {command}", mend)
+
+    def baseline(self, name: str) -> Artifact:
+        """oof.parquet of one baseline."""
+        record = self.root / "baselines" / name / "baseline.json"
+        return self._made_by(record, ("oof.parquet",), "baselines", "--run", name)
+
+    def ensemble(self, name: str) -> Artifact:
+        """oof.parquet (cross-fitted) and test.parquet of one blend."""
+        record = self.root / "ensembles" / name / "ensemble.json"
+        return self._made_by(record, ("oof.parquet", "test.parquet"), "ensemble", "--run", name)
+
+    def submission(self, name: str) -> Artifact:
+        """<name>.csv for the competition."""
+        return self._made_by(self.root / "submissions" / f"{name}.json", (f"{name}.csv",), "submit", "--run", name)
+
+    def uploads(self) -> Artifact:
+        """uploads.csv: what was sent to Kaggle, and the scores that came back."""
+        record = self.root / "submissions" / "uploads.json"
+        asks = f"{self.command('submit', '--upload')} asks Kaggle"
+        return Artifact(
+            record, (record.with_name("uploads.csv"),), asks, f"delete {record}: {asks} for the scores again"
+        )
+
+    def report(self) -> Artifact:
+        """leaderboard.csv, leaderboard.md and report.html."""
+        return self._made_by(self.root / "report.json", ("leaderboard.csv", "leaderboard.md", "report.html"), "report")
+
+    def load_labels(self) -> pd.DataFrame:
+        """Vote fractions of the training galaxies: float32 (n, 37), indexed by GalaxyID, ascending."""
+        return load_fractions(self.inputs().verified("labels.parquet"))
+
+    def copies(self) -> list[list[int]]:
+        """Training images that stand under several names, a group an image."""
+        return self.inputs().required().get("copies", {}).get("train", [])
+
+    def load_sample(self) -> tuple[list[str], np.ndarray]:
+        """Header of a submission and its ids in order."""
+        frame = pd.read_csv(self.inputs().verified("sample.csv"))
+        return list(frame.columns), frame.iloc[:, 0].to_numpy()
+
+    def load_folds(self) -> pd.Series:
+        """Fold of every training galaxy, indexed by GalaxyID, ascending."""
+        return pd.read_csv(self.folds().verified(), index_col=ID)["fold"]
+
+    def load_crops(self, crop: str, split: str) -> tuple[np.ndarray, np.ndarray]:
+        """Memory-mapped uint8 (n, size, size, 3) and the GalaxyIDs (n,) of its rows, ascending."""
+        made = self.crops(crop, split)
+        images, ids = made.verified(f"{split}.npy"), made.verified(f"{split}.ids.npy")
+        return np.load(images, mmap_mode="r"), np.load(ids)
+
+    def load_training(self, crop: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """(images uint8 (n, s, s, 3), labels float32 (n, 37), fold (n,)); the fold is -1 for images set aside."""
+        images, ids = self.load_crops(crop, "train")
+        labels = aligned_to(self.load_labels(), ids, f"crops/{crop}/train").to_numpy()
+        fold = self.load_folds().loc[ids].to_numpy()
+        return images, labels, np.where(np.isin(ids, self.set_aside(crop, "train")), -1, fold)
+
+    def set_aside(self, crop: str, split: str) -> list[int]:
+        """GalaxyIDs of the images of a crop that could not be used."""
+        return self.crops(crop, split).fact("set_aside", list)
+
+    def load_features(self, run: str) -> np.ndarray:
+        """Features float32 (n, d) of a run's frozen backbone."""
+        return np.load(self.features(run).verified())
+
+    def load_weights_list(self) -> dict[str, dict[str, Any]]:
+        """backbone -> {path, bytes, sha256} of the weights files that the user gave; empty if none."""
+        path = self.weights_list()
+        again = self.command("inputs", "--weights", "BACKBONE=FILE", "--force")
+        mend = f"give all weights files again by {again}, or delete it where none were given"
+        found = sealed_json.load(path, mend) or {}
+        kinds = {"path": str, "bytes": int, "sha256": str}
+        for name, entry in found.items():
+            known = isinstance(entry, dict) and all(isinstance(entry.get(key), kind) for key, kind in kinds.items())
+            if name not in BACKBONES or not known:
+                raise Damaged(f"{path} is damaged ({name!r} is no backbone with path, bytes and sha256); {mend}")
+        return found
+
+    def save_weights_list(self, given: dict[str, dict[str, Any]]) -> None:
+        """See `load_weights_list`."""
+        save_json(self.weights_list(), sealed_json.sealed(given))
+
+    def load_failure(self, run: str, fold: int) -> dict[str, Any] | None:
+        """{spec, why} of a fold that could not be trained; None where that is not known: it is tried again."""
+        try:
+            told = sealed_json.load(self.failure(run, fold), "")
+        except Damaged:
+            return None
+        return told if told and isinstance(told.get("why"), str) and "spec" in told else None
+
+    def save_failure(self, run: str, fold: int, spec: dict[str, Any], why: str) -> None:
+        """See `load_failure`."""
+        save_json(self.failure(run, fold), sealed_json.sealed({"spec": spec, "why": why}))
+
+
+def save_fractions(path: Path, frame: pd.DataFrame) -> None:
+    """Write vote fractions (n, 37), indexed by GalaxyID, as Parquet float32, ascending by id."""
+    _check_fractions(frame, path)
+    with atomic(path) as temporary:
+        frame.sort_index().astype(np.float32).to_parquet(temporary)
+
+
+def load_fractions(path: Path) -> pd.DataFrame:
+    """Vote fractions float32 (n, 37) of a `verified` path, indexed by GalaxyID; UserError where they are not that."""
+    frame = pd.read_parquet(path)
+    _check_fractions(frame, path)
+    return frame
+
+
+def _check_fractions(frame: pd.DataFrame, path: Path) -> None:
+    if tuple(frame.columns) != COLUMNS or frame.index.name != ID:
+        raise UserError(f"{path}: expected {ID} and the 37 columns Class1.1 … Class11.6 in order")
+    if frame.index.has_duplicates:
+        raise UserError(f"{path}: GalaxyID {frame.index[frame.index.duplicated()][0]} stands there twice")
+    if not np.isfinite(frame.to_numpy()).all():
+        raise UserError(f"{path}: {int((~np.isfinite(frame.to_numpy())).any(axis=1).sum())} rows are not finite")
+
+
+def fractions_frame(ids: np.ndarray, values: np.ndarray) -> pd.DataFrame:
+    """A frame of vote fractions from ids (n,) and values (n, 37)."""
+    return pd.DataFrame(values, index=pd.Index(ids, name=ID), columns=list(COLUMNS))
+
+
+def aligned_to(frame: pd.DataFrame, ids: pd.Index | np.ndarray, what: str) -> pd.DataFrame:
+    """Rows of `frame` in the order of `ids`; UserError where either has galaxies that the other lacks."""
+    missing, extra = pd.Index(ids).difference(frame.index), frame.index.difference(pd.Index(ids))
+    if len(missing) or len(extra):
+        raise UserError(
+            f"{what}: {len(missing)} galaxies are missing (such as {list(missing[:3])}), "
+            f"{len(extra)} are not asked for (such as {list(extra[:3])})"
+        )
+    return frame.loc[ids]

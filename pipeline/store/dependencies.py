@@ -1,0 +1,242 @@
+"""The units of work of a plan: every artifact, what it is specified by and what it is made from.
+
+Stages ask here what to do and `status` asks here what is done, so the dependency graph stands once.
+A unit is missing, complete, changed (its own specification differs: refused, since work would be lost) or
+outdated (something it is made from was made anew, by the user's choice: made anew too).
+"""
+
+import logging
+from collections.abc import Iterator
+from typing import Any
+
+from pipeline.errors import Damaged, UserError
+from pipeline.plans.backbones import BACKBONES
+from pipeline.plans.config import Plan, Run
+from pipeline.store.artifacts import Store
+from pipeline.store.records import Artifact, Version
+from pipeline.store.unit import PAGE, Unit
+
+log = logging.getLogger(__name__)
+SPLITS = ("train", "test")
+PAGE_VERSION = 1  # raised when the page shows other things of the same results: reports are then rebuilt
+
+
+def to_do(units: Iterator[Unit], plan: str, *, force: bool) -> list[Unit]:
+    """The units that must be made; UserError for those that would lose work unless `force`."""
+    wanted: list[Unit] = []
+    refused: list[tuple[Unit, str, list[str]]] = []
+    for unit in units:
+        state, why = unit.state()
+        if state in ("changed", "damaged") and not force:
+            refused.append((unit, state, why))
+        elif state != "complete" or force or _made_from_any(unit, wanted):
+            if state == "outdated":
+                log.info("%s is made anew: %s", unit.label, "; ".join(why))
+            wanted.append(unit)
+    if refused:
+        _refuse(refused, plan)
+    return wanted
+
+
+def _made_from_any(unit: Unit, others: list[Unit]) -> bool:
+    """Whether one of the others, which come first, is what the unit is made from."""
+    return any(other.artifact in unit.sources.values() for other in others)
+
+
+def _refuse(refused: list[tuple[Unit, str, list[str]]], plan: str) -> None:
+    unit, state, why = refused[0]
+    more = f" (and {len(refused) - 1} more of this stage)" if len(refused) > 1 else ""
+    if state == "damaged":
+        raise Damaged(f"{unit.label} is damaged: {why[0].removesuffix(f'; {unit.artifact.mend}')}{more}; "
+                      f"{unit.artifact.mend}")  # fmt: skip
+    select = f" --run {unit.run}" if unit.run else ""
+    raise UserError(
+        f"{unit.label} was not made by this plan: {'; '.join(why[:4])}{more}. Put the plan back, choose another "
+        f"--output, or make it anew by `./run.sh {unit.stage} --plan {plan}{select} --force` "
+        f"(`./run.sh {plan} --force {unit.stage}` for the whole stage)"
+    )
+
+
+def seconds(unit: Unit) -> float:
+    """Seconds that a unit took, as its stage recorded them; 0 where it did not."""
+    record = unit.artifact.facts()
+    return float(record.get("train_seconds") or record.get("seconds") or 0)
+
+
+def uses_synthetic_galaxies(plan: Plan, store: Store) -> bool:
+    """Whether the data are the plan's own sky: it has one, and stage 0 was not given another folder."""
+    if store.inputs().exists() and not (record := store.inputs().facts()):  # damaged: what it said is not known
+        return plan.sky is not None and store.sky().exists()
+    return plan.sky is not None and (not store.inputs().exists() or record.get("folder") == "sky")
+
+
+def sky(plan: Plan, store: Store) -> Iterator[Unit]:
+    """The synthetic galaxies, where the plan draws its own."""
+    if uses_synthetic_galaxies(plan, store):
+        yield Unit("inputs", "sky", store.sky(), {**plan.sky.model_dump(), "seed": plan.seed})
+
+
+def inputs(
+    plan: Plan, store: Store, fingerprints: dict[str, Any] | None = None, drawn: bool | None = None
+) -> Iterator[Unit]:
+    """Labels and sample, by the fingerprints of the raw files and whether those are drawn; None: as recorded."""
+    spec = fingerprints if fingerprints is not None else store.inputs().facts().get("spec", {})
+    drawn = uses_synthetic_galaxies(plan, store) if drawn is None else drawn
+    yield Unit("inputs", "inputs", store.inputs(), spec, {"sky": store.sky()} if drawn else {})
+
+
+def folds(plan: Plan, store: Store) -> Iterator[Unit]:
+    """The assignment of galaxies to folds."""
+    spec = {"folds": plan.folds, "seed": plan.seed}
+    yield Unit("folds", "folds", store.folds(), spec, {"inputs": store.inputs()})
+
+
+def crops(plan: Plan, store: Store) -> Iterator[Unit]:
+    """One array per crop spec and split."""
+    for name, crop in plan.crops.items():
+        for split in SPLITS:
+            spec = {**crop.model_dump(), "split": split}
+            label = f"crops/{name}/{split}"
+            reads = {"sky": store.sky()} if uses_synthetic_galaxies(plan, store) else {}
+            yield Unit("crops", label, store.crops(name, split), spec, {"inputs": store.inputs()}, reads=reads)
+
+
+def train(plan: Plan, store: Store) -> Iterator[Unit]:
+    """One trained network per run and fold."""
+    given = store.load_weights_list()
+    for run in plan.runs:
+        sources = {
+            "inputs": store.inputs(),
+            "folds": store.folds(),
+            "crops": store.crops(run.crop, "train"),
+        }
+        for fold in range(plan.folds):
+            spec = _of_run(run, given) | {"seed": plan.seed, "fold": fold}
+            label = f"runs/{run.name}/fold{fold}"
+            first = {f"runs/{run.start_from}/fold{fold}": store.trained(run.start_from, fold)} if run.start_from else {}
+            yield Unit("train", label, store.trained(run.name, fold), spec, sources | first, run.name, fold)
+
+
+def failure(unit: Unit, store: Store) -> str | None:
+    """Why a fold could not be trained by the specification that it has now; None where that is not known."""
+    told = store.load_failure(unit.run, unit.fold)
+    return told["why"] if told and told["spec"] == unit.spec else None
+
+
+def failed_runs(plan: Plan, store: Store) -> dict[str, str]:
+    """{run: why} of the runs that the plan lets be left out, since a fold of theirs could not be trained."""
+    if plan.on_failed_run == "stop":
+        return {}
+    told = [(unit, failure(unit, store)) for unit in train(plan, store) if unit.artifact.record() is None]
+    return {unit.run: f"fold {unit.fold}: {why}" for unit, why in reversed(told) if why}  # of each the first fold
+
+
+def features(plan: Plan, store: Store, run: Run) -> Unit:
+    """The features that a run's first phase is trained on; made by the way, when a fold asks for them."""
+    keys = ("backbone", "input_size", "pooling", "precision", "views", "weights", "graph")
+    spec = {key: value for key, value in _of_run(run, store.load_weights_list()).items() if key in keys}
+    sources = {"crops": store.crops(run.crop, "train")}
+    spec["seed"] = plan.seed
+    return Unit("train", f"features of {run.name}", store.features(run.name), spec, sources, run.name)
+
+
+def _of_run(run: Run, given: dict[str, Any]) -> dict[str, Any]:
+    """What a run's weights depend on: its views only where nothing but the head, on their features, is trained."""
+    spec = run.model_dump(mode="json") | ({"views": "single"} if run.fine_tune.epochs else {})
+    spec["weights"] = given[run.backbone]["sha256"] if run.backbone in given else "imagenet"
+    graph = BACKBONES[run.backbone].graph
+    return spec | ({"graph": graph} if graph else {})
+
+
+def predict(plan: Plan, store: Store) -> Iterator[Unit]:
+    """Predictions of one run and fold, for its held-out galaxies and the test set."""
+    for run in plan.runs:
+        for fold in range(plan.folds):
+            sources = {f"runs/{run.name}/fold{fold}": store.trained(run.name, fold)}
+            sources["crops"] = store.crops(run.crop, "test")
+            reads = _truth(store) | {f"crops/{run.crop}/train": store.crops(run.crop, "train")}
+            if not run.fine_tune.epochs:
+                reads[f"features of {run.name}"] = store.features(run.name)
+            label = f"predictions of {run.name}/fold{fold}"
+            artifact = store.predicted(run.name, fold)
+            yield Unit("predict", label, artifact, {"views": run.views}, sources, run.name, fold, reads)
+
+
+def _truth(store: Store) -> dict[str, Artifact]:
+    """What scores are made from."""
+    return {"inputs": store.inputs(), "folds": store.folds()}
+
+
+def insight(plan: Plan, store: Store) -> Iterator[Unit]:
+    """What the network of each run's fold 0 looks like inside."""
+    for run in plan.runs:
+        sources = {"inputs": store.inputs(), "folds": store.folds(), "crops": store.crops(run.crop, "train")}
+        sources[f"runs/{run.name}/fold0"] = store.trained(run.name, 0)
+        yield Unit("insight", f"insight of {run.name}", store.insight(run.name), {}, sources, run.name)
+
+
+def baselines(plan: Plan, store: Store) -> Iterator[Unit]:
+    """Out-of-fold predictions of what a network must beat."""
+    crop = plan.crop_of_baselines()
+    for name in plan.baselines:
+        sources = {"inputs": store.inputs(), "folds": store.folds()}
+        sources["crops"] = store.crops(crop, "train")
+        spec = {"baseline": name, "crop": crop, "seed": plan.seed}
+        yield Unit("baselines", f"baselines/{name}", store.baseline(name), spec, sources, name)
+
+
+def ensemble(plan: Plan, store: Store) -> Iterator[Unit]:
+    """Blends of runs."""
+    for item in plan.ensembles:
+        sources = {f"{run}/fold{fold}": store.predicted(run, fold) for run in item.runs for fold in range(plan.folds)}
+        spec = item.model_dump(mode="json")
+        yield Unit("ensemble", f"ensembles/{item.name}", store.ensemble(item.name), spec, sources, item.name,
+                   reads=_truth(store))  # fmt: skip
+
+
+def submit(plan: Plan, store: Store) -> Iterator[Unit]:
+    """Submissions, one per ensemble."""
+    for item in plan.ensembles:
+        sources = {f"ensembles/{item.name}": store.ensemble(item.name), "inputs": store.inputs()}
+        artifact = store.submission(item.name)
+        yield Unit("submit", f"submissions/{item.name}.csv", artifact, {}, sources, item.name)
+
+
+def report(plan: Plan, store: Store) -> Iterator[Unit]:
+    """The leaderboard and the report."""
+    sources = {f"baselines/{name}": store.baseline(name) for name in plan.baselines}
+    sources |= {f"{u.run}/fold{u.fold}": u.artifact for u in predict(plan, store)}
+    sources |= {u.label: u.artifact for u in insight(plan, store) if u.artifact.exists()}  # it can do without
+    sources |= {f"ensembles/{e.name}": store.ensemble(e.name) for e in plan.ensembles}
+    sources |= {f"search/{r.name}": store.search(r.name) for r in plan.runs if store.search(r.name).exists()}
+    sources |= {"Kaggle's scores": store.uploads()} if store.uploads().exists() else {}
+    sources[PAGE] = Version(PAGE_VERSION)
+    yield Unit("report", "report.html", store.report(), {}, sources, reads=_truth(store))
+
+
+STAGES = {
+    "inputs": (sky, inputs),
+    "folds": (folds,),
+    "crops": (crops,),
+    "baselines": (baselines,),
+    "train": (train,),
+    "predict": (predict,),
+    "insight": (insight,),
+    "ensemble": (ensemble,),
+    "submit": (submit,),
+    "report": (report,),
+}
+
+
+def optional_artifacts(plan: Plan, store: Store) -> Iterator[tuple[str, Artifact]]:
+    """(name, artifact) of what is there and is made by the way, or on request."""
+    found = [(f"features of {run.name}", store.features(run.name)) for run in plan.runs]
+    found += [(f"search/{run.name}", store.search(run.name)) for run in plan.runs]
+    yield from ((name, one) for name, one in [*found, ("Kaggle's scores", store.uploads())] if one.exists())
+
+
+def all_units(plan: Plan, store: Store) -> Iterator[Unit]:
+    """All units of a plan in the order in which they are made."""
+    for makers in STAGES.values():
+        for maker in makers:
+            yield from maker(plan, store)

@@ -1,0 +1,298 @@
+"""Galaxies that nobody voted on: the same answers as in the competition, from wherever the images lie."""
+
+import http.server
+import io
+import tarfile
+import threading
+from functools import cache, partial
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from astropy.table import Table
+
+from pipeline.catalogue import columns, galaxies, shards
+from pipeline.commands import classify
+from pipeline.core import tree
+from pipeline.errors import UserError
+from pipeline.models.classifier import Classifier
+from pipeline.store.artifacts import load_fractions
+from tests.builders import competition_files as tiny
+
+COLUMNS = list(tree.COLUMNS)
+
+
+@pytest.fixture(autouse=True)
+def _networks_are_built_once(monkeypatch):
+    """Which takes seconds; the worker processes of some tests build their own."""
+    monkeypatch.setattr(shards, "Classifier", _classifier)
+
+
+_classifier = cache(Classifier)
+
+
+def run(survey, catalogue: Path, to: Path, *flags: str) -> pd.DataFrame:
+    """Classify, and the table that came of it, by id."""
+    classify.main([str(catalogue), "--ensemble", str(survey.ensemble), "--to", str(to), *map(str, flags)])
+    return read(to)
+
+
+def read(path: Path) -> pd.DataFrame:
+    if path.suffix == ".csv":
+        frame = pd.read_csv(path)
+    elif path.suffix in (".fits", ".vot"):
+        table = Table.read(path)
+        table.convert_bytestring_to_unicode()
+        frame = table.to_pandas()
+    else:
+        frame = pd.read_parquet(path)
+    return frame.set_index(frame["id"].astype(int)).sort_index()
+
+
+def expected(survey) -> pd.DataFrame:
+    return load_fractions(survey.store.ensemble("final").files[1]).sort_index()
+
+
+@pytest.fixture(scope="module")
+def folder(survey, tmp_path_factory) -> Path:
+    """The test images in a folder."""
+    members = {f"{i}.jpg": survey.images[i] for i in survey.test_ids}
+    return tiny.folder_of(tmp_path_factory.mktemp("images") / "test", members)
+
+
+@pytest.fixture(scope="module")
+def answered(survey, folder, tmp_path_factory) -> pd.DataFrame:
+    return run(survey, folder, tmp_path_factory.mktemp("answers") / "answers.parquet")
+
+
+def test_answers_are_those_of_the_stages_that_predict_and_blend(survey, answered):
+    truth = expected(survey)
+    assert answered.index.tolist() == truth.index.tolist()
+    np.testing.assert_allclose(answered[COLUMNS], truth, atol=1e-5)
+    assert (answered[[f"{c}_spread" for c in COLUMNS]].to_numpy() > 0).all()
+
+
+def test_the_table_has_its_documented_columns(answered):
+    spreads = [f"{c}_spread" for c in COLUMNS]
+    last = ["five_class", "five_class_share", "reason", "caveat"]
+    assert list(answered.columns) == ["id", *COLUMNS, *columns.ANSWERS, *spreads, *columns.QUESTIONS, *last]
+    assert (answered["caveat"] == "").all()
+    row = answered.iloc[0]
+    assert row["disk-edge-on_yes"] == pytest.approx(row["Class2.1"] / row["Class1.2"], rel=1e-4)
+    first = row[["Class1.1", "Class1.2", "Class1.3"]].to_numpy().argmax()
+    assert row["smooth-or-featured"] == ("smooth", "featured-or-disk", "artifact")[first]
+    assert row["five_class"] in columns.CLASSES
+    assert 0.2 <= row["five_class_share"] <= 1
+
+
+def zipped(folder: Path, survey) -> Path:
+    return tiny.zip_of(folder / "all.zip", {f"in/{i}.jpg": survey.images[i] for i in survey.test_ids})
+
+
+def tarred(folder: Path, survey) -> Path:
+    """A folder of two tar shards."""
+    shards_of = folder / "shards"
+    shards_of.mkdir()
+    for k in range(2):
+        with tarfile.open(shards_of / f"{k}.tar", "w") as archive:
+            for i in survey.test_ids[k::2]:
+                info = tarfile.TarInfo(f"{i}.jpg")
+                info.size = len(survey.images[i])
+                archive.addfile(info, io.BytesIO(survey.images[i]))
+    return shards_of
+
+
+@pytest.mark.parametrize("pack", [zipped, tarred])
+def test_archives_hold_the_same(survey, answered, tmp_path, pack):
+    made = run(survey, pack(tmp_path, survey), tmp_path / "answers")
+    np.testing.assert_allclose(made[COLUMNS], answered[COLUMNS], atol=1e-6)
+
+
+@pytest.fixture
+def address(folder):
+    """The images, served on loopback."""
+    handler = partial(http.server.SimpleHTTPRequestHandler, directory=folder)
+    handler.func.log_message = lambda *_: None
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+@pytest.mark.parametrize("suffix", [".parquet", ".csv", ".fits", ".vot"])
+def test_catalogues_and_tables_of_every_format(survey, folder, answered, tmp_path, suffix):
+    ids = np.array(survey.test_ids)
+    frame = pd.DataFrame({"objID": ids, "RA": np.linspace(0, 350, len(ids)), "Dec": -1.5, "mag": 17.0})
+    catalogue = tmp_path / f"galaxies{suffix}"
+    if suffix == ".parquet":
+        frame.to_parquet(catalogue)
+    elif suffix == ".csv":
+        frame.to_csv(catalogue, index=False)
+    else:
+        Table.from_pandas(frame).write(catalogue, format={".fits": "fits", ".vot": "votable"}[suffix])
+    made = run(survey, catalogue, tmp_path / f"answers{suffix}", "--images", folder)
+    np.testing.assert_allclose(made[COLUMNS], answered[COLUMNS], atol=1e-6)
+    np.testing.assert_allclose(made["ra"], np.linspace(0, 350, len(ids)))
+    assert made["five_class"].tolist() == answered["five_class"].tolist()
+    assert made["dec"].tolist() == [-1.5] * len(ids)
+
+
+def test_addresses_by_base_and_in_the_catalogue_and_what_is_not_there(survey, answered, address, tmp_path):
+    ids = [*survey.test_ids, 7]
+    frame = pd.DataFrame({"id": ids, "url": [f"{address}/{i}.jpg" for i in ids]})
+    frame.to_csv(tmp_path / "whole.csv", index=False)
+    frame.assign(url=[f"{i}.jpg" for i in ids]).to_csv(tmp_path / "short.csv", index=False)
+    for flags in (["whole.csv"], ["short.csv", "--images", address]):
+        made = run(survey, tmp_path / flags[0], tmp_path / f"{flags[0]}.parquet", *flags[1:])
+        assert "404" in made.loc[7, "reason"]
+        np.testing.assert_allclose(made.drop(7)[COLUMNS], answered[COLUMNS], atol=1e-6)
+
+
+def test_ids_keep_their_letters_and_their_own_images(survey, answered, tmp_path):
+    """Names that shorten, round or strip to one another, from a table as spreadsheets save it."""
+    first, second, third = survey.test_ids[:3]
+    names = {"1237.1": first, "1237.2": second, "000104": third, "104": first, "12e5": second, "NA": third}
+    images = {f"in/{name}.JPG": survey.images[i] for name, i in names.items()}
+    (tmp_path / "galaxies.tsv").write_text("#Table1\nobjID\tRA \n" + "".join(f"{name}\t1\n" for name in names))
+    to = tmp_path / "answers.csv"
+    archive = tiny.zip_of(tmp_path / "all.zip", images)
+    flags = ["--ensemble", str(survey.ensemble), "--to", str(to), "--images", str(archive), "--views", "1"]
+    classify.main([str(tmp_path / "galaxies.tsv"), *flags])
+    made = pd.read_csv(to, dtype={"id": str}, keep_default_na=False).set_index("id")
+    assert made.index.tolist() == list(names)
+    assert (made["reason"] == "").all()
+    for name, twin in (("1237.1", "104"), ("1237.2", "12e5"), ("000104", "NA")):
+        assert (made.loc[name, COLUMNS] == made.loc[twin, COLUMNS]).all()
+    assert (made.loc["000104", COLUMNS] != made.loc["104", COLUMNS]).any()
+
+
+def test_images_beside_the_catalogue(survey, folder, answered, tmp_path):
+    frame = pd.DataFrame({"name": survey.test_ids, "file_loc": [f"test/{i}.jpg" for i in survey.test_ids]})
+    frame.to_csv(folder.parent / "galaxies.csv", index=False)
+    made = run(survey, folder.parent / "galaxies.csv", tmp_path / "answers.csv")
+    np.testing.assert_allclose(made[COLUMNS], answered[COLUMNS], atol=1e-6)
+
+
+def test_bad_images_are_rows_with_a_reason(survey, answered, tmp_path):
+    good = survey.test_ids[0]
+    bad = {
+        "1.jpg": b"",
+        "2.jpg": survey.images[good][:900],
+        "3.png": b"\x89PNG\r\n\x1a\n",
+        "4.fits": b"SIMPLE  =",
+        "5.jpg": tiny.jpeg(tiny.galaxy(1, side=32)),
+        f"{good}.jpg": survey.images[good],
+        "6.jpg": tiny.jpeg(255 - tiny.galaxy(1)),
+    }
+    made = run(survey, tiny.folder_of(tmp_path / "images", bad), tmp_path / "answers.parquet")
+    made = made.sort_index()
+    assert made["reason"].map(bool).tolist() == [True] * 5 + [False] * 2
+    assert made["caveat"].map(bool).tolist() == [False] * 5 + [True, False]
+    assert "negative" in made.loc[6, "caveat"]
+    assert made.loc[6, COLUMNS].notna().all()
+    assert made.loc[[1, 2, 3, 4, 5], [*COLUMNS, "five_class_share"]].isna().all(axis=None)
+    assert made.loc[[1, 2, 3, 4, 5], "five_class"].isna().all()
+    np.testing.assert_allclose(
+        made.loc[good, COLUMNS].astype(float), answered.loc[good, COLUMNS].astype(float), atol=1e-6
+    )
+
+
+def test_what_is_done_is_not_done_again_and_other_rows_are_refused(survey, folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(galaxies, "ROWS", 5)
+    to, catalogue = tmp_path / "answers", tmp_path / "galaxies.csv"
+
+    def write(ids) -> None:
+        pd.DataFrame({"id": ids}).to_csv(catalogue, index=False)
+
+    write(survey.test_ids)
+    made = run(survey, catalogue, to, "--images", folder)
+    assert len(list(to.glob("part-*.parquet"))) == 3
+    times = {path: path.stat().st_mtime_ns for path in to.glob("part-*.parquet")}
+    (to / "_records" / "part-00001.json").unlink()
+    np.testing.assert_allclose(run(survey, catalogue, to, "--images", folder)[COLUMNS], made[COLUMNS], atol=1e-6)
+    again = [path.name for path, time in times.items() if path.stat().st_mtime_ns != time]
+    assert again == ["part-00001.parquet"]
+    write(survey.test_ids[:5])
+    with pytest.raises(UserError, match="another catalogue"):
+        run(survey, catalogue, to, "--images", folder)
+    assert len(run(survey, catalogue, to, "--images", folder, "--force")) == 5
+
+
+def test_a_joined_table_is_made_once(survey, folder, tmp_path, monkeypatch):
+    to = tmp_path / "answers.parquet"
+    run(survey, folder, to)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        f"answers.parquet{end}" for end in ("", ".images.npy", ".json")
+    ]
+    with monkeypatch.context() as nobody:
+        nobody.setattr(shards.Worker, "__call__", None)
+        run(survey, folder, to)
+    with pytest.raises(UserError, match="is not what this command makes"):
+        run(survey, folder, to, "--views", "1")
+    (tmp_path / "mine.csv").write_text("mine")
+    with pytest.raises(UserError, match="choose another name"):
+        run(survey, folder, tmp_path / "mine.csv")
+    assert (tmp_path / "mine.csv").read_text() == "mine"
+
+
+@pytest.mark.slow
+def test_several_processes_make_the_same(survey, folder, answered, tmp_path, monkeypatch):
+    monkeypatch.setattr(galaxies, "ROWS", 4)
+    made = run(survey, folder, tmp_path / "answers.parquet", "--workers", "2")
+    np.testing.assert_allclose(made[COLUMNS], answered[COLUMNS], atol=1e-6)
+
+
+@pytest.mark.slow
+def test_a_local_ray_makes_the_same(survey, folder, answered, tmp_path, monkeypatch):
+    monkeypatch.setattr(galaxies, "ROWS", 4)
+    made = run(survey, folder, tmp_path / "answers.parquet", "--engine", "ray")
+    np.testing.assert_allclose(made[COLUMNS], answered[COLUMNS], atol=1e-6)
+
+
+def test_views_by_number(survey, folder, answered, tmp_path):
+    made = run(survey, folder, tmp_path / "answers.parquet", "--views", "1")
+    gap = np.abs(made[COLUMNS].to_numpy() - answered[COLUMNS].to_numpy()).max()
+    assert 0 < gap < 0.3
+
+
+REFUSED = {
+    "views": (["--views", "3"], "--views: expected a view set"),
+    "no ensemble": (["--ensemble", "nowhere"], "expected an ensemble such as"),
+    "images of images": (["--images", "x.zip"], "is not a table"),
+}
+
+
+@pytest.mark.parametrize(("flags", "said"), REFUSED.values(), ids=REFUSED)
+def test_mistakes_are_told_before_work_begins(survey, folder, tmp_path, flags, said):
+    with pytest.raises(UserError, match=said):
+        run(survey, folder, tmp_path / "answers.parquet", *flags)
+    assert list(tmp_path.iterdir()) == []
+
+
+CATALOGUES = {
+    "no ids": ("ra,dec\n1,2\n", "no column of ids"),
+    "empty": ("id,image\n", "holds no galaxies"),
+    "not a table": ("\0\0", "no table but binary"),
+    "no images": ("id\n1\n", "names no images"),
+    "half an angle": ("id,image,radius\n1,a.jpg,3\n", "takes two columns"),
+    "an id twice": ("id,image\n1,a.jpg\n1,b.jpg\n", "twice"),
+}
+
+
+@pytest.mark.parametrize(("text", "said"), CATALOGUES.values(), ids=CATALOGUES)
+def test_catalogues_that_cannot_be_read_are_told(survey, tmp_path, text, said):
+    (tmp_path / "galaxies.csv").write_text(text)
+    with pytest.raises(UserError, match=said):
+        run(survey, tmp_path / "galaxies.csv", tmp_path / "answers.parquet")
+
+
+def test_a_flipped_byte_in_a_networks_weights_is_found(survey, folder, tmp_path):
+    path = survey.store.trained("fine", 1).files[0]
+    whole = path.read_bytes()
+    try:
+        path.write_bytes(whole[:-9] + b"x" + whole[-8:])
+        with pytest.raises(UserError, match=r"fold 1 of fine cannot be used: .*sha256"):
+            run(survey, folder, tmp_path / "answers.parquet")
+    finally:
+        path.write_bytes(whole)

@@ -1,0 +1,63 @@
+"""What a plan costs: the arithmetic by hand, the table, and a probe of a real network."""
+
+import pytest
+
+from pipeline.commands import estimate
+from pipeline.nn import speed_probe
+from pipeline.nn.fit import SCORED_EPOCHS
+from pipeline.store.artifacts import Store
+from tests.builders import fabricated, stage_outputs
+
+SPEEDS = speed_probe.Speeds(start=5, train=100, forward=200, head=3, params=1_000_000, features=50)
+
+
+def edited(folder, *edits):
+    return fabricated.plan(folder, *edits)
+
+
+def test_a_head_on_frozen_features(tmp_path):
+    run = edited(tmp_path).run("a")  # 8 views, head only
+    cost = estimate.cost_of_run(run, SPEEDS, n=1000, m=100, folds=2)
+    assert cost.seconds == pytest.approx(3 * 5 + 5 + 2 * 3 + 1000 * 8 / 200 + 100 * 8 / 200)
+    assert cost.disk == 2 * 4_000_000 + 4 * 4_000_000 + 4 * 1000 * 50 + 4 * 37 * (1000 + 2 * 100)
+
+
+def test_fine_tuning(tmp_path):
+    run = edited(tmp_path).run("b")  # two epochs, both scored, 8 views
+    cost = estimate.cost_of_run(run, SPEEDS, n=1000, m=100, folds=2)
+    predicted = (1000 + 2 * 100) * 8 / 200
+    assert cost.seconds == pytest.approx(3 * 5 + 5 + 2 * 3 + 2 * 2 * 500 / 100 + 2 * 1000 / 200 + predicted)
+
+
+def test_only_early_stopping_scores_every_epoch(tmp_path):
+    run = edited(tmp_path, ("fine_tune = { epochs = 2 }", "fine_tune = { epochs = 40 }")).run("b")
+    patient = edited(tmp_path, ("fine_tune = { epochs = 2 }", "fine_tune = { epochs = 40, patience = 5 }")).run("b")
+    took = [estimate.cost_of_run(one, SPEEDS, n=1000, m=100, folds=2).seconds for one in (run, patient)]
+    assert took[1] - took[0] == pytest.approx((40 - SCORED_EPOCHS) * 1000 / 200)
+
+
+def test_without_estimate_the_runs_are_told_and_nothing_is_timed(tmp_path, capsys):
+    path = fabricated.write_plan(tmp_path)
+    estimate.main(["--plan", str(path), "--output", str(tmp_path)])
+    first, *runs = capsys.readouterr().out.splitlines()
+    assert first == "mine: 24 training and 6 test galaxies, 2 folds"
+    assert [line.split()[:2] for line in runs] == [["a", "vgg16"], ["b", "mobilenetv2"]]
+
+
+def test_a_plan_without_a_sky_is_as_large_as_the_competition_until_files_are_known(tmp_path):
+    plan, store = edited(tmp_path, ("sky = { train = 24, test = 6 }", "")), Store(tmp_path / "out")
+    assert estimate.galaxies(plan, store) == (61_578, 79_975)
+    stage_outputs.inputs(store, stage_outputs.votes(12), stage_outputs.sample(5))
+    assert estimate.galaxies(plan, store) == (12, 5)
+
+
+def test_every_speed_of_a_real_network_is_measured(tmp_path):
+    run = edited(tmp_path, ("head_phase = { epochs = 1 }\n[[runs]]", "fine_tune = { epochs = 1 }\n[[runs]]")).run("b")
+    both = run.model_copy(update={"head_phase": edited(tmp_path).run("a").head_phase})
+    made = speed_probe.measure(both, stored=32, size=32, n_train=100)
+    assert min(made.start, made.train, made.forward, made.head) > 0
+    assert made.train < made.forward
+    backbone = (
+        2_257_984 - 4 * 17_056 + 17_056
+    )  # its 17,056 normalised channels have a bias each in place of four numbers
+    assert (made.params, made.features) == (backbone + 1280 * 37 + 37 + 2 * 1280, 1280)

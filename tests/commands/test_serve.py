@@ -1,0 +1,161 @@
+"""The page that reads one galaxy, in a real browser and by hand."""
+
+import json
+import socket
+import struct
+import threading
+import time
+import urllib.error
+import urllib.request
+
+import numpy as np
+import pytest
+import uvicorn
+
+from pipeline.commands import serve
+from pipeline.commands.serve.galaxy_reader import Reader
+from pipeline.core import tree
+from pipeline.errors import UserError
+from pipeline.store.artifacts import load_fractions
+from tests.builders import competition_files as tiny
+
+
+@pytest.fixture(scope="module")
+def reader(survey) -> Reader:
+    return Reader(survey.ensemble)
+
+
+@pytest.fixture(scope="module")
+def address(reader) -> str:
+    """A server on loopback, as long as the tests of this file take."""
+    server = uvicorn.Server(uvicorn.Config(serve.application(reader), port=0, log_level="warning"))
+    threading.Thread(target=server.run, daemon=True).start()
+    while not server.started:
+        time.sleep(0.05)
+    yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
+    server.should_exit = True
+
+
+def post(address: str, data: bytes) -> tuple[int, dict]:
+    try:
+        with urllib.request.urlopen(f"{address}/read", data=data) as response:
+            return response.status, json.load(response)
+    except urllib.error.HTTPError as error:
+        return error.code, json.load(error)
+
+
+def test_answers_are_those_of_the_ensemble(survey, address):
+    expected = load_fractions(survey.store.ensemble("final").files[1])
+    code, read = post(address, survey.images[survey.test_ids[3]])
+    assert code == 200
+    joint = {a["column"]: a["joint"] for question in read["questions"] for a in question["answers"]}
+    np.testing.assert_allclose([joint[c] for c in tree.COLUMNS], expected.loc[survey.test_ids[3]], atol=1e-5)
+    assert len(read["questions"]) == 11
+    assert len(read["cams"]) == 3
+    assert all(cam["picture"].startswith("data:image/webp") for cam in read["cams"])
+
+
+def test_the_galaxy_most_like_a_training_galaxy_is_itself(survey, address):
+    galaxy = next(i for i in survey.images if i < 300_000)
+    assert post(address, survey.images[galaxy])[1]["neighbours"][0]["id"] == galaxy
+
+
+BAD = {
+    "nothing": (b"", 415, "The file is no JPEG, PNG or FITS image."),
+    "a text": (b"hello", 415, "The file is no JPEG, PNG or FITS image."),
+    "half an image": (tiny.jpeg(tiny.galaxy(1))[:3000], 415, "cut short"),
+    "too much": (b"\xff" * (serve.LARGEST + 1), 413, "larger than 16 MB"),
+}
+
+
+@pytest.mark.parametrize(("data", "code", "said"), BAD.values(), ids=BAD)
+def test_what_is_no_image_is_refused_and_the_server_goes_on(survey, address, data, code, said):
+    got, told = post(address, data)
+    assert got == code
+    assert said in told["detail"]
+    assert post(address, survey.images[survey.test_ids[0]])[0] == 200
+
+
+def upload(address: str, data: bytes, length: int) -> socket.socket:
+    """A client that has sent the beginning of an image."""
+    host, port = address.removeprefix("http://").split(":")
+    made = socket.create_connection((host, int(port)))
+    made.sendall(b"POST /read HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % length + data)
+    return made
+
+
+@pytest.fixture
+def logged(capfd, caplog):
+    """What the server has said by now."""
+    caplog.set_level("WARNING")
+    return lambda: time.sleep(0.3) or capfd.readouterr().err + caplog.text
+
+
+def test_a_client_that_goes_away_is_nothing_to_talk_about(survey, address, logged):
+    image = survey.images[survey.test_ids[0]]
+    logged()
+    upload(address, image[:1000], len(image)).close()  # in the middle of its upload
+    upload(address, image, len(image)).close()  # before the answer
+    cut = upload(address, image[:1000], len(image))
+    cut.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    cut.close()  # by a reset
+    upload(address, b"", 0).close()
+    assert post(address, image)[0] == 200
+    assert logged() == ""
+
+
+def test_a_slow_client_holds_up_nobody_and_is_given_up_on(survey, address, logged, monkeypatch):
+    monkeypatch.setattr(serve, "SECONDS", 0.5)
+    image = survey.images[survey.test_ids[0]]
+    logged()
+    slow = [upload(address, image[:100], len(image)) for _ in range(50)]
+    assert post(address, image)[0] == 200
+    assert b" 408 " in slow[0].recv(100)
+    for client in slow:
+        client.close()
+    assert logged() == ""
+
+
+@pytest.mark.parametrize(("flags", "said"), [
+    (["--port", "80000"], "from 0 to 65535"),
+    (["--port", "-1"], "from 0 to 65535"),
+    (["--host", "no.such.host.invalid"], "cannot listen on"),
+    (["--host", "é" * 70], "cannot listen on"),
+])  # fmt: skip
+def test_where_it_cannot_listen_it_says_so_before_it_loads(flags, said):
+    with pytest.raises(UserError, match=said):
+        serve.main(["--ensemble", "nowhere", *flags])
+
+
+def test_a_port_that_is_taken(address):
+    with pytest.raises(UserError, match="Address already in use"):
+        serve.main(["--ensemble", "nowhere", "--port", address.rpartition(":")[2]])
+
+
+def test_in_a_browser(survey, address, tmp_path, browser):
+    page = browser.new_page()
+    wrong = []
+    page.on("pageerror", lambda error: wrong.append(str(error)))
+    page.on("console", lambda message: message.type == "error" and wrong.append(message.text))
+    (tmp_path / "galaxy.jpg").write_bytes(survey.images[survey.test_ids[0]])
+    (tmp_path / "text.jpg").write_text("hello")
+    page.goto(address)
+    page.set_input_files("#file", tmp_path / "galaxy.jpg")
+    page.wait_for_selector("#result:not([hidden])", timeout=60_000)
+    assert page.inner_text("#label") in (
+        "completely round smooth",
+        "in-between smooth",
+        "cigar-shaped smooth",
+        "edge-on",
+        "spiral",
+    )
+    shown = page.locator(".question").first.locator(".answer")
+    assert shown.count() == 3
+    assert page.locator("#cams img").count() == 3
+    assert page.evaluate("[...document.images].every((image) => image.naturalWidth > 0)")
+    assert wrong == []
+    page.set_input_files("#file", tmp_path / "text.jpg")
+    page.wait_for_selector("#said.alarm")
+    assert page.inner_text("#said") == "The file is no JPEG, PNG or FITS image."
+    assert page.is_hidden("#result")
+    page.close()

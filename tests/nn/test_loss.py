@@ -1,0 +1,59 @@
+"""The likelihood of the votes: by hand, against scipy's multinomial, and smallest at the truth."""
+
+import keras
+import numpy as np
+from scipy.stats import multinomial
+
+from pipeline.core import tree
+from pipeline.nn import loss
+
+RNG = np.random.default_rng(0)
+
+
+def fractions(n: int) -> np.ndarray:
+    return tree.normalise(RNG.random((n, 37)))
+
+
+def of(truth: np.ndarray, said: np.ndarray) -> np.ndarray:
+    return keras.ops.convert_to_numpy(loss.multinomial_votes(truth.astype(np.float32), said.astype(np.float32)))
+
+
+def test_it_is_the_likelihood_of_the_counts_but_for_what_no_prediction_changes():
+    """Two predictions for the same votes differ by the difference of their log-likelihoods."""
+    said = fractions(2)
+    counts, asked = np.zeros(37), {None: 40}
+    for columns, parent in tree.in_tree_order():
+        shares = RNG.dirichlet(np.ones(columns.stop - columns.start))
+        counts[columns] = RNG.multinomial(asked[parent] if parent is None else int(counts[parent]), shares)
+    log_likelihood = []
+    for one in tree.to_conditional(said):
+        parts = [
+            multinomial.logpmf(counts[columns], int(counts[columns].sum()), one[columns] / one[columns].sum())
+            for columns in tree.SLICES
+        ]
+        log_likelihood.append(sum(parts))
+    made = of(np.tile(counts / 40, (2, 1)), said)
+    np.testing.assert_allclose((made[0] - made[1]) * 37 * 40, log_likelihood[1] - log_likelihood[0], rtol=1e-3)
+
+
+def test_smallest_at_the_truth():
+    truth = fractions(20)
+    exact = of(truth, truth)
+    for other in (fractions(20), tree.normalise(truth + 0.05 * RNG.random(truth.shape))):
+        assert (of(truth, other) > exact).all()
+
+
+def test_questions_that_nobody_reached_do_not_count():
+    truth = fractions(1)
+    truth[0, :3] = 1, 0, 0  # all of them say smooth
+    truth = tree.normalise(truth)
+    said = fractions(1)
+    changed = said.copy()
+    changed[0, tree.SLICES[9]] = changed[0, tree.SLICES[9]][::-1]  # how the arms are wound
+    np.testing.assert_allclose(of(truth, changed), of(truth, said), rtol=1e-6)
+
+
+def test_certain_answers_stay_finite():
+    truth, said = np.zeros((1, 37)), np.zeros((1, 37))
+    truth[0, 0] = said[0, 1] = 1
+    assert np.isfinite(of(truth, said)).all()

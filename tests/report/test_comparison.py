@@ -1,0 +1,63 @@
+"""Two plans side by side: differences by hand, and what cannot be compared."""
+
+import shutil
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from pipeline.errors import UserError
+from pipeline.report import comparison
+from pipeline.stages import report
+from pipeline.store.artifacts import Store
+from tests.builders import finished_plan
+
+
+@pytest.fixture(scope="module")
+def pair(tmp_path_factory):
+    """(folder of a plan, folder of the same whose final ensemble answers better on question 1)."""
+    folder = tmp_path_factory.mktemp("pair")
+    _, _, store = finished_plan.make(folder)
+    other = folder / "other"
+    shutil.copytree(store.root, other)
+    path = other / "ensembles/final/oof.parquet"
+    truth, oof = pd.read_parquet(other / "inputs/labels.parquet"), pd.read_parquet(path)
+    oof.iloc[:, :3] = (oof.iloc[:, :3] + truth.iloc[:, :3]) / 2
+    oof.to_parquet(path)
+    Store(other).ensemble("final").finish({}, {})
+    return store.root, other
+
+
+def score(folder, columns=slice(None)):
+    truth, oof = (pd.read_parquet(folder / name) for name in ("inputs/labels.parquet", "ensembles/final/oof.parquet"))
+    return np.sqrt(((oof - truth).to_numpy()[:, columns] ** 2).mean())
+
+
+def test_what_got_better_and_where(pair):
+    lines = {line[:34].strip(): line.split() for line in comparison.comparison_lines(*pair) if line}
+    final = lines["ensembles/final"]
+    assert final[1:4] == [f"{score(pair[0]):.4f}", f"{score(pair[1]):.4f}", f"{score(pair[1]) - score(pair[0]):+.4f}"]
+    assert final[-1] == "better"
+    assert lines["1 smooth or features"][-1] == "better"
+    assert lines["2 edge-on"][-2:] == ["cannot", "tell"]
+    assert lines["runs/vgg16"][-2:] == ["cannot", "tell"]
+    assert "none" in lines["much worse: none"]
+
+
+def test_from_the_command_line_it_needs_no_plan(pair, capsys):
+    report.main(["--compare", *map(str, pair)])
+    assert "on the 90 galaxies of both" in capsys.readouterr().out
+
+
+def test_what_is_no_plan_or_other_data_is_refused(pair, tmp_path):
+    with pytest.raises(UserError, match="holds no predictions"):
+        list(comparison.comparison_lines(pair[0], tmp_path))
+    other = tmp_path / "other"
+    shutil.copytree(pair[0], other)
+    path = other / "inputs/labels.parquet"
+    pd.read_parquet(path).iloc[::-1].reset_index(drop=True).set_axis(pd.read_parquet(path).index).to_parquet(path)
+    with pytest.raises(UserError, match=r"labels.parquet is not what was written"):
+        list(comparison.comparison_lines(pair[0], other))
+    Store(other).inputs().finish({}, {}, folder="sky")
+    with pytest.raises(UserError, match="different votes"):
+        list(comparison.comparison_lines(pair[0], other))
