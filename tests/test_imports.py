@@ -23,8 +23,9 @@ MAY_IMPORT = {  # package -> packages of ours that it may import besides itself;
     "store": "errors core plans execution",
     "cli": "errors plans execution store",
     "competition": "errors core plans execution store",
-    "nn": "errors core plans",
-    "models": "errors core plans execution store nn",
+    "checkpoints": "errors plans",
+    "nn": "errors core plans checkpoints",
+    "models": "errors core plans execution store checkpoints nn",
     "catalogue": "errors core plans execution store competition models",
     "tuning": "errors core plans execution store competition nn models",
     "report": "errors core plans store competition",
@@ -37,6 +38,7 @@ THIRD_PARTY = {  # packages that keep to a few libraries
     "core": {"numpy", "scipy"},
     "plans": {"pydantic"},
     "execution": {"ray"},
+    "checkpoints": {"numpy", "safetensors"},
     "__main__": set(),
 }
 LONGEST = 300  # lines

@@ -36,6 +36,7 @@ PROJECT_ROOT = Path(__file__).parents[2]
 MAX_DEPTH = 5  # folders below /kaggle/input: competitions/<slug>, datasets/<owner>/<name>/<folder>, …
 IMPORTED_AS = {"opencv-python": "cv2", "scikit-learn": "sklearn"}
 UNUSED = ("keras-cv",)  # by the shipped plans: a run's augment.policy asks for it
+OF_WEIGHTS = {row.package.partition("==")[0] for row in BACKBONES.values() if row.package}
 TIME_IS_UP = 3  # run.sh's exit code
 
 
@@ -103,6 +104,8 @@ def install_unmet(attached: list[Path]) -> None:
         command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-index", *wheels, str(requirement)]
         if wheels and not subprocess.run(command, capture_output=True).returncode:
             log.info("%-10s %s installed from attached wheels", "kaggle", requirement)
+        elif version is None and requirement.name in OF_WEIGHTS:
+            continue  # an attached file does as well, and the run itself says where its backbone has neither
         elif version is None:
             missing.append(requirement.name)
         else:

@@ -6,6 +6,7 @@ import urllib.request
 from pathlib import Path
 from typing import Any
 
+from pipeline.checkpoints import files, mapped, packaged
 from pipeline.errors import UserError
 from pipeline.plans.backbones import BACKBONES, keras_folder
 from pipeline.plans.config import Plan
@@ -21,16 +22,20 @@ def require_available(plan: Plan, store: Store, given: dict[str, Any]) -> None:
     """UserError where a run that is still to be trained needs weights that are not available."""
     waiting = [run for run in plan.runs if any(not store.trained(run.name, k).facts() for k in range(plan.folds))]
     required = {(r.backbone, plan.input_size(r)) for r in waiting if r.on_missing_weights == "error"}
-    required = {(name, size) for name, size in required if name not in given and not cached_by_keras(name, size)}
-    missing = sorted({(name, BACKBONES[name].file_for(size)) for name, size in required})
+    required = {(name, size) for name, size in required if name not in given}
+    for name in sorted({name for name, _ in required if BACKBONES[name].package}):
+        if packaged.find(name) is None:
+            raise UserError(packaged.missing(name))
+    downloads = {pair for pair in required if not BACKBONES[pair[0]].package and not cached_by_keras(*pair)}
+    missing = sorted({(name, BACKBONES[name].file_for(size)) for name, size in downloads})
     if missing and not _reachable():
         names = sorted({name for name, _ in missing})
-        files = " ".join(f"--weights {name}=FILE" for name in names)
+        options = " ".join(f"--weights {name}=FILE" for name in names)
         raise UserError(
             f"no ImageNet weights for {', '.join(names)}, and Keras's downloads cannot be reached: connect to the "
             f"network once, or fetch them elsewhere (Keras calls them "
             f"{', '.join(file for _, file in missing)}) and give them by "
-            f'{files}, or say in the plan on_missing_weights = "random" (far less accurate)'
+            f'{options}, or say in the plan on_missing_weights = "random" (far less accurate)'
         )
 
 
@@ -66,12 +71,21 @@ def parse_weights(items: list[str], plan: Plan) -> dict[str, dict[str, Any]]:
 
 
 def _check(name: str, path: Path) -> None:
-    """UserError where the file is missing, is not HDF5, or has Keras's name but not its checksum."""
+    """UserError where the file is missing, is of no known format, or holds another backbone.
+
+    An HDF5 file with Keras's name must have its checksum; what else it holds only Keras can tell, later.
+    """
     if not path.is_file():
         raise UserError(f"--weights {name}={path}: there is no such file")
+    if files.is_one(path):
+        mapped.read(path, name)
+        return
     with open(path, "rb") as file:
         if file.read(len(HDF5)) != HDF5:
-            raise UserError(f"--weights {name}={path}: expected an HDF5 file, and its signature is not that of one")
+            raise UserError(
+                f"--weights {name}={path}: expected an HDF5 file of Keras, or one of "
+                f"safetensors or torch.save, and its first bytes say it is none"
+            )
         if path.suffix.lower() not in SUFFIXES:
             raise UserError(f"--weights {name}={path}: Keras reads it under a name that ends in .h5 only: rename it")
         file.seek(0)

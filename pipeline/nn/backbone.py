@@ -11,6 +11,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from pipeline.nn import efficientnet_lite
 from pipeline.plans.backbones import BACKBONES
 
 
@@ -46,6 +47,8 @@ def keras_application(name: str, size: int, weights: str | None) -> keras.Model:
 
 def construct(name: str, size: int) -> keras.Model:
     """The backbone without its top for (size, size, 3) inputs, of random weights: the graph that ImageNet's are for."""
+    if BACKBONES[name].package:
+        return efficientnet_lite.build(name, size)
     made, gain = keras_application(name, size, None), BACKBONES[name].gain
     if gain is None:
         return made

