@@ -111,11 +111,12 @@ def _member(store: Store, name: str, folds: int, view_set: str | None) -> Member
     if not trained:
         raise UserError(f"{store.root / 'runs' / name} holds no trained network that the ensemble was made of")
     spec = {key: value for key, value in trained[0].fact("spec", dict).items() if key in Run.model_fields}
-    if view_set is None:  # which training does not depend on
-        view_set = store.predicted(name, 0).fact("spec", dict).get("views", "dihedral8")
-    run = Run.model_validate(spec | {"views": view_set})
+    run = Run.model_validate(spec)
     for fold, artifact in enumerate(trained):
         backbone_graphs.require_graph(run, artifact.required(), f"fold {fold} of {name}")
+    if view_set is None:  # which training does not depend on
+        view_set = store.predicted(name, 0).fact("spec", dict).get("views", "dihedral8")
+    run = run.model_copy(update={"views": view_set})
     crop = store.crops(run.crop, "train").fact("spec", dict)
     size = Crop(region=crop["region"], size=crop["size"])
     paths = tuple(artifact.verified("model.weights.h5") for artifact in trained)

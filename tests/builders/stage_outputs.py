@@ -56,7 +56,8 @@ def folds(store: Store, fold: np.ndarray, galaxies: np.ndarray | None = None) ->
 
 def split_crops(store: Store, crop: str, split: str, images: np.ndarray, galaxies: np.ndarray, **facts: Any) -> None:
     """Stage 2, one crop of one split: images (n, s, s, 3) of `galaxies`."""
-    write(store.crops(crop, split), {f"{split}.npy": images, f"{split}.ids.npy": galaxies}, **facts)
+    spec = {"region": 256, "size": images.shape[1]}
+    write(store.crops(crop, split), {f"{split}.npy": images, f"{split}.ids.npy": galaxies}, spec, **facts)
 
 
 def crops(store: Store, crop: str, *, train: np.ndarray, test: np.ndarray, aside: dict[str, list[int]]) -> None:
