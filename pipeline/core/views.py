@@ -65,6 +65,7 @@ _SETS: dict[str, Callable[[], np.ndarray]] = {
     "flips4": lambda: _every((0.0, 180.0)),
     "dihedral8": lambda: _every(_QUARTERS),
     "rotations16": lambda: _every(tuple(45.0 * turn for turn in range(8))),
+    "rotations32": lambda: _every(tuple(22.5 * turn for turn in range(16))),
     "dihedral8-zoom3": lambda: _every(_QUARTERS, (1.0, 0.9, 1.1)),
 }
 VIEW_SETS = tuple(_SETS)
@@ -74,7 +75,7 @@ def view_set(name: str) -> np.ndarray:
     """The view set (v, 2, 3) of that name, the identity first. ValueError names the allowed ones.
 
     "flips4" mirrors left-right and up-down; "dihedral8" adds quarter turns; "rotations16" adds those of
-    45 degrees; "dihedral8-zoom3" is "dihedral8" at zooms 1, 0.9 and 1.1.
+    45 degrees, "rotations32" those of 22.5; "dihedral8-zoom3" is "dihedral8" at zooms 1, 0.9 and 1.1.
     """
     if name not in _SETS:
         raise ValueError(f"expected a view set, one of {', '.join(VIEW_SETS)}; received {name!r}")

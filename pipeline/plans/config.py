@@ -18,7 +18,7 @@ from pipeline.plans.strict import Strict, sentence
 
 PLANS = Path(__file__).parent
 IMAGE_SIDE = 424  # pixels of the competition's images, which a crop's `region` counts
-VIEW_SETS = ("single", "flips4", "dihedral8", "rotations16", "dihedral8-zoom3")
+VIEW_SETS = ("single", "flips4", "dihedral8", "rotations16", "rotations32", "dihedral8-zoom3")
 BASELINES = ("mean", "central-pixel", "ridge", "random-forest", "svm")
 METHODS = ("best", "mean", "convex", "per-question")
 POLICIES = ("none", "rand-augment", "cutout", "color-jitter")

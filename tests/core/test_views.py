@@ -32,7 +32,14 @@ def test_the_sets_are_those_that_plans_allow():
     assert views.VIEW_SETS == config.VIEW_SETS
 
 
-SETS = [("single", 1), ("flips4", 4), ("dihedral8", 8), ("rotations16", 16), ("dihedral8-zoom3", 24)]
+SETS = [
+    ("single", 1),
+    ("flips4", 4),
+    ("dihedral8", 8),
+    ("rotations16", 16),
+    ("rotations32", 32),
+    ("dihedral8-zoom3", 24),
+]
 
 
 @pytest.mark.parametrize(("name", "count"), SETS)
