@@ -11,6 +11,8 @@ from typing import Any
 import keras
 from keras import ops
 
+from pipeline.errors import UserError
+
 GROUPS = 12
 BLOCK = re.compile(r"(.*stage_\d+_block_\d+|conv\d+_block\d+|block_?\d+[^_]?|expanded_conv(_\d+)?)_")
 
@@ -41,9 +43,17 @@ def factors(backbone: keras.Model, variables: Sequence[keras.Variable], decay: f
 
 
 def steps_below_head(backbone: keras.Model) -> dict[str, int]:
-    """Layer -> 0 after the last block, 1 in the last group of blocks, and so on; what precedes a block goes with it."""
+    """Layer -> 0 after the last block, 1 in the last group of blocks, and so on; what precedes a block goes with it.
+
+    UserError where no layer is named after a block.
+    """
     blocks = [found[1] if (found := BLOCK.match(layer.name)) else None for layer in backbone.layers]
     order = list(dict.fromkeys(block for block in blocks if block))
+    if not order:
+        raise UserError(
+            f"fine_tune.layer_decay: the layers of {backbone.name} are not named after blocks ({BLOCK.pattern}), "
+            f"which tell their depth: leave it at 1"
+        )
     groups = min(GROUPS, len(order))
     group_of = {block: 1 + i * groups // len(order) for i, block in enumerate(order)}
     made, following = {}, groups + 1

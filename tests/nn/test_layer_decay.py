@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import pytest
 
+from pipeline.errors import UserError
 from pipeline.nn import backbone, folding, layer_decay
 from pipeline.plans.backbones import BACKBONES
 
@@ -68,6 +69,13 @@ def test_the_factors_are_of_the_variables_in_their_order():
     assert stem == [0.5**13] * 4
     assert by_path["convnext_tiny_stage_0_block_0_depthwise_conv/kernel"] == 0.5**12
     assert by_path["convnext_tiny_stage_3_block_2_pointwise_conv_2/kernel"] == 0.5
+
+
+def test_a_network_without_blocks_is_refused():
+    inputs = keras.Input((8, 8, 3))
+    plain = keras.Model(inputs, keras.layers.Conv2D(2, 3, name="conv2d_1")(inputs), name="plain")
+    with pytest.raises(UserError, match=r"layer_decay: the layers of plain are not named after blocks .*leave it at 1"):
+        layer_decay.factors(plain, plain.trainable_variables, 0.8)
 
 
 def values(*shapes: tuple[int, ...]) -> list[np.ndarray]:
