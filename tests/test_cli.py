@@ -191,7 +191,7 @@ def test_packages_are_those_that_a_command_needs(typed):
 def test_a_misspelt_plan_is_exit_code_2_and_one_sentence():
     made = program("pipeline", "folds", "--plan", "dmeo")
     assert (made.returncode, made.stdout) == (2, "")
-    assert made.stderr.startswith("error: no plan 'dmeo': give one of competition, demo, ")
+    assert made.stderr.startswith("error: no plan 'dmeo': give one of competition, competition-classic, demo, ")
     assert made.stderr.count("\n") == 1
 
 

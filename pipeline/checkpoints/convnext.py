@@ -97,7 +97,7 @@ def _found(tensors: dict[str, np.ndarray]) -> tuple[Names, str]:
         ends = [name for name in tensors if name == first or name.endswith(f".{first}")]
         found += [(names, end.removesuffix(first)) for end in ends]
     if not found:
-        raise UserError(f"it has no stem of a ConvNeXt, under none of the known names, but {_some(tensors)}")
+        raise UserError(f"it has no stem of a ConvNeXt, under none of the known names, but {some(tensors)}")
     if len(found) > 1:
         before = " and ".join(repr(prefix) for _, prefix in found)
         raise UserError(f"it holds {len(found)} networks, under {before}: expected one")
@@ -155,7 +155,7 @@ def _turned(kernel: np.ndarray) -> np.ndarray:
 def tensor(tensors: dict[str, np.ndarray], name: str, shape: tuple[int, ...]) -> np.ndarray:
     """The tensor of that name and shape; UserError where it is missing, of another shape or not finite."""
     if name not in tensors:
-        raise UserError(f"it has no {name}, but {_some(tensors)}")
+        raise UserError(f"it has no {name}, but {some(tensors)}")
     values = tensors[name]
     if values.shape == (*shape, 1, 1):  # a dense layer saved as a convolution of one pixel
         values = values.reshape(shape)
@@ -174,5 +174,6 @@ def _nothing_left(tensors: dict[str, np.ndarray], layers: list[Layer]) -> None:
         raise UserError(f"it has {', '.join(left[:3])}, which Keras's ConvNeXt has no place for")
 
 
-def _some(tensors: dict[str, np.ndarray]) -> str:
+def some(tensors: dict[str, np.ndarray]) -> str:
+    """The first names in the file, for a message."""
     return f"{', '.join(list(tensors)[:3])[:120]} and so on" if tensors else "nothing"

@@ -36,7 +36,14 @@ def read(path: Path) -> Tensors:
             f"{path} cannot be read as a dictionary of tensors, as safetensors or torch.save(model.state_dict(), …) "
             f"write it: {reason}. Download it again, or save it so"
         ) from None
-    return {name: _single(values) for name, values in tensors.items() if values.dtype.kind == "f"}
+    found = {name: _single(values) for name, values in tensors.items() if values.dtype.kind == "f"}
+    if not found:
+        kinds = ", ".join(sorted({str(values.dtype) for values in tensors.values()})) or "none"
+        raise UserError(
+            f"{path} has {len(tensors)} tensors of type {kinds}; expected float32, float16, bfloat16 or float64: "
+            f"it may be a quantised copy, take the original"
+        )
+    return found
 
 
 def _reader(start: bytes) -> Callable[[bytes], Tensors] | None:

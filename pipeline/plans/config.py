@@ -7,12 +7,13 @@ allowed. Keys under [defaults] hold for every run that does not set them itself.
 import tomllib
 from operator import attrgetter
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, PrivateAttr, ValidationError, field_validator, model_validator
 
 from pipeline.errors import UserError
 from pipeline.plans.backbones import BACKBONES
+from pipeline.plans.merging import extended, with_defaults
 from pipeline.plans.search_space import Search, Setting
 from pipeline.plans.strict import Strict, sentence
 
@@ -72,6 +73,10 @@ class FineTune(Strict):
     warmup: Fraction = 0.1  # share of the steps
     ema: Fraction = 0.99  # momentum of the moving average of the weights; 0 switches it off
     patience: int = Field(0, ge=0)  # epochs without a better fold RMSE before stopping; 0: never stop early
+    layer_decay: Rate = 1.0  # factor of the learning rate from a twelfth of the backbone to the one before; 1: none
+    drop_path: Fraction | None = None  # chance to leave out the last residual block; None: as the backbone is built
+
+    ADDED: ClassVar[tuple[str, ...]] = ("layer_decay", "drop_path")
 
 
 class Run(Strict):
@@ -104,6 +109,12 @@ class Run(Strict):
             raise ValueError('loss = "votes" is the likelihood along the tree: it needs head = "tree"')
         if self.start_from and self.head_phase.epochs:
             raise ValueError("start_from brings the other run's head along: it needs head_phase.epochs = 0")
+        if self.fine_tune.drop_path is not None and BACKBONES[self.backbone].drop_path is None:
+            able = ", ".join(name for name, row in BACKBONES.items() if row.drop_path is not None)
+            raise ValueError(
+                f"fine_tune.drop_path: {self.backbone} has no residual blocks that can be left out while training; "
+                f"these have: {able}"
+            )
         return self
 
 
@@ -243,36 +254,13 @@ def _raw(name: str) -> dict[str, Any]:
     if not isinstance(defaults, dict):
         raise UserError(f"{_short(path)}: defaults: {defaults!r}: expected a table of keys that hold for every run")
     if isinstance(runs := raw.get("runs"), list):
-        raw["runs"] = [_with_defaults(run, defaults) for run in runs]
+        raw["runs"] = [with_defaults(run, defaults) for run in runs]
     raw.setdefault("name", path.stem)
     if (base := raw.pop("extends", None)) is None:
         return raw
     if not isinstance(base, str) or plan_path(base).resolve() == path.resolve():
         raise UserError(f"{_short(path)}: extends: {base!r}: expected the name or path of another plan")
-    return _extended(_raw(base), raw)
-
-
-def _extended(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
-    """With changes: [search] and runs of the same name are merged key by key, all else takes the other's place."""
-    if isinstance(search := base.get("search"), dict) and isinstance(changes.get("search"), dict):
-        changes = changes | {"search": search | changes["search"]}
-    runs, changed = base.get("runs"), changes.get("runs")
-    if not (isinstance(runs, list) and isinstance(changed, list)):
-        return {**base, **changes}
-    by_name = {run["name"]: run for run in changed if isinstance(run, dict) and isinstance(run.get("name"), str)}
-    merged = [_with_defaults(by_name.pop(run["name"], {}), run) for run in runs if isinstance(run, dict)]
-    return {**base, **changes, "runs": [*merged, *by_name.values()]}
-
-
-def _with_defaults(run: Any, defaults: dict[str, Any]) -> Any:
-    """The run's own keys over the defaults, table by table."""
-    if not isinstance(run, dict):
-        return run
-    merged = {**defaults, **run}
-    for key, value in defaults.items():
-        if isinstance(value, dict) and isinstance(run.get(key), dict):
-            merged[key] = {**value, **run[key]}
-    return merged
+    return extended(_raw(base), raw)
 
 
 def _short(path: Path) -> Path:

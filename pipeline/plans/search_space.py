@@ -8,7 +8,7 @@ from pipeline.plans.strict import Strict
 
 TABLES = {
     "head_phase": ("epochs", "learning_rate"),
-    "fine_tune": ("epochs", "learning_rate", "from_layer", "batch_norm", "warmup", "ema"),
+    "fine_tune": ("epochs", "learning_rate", "from_layer", "batch_norm", "warmup", "ema", "layer_decay", "drop_path"),
     "augment": ("rotation", "zoom", "shift", "flip", "policy"),
 }
 SETTINGS = (  # of a run that may be searched

@@ -1,14 +1,24 @@
 """Tables that are strict: frozen, an unknown key is an error, and every error is one sentence."""
 
 from collections.abc import Callable
+from typing import Any, ClassVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, SerializerFunctionWrapHandler, ValidationError, model_serializer
 
 
 class Strict(BaseModel):
-    """Frozen, and an unknown key is an error."""
+    """Frozen, and an unknown key is an error.
+
+    A key in ADDED came after the first records were written: at its default it is not dumped, as it was not then.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+    ADDED: ClassVar[tuple[str, ...]] = ()
+
+    @model_serializer(mode="wrap")
+    def _as_recorded(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        unset = {key for key in self.ADDED if getattr(self, key) == type(self).model_fields[key].default}
+        return {key: value for key, value in dump(self).items() if key not in unset}
 
 
 def sentence(error: ValidationError, keys: Callable[[tuple[int | str, ...]], list[str]]) -> str:

@@ -110,7 +110,7 @@ def _start(unit: dependencies.Unit, run: Run, store: Store) -> Path | None:
         return None
     first, label = store.trained(run.start_from, unit.fold), f"runs/{run.start_from}/fold{unit.fold}"
     if (record := first.record()) is None:
-        raise TrainingFailed(f"it starts from {label}, which failed")
+        raise TrainingFailed(f"it starts from {label}, which is not trained")
     backbone_graphs.require_graph(run.model_copy(update={"name": run.start_from}), record, label)
     return first.verified("model.weights.h5")
 

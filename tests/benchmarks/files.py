@@ -16,8 +16,8 @@ from pipeline.plans.config import load_plan
 from pipeline.sky import survey
 from pipeline.stages import crops, inputs
 from pipeline.store.artifacts import Store
-from tests import competition_files as tiny
 from tests.benchmarks.measure import Row, child, compare, module, once, rate
+from tests.builders import competition_files as tiny
 from tests.builders import fabricated, finished_plan, stage_outputs
 
 COMPETITION = (61_578, 79_975)  # training and test galaxies

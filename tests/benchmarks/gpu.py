@@ -1,4 +1,4 @@
-"""The competition's networks at 224 pixels on a GPU: training and 8 views beside a resident batch; largest batch."""
+"""Networks of the competition plans at 224 pixels on a GPU: a training step, 8 views, the largest batch."""
 
 from collections.abc import Iterator
 
@@ -8,16 +8,17 @@ from tests.benchmarks.files import COMPETITION
 from tests.benchmarks.measure import Row, once
 from tests.benchmarks.networks import built_of, eight_views, feed, galaxies
 
-BACKBONES = ("vgg16", "resnet50", "efficientnetb0", "efficientnetv2s")
+RUNS = dict.fromkeys(("vgg16", "resnet50", "efficientnetb0"), "competition-classic")  # run -> its plan
+RUNS |= dict.fromkeys(("efficientnetv2s-224", "convnextbase-224"), "competition")
 SIZE = 224
 
 
 def rows(quick: bool) -> Iterator[Row]:
-    """Rows of every backbone; RuntimeError where there is no GPU."""
+    """Rows of every run; RuntimeError where there is no GPU."""
     if not runtime.gpus():
         raise RuntimeError("no GPU is seen by Keras's backend here; nothing is extrapolated from a CPU")
-    for name in BACKBONES:
-        run = load_plan("competition").run(name)
+    for name, plan in RUNS.items():
+        run = load_plan(plan).run(name)
         fed = feed(run, SIZE, steps=10 if quick else 50)
         yield fed
         epoch = COMPETITION[0] / fed.ours, COMPETITION[0] / fed.reference

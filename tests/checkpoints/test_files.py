@@ -374,6 +374,13 @@ def test_unreadable_types_in_safetensors_are_told(path):
 
 
 @needs_safetensors
+def test_a_quantised_copy_is_told(path):
+    said = "has 2 tensors of type int8, uint8; expected float32"
+    assert said in refused(path, safe(a=("I8", np.ones(3, "i1")), b=("U8", np.ones(3, "u1"))))
+    assert "has 0 tensors of type none" in refused(path, safe())
+
+
+@needs_safetensors
 def test_a_cut_or_altered_safetensors_is_refused(path):
     data = safe(a=("F32", np.ones((3, 2), "f4")))
     for length in range(len(data)):

@@ -87,7 +87,7 @@ REFUSED = {
         "error: argument --force: invalid choice: 'trian' (choose from 'inputs', 'folds', 'crops', 'baselines'",
     ),
     "a misspelt plan": (["smoek"], "error: no command and no plan 'smoek': did you mean smoke?"),
-    "status of a misspelt plan": (["status", "smoek"], "error: no plan 'smoek': give one of competition, demo,"),
+    "status of a misspelt plan": (["status", "smoek"], "error: no plan 'smoek': give one of competition,"),
     "a folder that is none": (["laptop", "--input", "/nowhere"], "error: there is no folder /nowhere with the"),
     "weights that are none": (
         ["smoke", "--weights", "vgg16=/no.h5"],

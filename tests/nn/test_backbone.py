@@ -28,15 +28,16 @@ CHOICES = {
     "efficientnetv2b0": {"pooling": "max", "hidden": 8},
     "mobilenetv2": {"pooling": "max", "head": "tree", "batch_norm": "train"},
     "mobilenetv3small": {"pooling": "multi", "batch_norm": "train"},
-    "convnexttiny": {"pooling": "avg", "head": "tree", "hidden": 8},
-    "efficientnetlite0": {"pooling": "multi", "from_layer": "block6a_expand_conv"},
+    "convnexttiny": {"pooling": "avg", "head": "tree", "hidden": 8, "drop_path": 0.3},
+    "efficientnetlite0": {"pooling": "multi", "from_layer": "block6a_expand_conv", "drop_path": 0.3},
 }
 CHOSEN = list(CHOICES.values())
+EVERYWHERE = {"from_layer": "first", "drop_path": None}  # possible for every backbone
 OF_KERAS = [name for name, row in BACKBONES.items() if not row.package]
 OTHERS = sorted(set(BACKBONES) - set(CHOICES))
 CASES = [pytest.param(name, choice, "float32", id=name) for name, choice in CHOICES.items()]
 CASES += [
-    pytest.param(name, CHOSEN[i % len(CHOSEN)] | {"from_layer": "first"}, "float32", id=name, marks=pytest.mark.slow)
+    pytest.param(name, CHOSEN[i % len(CHOSEN)] | EVERYWHERE, "float32", id=name, marks=pytest.mark.slow)
     for i, name in enumerate(OTHERS)
 ]
 CASES += [
@@ -49,11 +50,12 @@ CASES += [
         "convnexttiny", {"pooling": "multi"}, "mixed_bfloat16", id="convnext bfloat16", marks=pytest.mark.slow
     ),
 ]
+TUNING = ("batch_norm", "from_layer", "drop_path")  # keys of fine_tune
 ROUNDING = {"float32": 1e-3, "mixed_bfloat16": 0.2}
 
 
 def run_of(name: str, precision: str = "float32", **keys) -> Run:
-    tune = {"epochs": 1} | {key: keys.pop(key) for key in ("batch_norm", "from_layer") if key in keys}
+    tune = {"epochs": 1} | {key: keys.pop(key) for key in TUNING if key in keys}
     return Run(name="a", backbone=name, crop="c", precision=precision, views="flips4", fine_tune=tune, **keys)
 
 

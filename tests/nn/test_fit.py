@@ -13,6 +13,7 @@ from pipeline.nn import callbacks, checkpoints, data, fit
 from pipeline.nn.history import History
 from pipeline.nn.network import build
 from pipeline.nn.predict import predict_views
+from pipeline.plans.config import FineTune, HeadPhase
 
 FOLD = np.arange(48) % 3
 SINGLE = views.view_set("single")
@@ -264,3 +265,39 @@ def test_an_epoch_whose_checkpoint_was_not_written_does_no_harm(half, tmp_path):
     with open(tmp_path / "checkpoint.sha256", "a") as listed:
         listed.write(f"{'ab' * 32} 3 {history.digest(3)}\n")
     assert checkpoints.wrong(tmp_path, best=True) == ""
+
+
+@pytest.fixture(scope="module")
+def by_layers(tiny):
+    """A run whose layers learn at rates of their own and whose blocks are left out at random."""
+    tune = {"epochs": 2, "learning_rate": 1e-3, "ema": 0.9, "layer_decay": 0.5, "drop_path": 0.5, "warmup": 0.0}
+    run = tiny.run.model_copy(
+        update={
+            "backbone": "efficientnetlite0",
+            "head_phase": HeadPhase(),
+            "fine_tune": FineTune(from_layer="block7a_expand_conv", **tune),
+        }
+    )
+    network = build(run, stored=40, size=32, seed=1, sample=tiny.images, trained_as="float32")
+    return fit.Trainer(network, run, 7, tiny.images, tiny.labels, None)
+
+
+def test_layers_learn_at_their_rates_and_a_fold_that_was_interrupted_goes_on_exactly(by_layers, tmp_path, monkeypatch):
+    """Adam's steps are of one size, so what a kernel has moved tells its rate; the averages of weights go on too."""
+    trainer = by_layers
+    run_fold(trainer, tmp_path / "whole")
+    whole = trainer.network.model.get_weights()
+    moved = {
+        weight.path: np.abs(new - old).mean()
+        for weight, old, new in zip(trainer.network.model.weights, trainer._first, whole, strict=True)
+    }
+    top, block = moved["top_conv/kernel"], moved["block7a_project_conv/kernel"]
+    assert 0.3 < block / top < 0.7
+    assert moved["block6a_expand_conv/kernel"] == 0
+    interrupted(trainer, tmp_path / "halved", monkeypatch, callbacks.Checkpoint, 1)
+    trainer.network.model.set_weights([0 * value for value in whole])
+    run_fold(trainer, tmp_path / "halved")
+    for value, expected in zip(trainer.network.model.get_weights(), whole, strict=True):
+        np.testing.assert_allclose(value, expected, atol=1e-6)
+    again = rows(tmp_path / "halved")
+    assert [row["loss"] for row in again] == pytest.approx([row["loss"] for row in rows(tmp_path / "whole")], abs=1e-6)

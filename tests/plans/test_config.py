@@ -45,6 +45,19 @@ def test_plans_are_frozen():
             setattr(part, key, 1)
 
 
+def test_keys_that_came_after_the_first_records_are_dumped_only_where_they_are_set():
+    earlier = {"epochs": 0, "learning_rate": 3e-4, "from_layer": "first", "batch_norm": "inference", "warmup": 0.1}
+    earlier |= {"ema": 0.99, "patience": 0}
+    assert config.FineTune().model_dump(mode="json") == earlier
+    assert config.FineTune(layer_decay=1, drop_path=None).model_dump_json() == config.FineTune().model_dump_json()
+    later = config.FineTune(layer_decay=0.8, drop_path=0.0)
+    assert later.model_dump(mode="json") == earlier | {"layer_decay": 0.8, "drop_path": 0.0}
+    assert config.FineTune.model_validate(later.model_dump()) == later
+    run = config.Run(name="a", backbone="efficientnetb0", crop="c", fine_tune={"epochs": 1, "drop_path": 0.1})
+    assert run.model_dump()["fine_tune"] == earlier | {"epochs": 1, "drop_path": 0.1}
+    assert config.Run.model_validate(run.model_dump()) == run
+
+
 def test_view_sets_and_methods_are_those_of_core():
     assert config.VIEW_SETS == views.VIEW_SETS
     assert ("best", *blend.METHODS) == config.METHODS
@@ -102,6 +115,16 @@ WRONG = {
         "fine_tune = { epochs = 2 }",
         'fine_tune = { epochs = 2 }\nhead_phase = { epochs = 1 }\nstart_from = "a"',
         "runs[1]: start_from brings the other run's head along: it needs head_phase.epochs = 0",
+    ),
+    "stochastic depth where there is none": (
+        'name = "a"\nbackbone = "vgg16"',
+        'name = "a"\nfine_tune = { drop_path = 0.1 }\nbackbone = "vgg16"',
+        "runs[0]: fine_tune.drop_path: vgg16 has no residual blocks that can be left out while training; these have: e",
+    ),
+    "a learning rate that grows towards the image": (
+        "fine_tune = { epochs = 2 }",
+        "fine_tune = { epochs = 2, layer_decay = 1.1 }",
+        "runs[1].fine_tune.layer_decay: 1.1: input should be less than or equal to 1",
     ),
     "two runs of one name": ('name = "b"', 'name = "a"', "runs: the name 'a' is given twice; names must differ"),
     "a name with a slash": ('name = "b"', 'name = "b/c"', "runs[1].name: 'b/c': string should match pattern"),

@@ -71,6 +71,11 @@ CHANGES = {
     ),
     "epochs of the head of one run": ((("head_phase = { epochs = 1", "head_phase = { epochs = 3"),), ["runs/a/*"]),
     "epochs of fine-tuning of one run": ((("epochs = 2", "epochs = 3"),), ["runs/b/*"]),
+    "learning rates of the layers of one run": (
+        (("epochs = 2", "epochs = 2, layer_decay = 0.8"),),
+        ["runs/b/*"],
+    ),
+    "the same, as it is anyway": ((("epochs = 2", "epochs = 2, layer_decay = 1.0"),), []),
     "backbone of one run": ((('"vgg16"', '"vgg19"'),), ["runs/a/*"]),
     "views of a head on features": (
         (('"vgg16"', '"vgg16"\nviews = "single"'),),
