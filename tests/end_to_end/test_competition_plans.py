@@ -22,7 +22,7 @@ SMALLER = {  # what is made small, and nothing else
     r"batch_size = \d+": "batch_size = 8",
     r"epochs = [1-9]\d*": "epochs = 1",
     r'backbone = "convnext\w+"': 'backbone = "convnexttiny"',
-    r'backbone = "efficientnetv2s"': 'backbone = "efficientnetlite0"',
+    r'backbone = "efficientnetv2s"': 'backbone = "efficientnetv2b0"',
     r"\[defaults\]": '[defaults]\non_missing_weights = "random"',
 }
 
