@@ -23,7 +23,7 @@ from tests.conftest import SURVEY
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 FENCED = re.compile(r"^```\w*\n(.*?)^```$", re.DOTALL | re.MULTILINE)
-PLANS = ("demo", "frozen", "laptop", "laptop-best", "competition")
+PLANS = ("demo", "frozen", "laptop", "laptop-best", "competition", "competition-classic")
 SEARCH = """
 [search]
 repeats = 1
@@ -67,6 +67,7 @@ TABLE = {
     "./run.sh laptop --input ~/galaxy-zoo": Row(makes="output/laptop/submissions/final.csv"),
     "./run.sh laptop-best --input ~/galaxy-zoo": Row(makes="output/laptop-best/report.html"),
     "./run.sh competition --input ~/galaxy-zoo": Row(makes="output/competition/submissions/final.csv"),
+    "./run.sh competition-classic --input ~/galaxy-zoo": Row(makes="output/competition-classic/report.html"),
     "./run.sh status competition": Row(says="train      4 of 4 complete"),
     "./run.sh plan competition --estimate": Row(says="head"),
     "./run.sh laptop --input DIR": Row("./run.sh laptop --input ~/galaxy-zoo", makes="output/laptop/report.html"),
@@ -81,9 +82,9 @@ TABLE = {
     "./run.sh classify galaxies.parquet --images cutouts.zip --ensemble output/laptop/ensembles/final --to "
     "answers.parquet": Row(makes="answers.parquet"),
     "./run.sh classify cutouts/ --ensemble output/laptop/ensembles/final --to answers/": Row(makes="answers"),
-    './run.sh train --plan competition --run "${runs[SLURM_ARRAY_TASK_ID / 5]}" --fold '
+    './run.sh train --plan competition-classic --run "${runs[SLURM_ARRAY_TASK_ID / 5]}" --fold '
     "$((SLURM_ARRAY_TASK_ID % 5))": Row(
-        "runs=(head fine); SLURM_ARRAY_TASK_ID=6; ./run.sh train --plan competition "
+        "runs=(head fine); SLURM_ARRAY_TASK_ID=6; ./run.sh train --plan competition-classic "
         '--run "${runs[SLURM_ARRAY_TASK_ID / 5]}" --fold $((SLURM_ARRAY_TASK_ID % 5))'
     ),
     './run.sh classify "$TAR" --ensemble … --to "answers/$(basename "$TAR" .tar)"': Row(
