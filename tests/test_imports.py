@@ -17,8 +17,8 @@ NETWORKS = {"keras", "keras_cv", "tensorflow", "jax", "torch"}
 MAY_IMPORT = {  # package -> packages of ours that it may import besides itself; none stands before what it imports
     "errors": "",
     "core": "",
-    "sky": "core",
-    "plans": "errors",
+    "plans": "errors core",
+    "sky": "core plans",
     "execution": "errors core",
     "store": "errors core plans execution",
     "cli": "errors plans execution store",
@@ -92,7 +92,7 @@ def outside(names: set[str]) -> set[str]:
 
 
 def test_the_walk_sees_imports():
-    assert "pipeline.core.tree" in every("pipeline.store.artifacts")
+    assert "pipeline.core.tree" in every("pipeline.core.metrics")
     assert "keras" in IMPORTS["pipeline.nn.fit"].top
     assert "pipeline.nn.fit" in IMPORTS["pipeline.stages.train"].inside
 

@@ -51,7 +51,7 @@ class Trainer:
         features: np.ndarray | None,
         between_epochs: Callable[[float], None] = lambda seconds: None,
     ):
-        """images uint8 (n, s, s, 3), labels float32 (n, 37) of all training galaxies, rows alike.
+        """images uint8 (n, s, s, 3), labels float32 (n, c) of all training galaxies, rows alike.
 
         features (n, d): of the frozen backbone, averaged over the run's views; None where the head has no phase.
         `between_epochs` is called between epochs of fine-tuning with the seconds of the last; what it raises ends
@@ -213,7 +213,7 @@ class Trainer:
         )
         model.compile(
             optimizer,
-            loss.get_loss(self.run.loss),
+            loss.get_loss(self.run.loss, self.network.schema),
             metrics=[keras.metrics.RootMeanSquaredError(name="rmse")],
             jit_compile=runtime.use_xla() and by_xla,
             steps_per_execution=steps_per_execution,

@@ -48,7 +48,7 @@ def predict_eagerly(model: keras.Model, images: np.ndarray, seen: np.ndarray) ->
 
 
 def predict_head(head: keras.Model, features: np.ndarray) -> np.ndarray:
-    """Vote fractions float32 (n, 37) from pooled features (n, d)."""
+    """Vote fractions float32 (n, c) from pooled features (n, d)."""
     blocks = [features[i : i + BLOCK] for i in range(0, len(features), BLOCK)]
     return np.concatenate([np.asarray(head.predict_on_batch(block), np.float32) for block in blocks])
 

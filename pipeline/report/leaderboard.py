@@ -12,7 +12,8 @@ import numpy as np
 import pandas as pd
 
 from pipeline.competition import uploads
-from pipeline.core import metrics, stats
+from pipeline.core import classes, metrics, stats
+from pipeline.core.labels import Schema
 from pipeline.plans.config import Plan
 from pipeline.store.artifacts import Store, aligned_to, load_fractions
 
@@ -53,7 +54,7 @@ class Entry:
 
     name: str
     kind: str
-    predicted: np.ndarray  # (n, 37) out of fold
+    predicted: np.ndarray  # (n, c) out of fold
     errors: np.ndarray  # (n,) squared error per galaxy
     folds: np.ndarray  # (k,) RMSE of each fold
     interval: tuple[float, float]
@@ -93,9 +94,10 @@ class Leaderboard:
     """All entries, best first, with the galaxies that they were scored on."""
 
     entries: tuple[Entry, ...]
-    truth: np.ndarray  # (n, 37)
+    truth: np.ndarray  # (n, c)
     fold_of: np.ndarray  # (n,)
     ids: np.ndarray  # (n,)
+    schema: Schema
 
     def best(self, kind: str) -> Entry | None:
         """The best entry of a kind; None where there is none."""
@@ -113,7 +115,7 @@ class Leaderboard:
 
 def score_all(plan: Plan, store: Store) -> Leaderboard:
     """Score everything in a plan. UserError where something is missing or damaged, with the command that fixes it."""
-    labels = store.load_labels()
+    schema, labels = store.schema(), store.load_labels()
     truth, fold_of = labels.to_numpy(np.float64), store.load_folds().loc[labels.index].to_numpy()
     entries = []
     costs: dict[str, tuple[float, float, float]] = {}
@@ -127,20 +129,32 @@ def score_all(plan: Plan, store: Store) -> Leaderboard:
         kaggle: tuple[float, float] = (np.nan, np.nan),
     ) -> None:
         predicted = aligned_to(frame, labels.index, f"out-of-fold predictions of {kind} {name}").to_numpy()
-        entries.append(_score(name, kind, predicted, truth, fold_of, cost, single, kaggle, plan.seed))
+        entries.append(_score(schema, name, kind, predicted, truth, fold_of, cost, single, kaggle, plan.seed))
 
     for name in plan.baselines:
         made = store.baseline(name)
-        add(name, "baseline", load_fractions(made.verified()), (np.nan, _number(made.required(), "seconds"), np.nan))
+        add(
+            name,
+            "baseline",
+            load_fractions(made.verified(), schema),
+            (np.nan, _number(made.required(), "seconds"), np.nan),
+        )
     for run in plan.runs:
         costs[run.name] = cost_of_run(store, plan, run.name)
         parts = [store.predicted(run.name, fold).verified("valid.parquet") for fold in range(plan.folds)]
-        frame = pd.concat([load_fractions(part) for part in parts])
+        frame = pd.concat([load_fractions(part, schema) for part in parts])
         add(run.name, "run", frame, _cost_of([run.name], plan, costs), single_view_rmse(store, plan, run.name))
     for spec in plan.ensembles:
         cost, blended = _cost_of(spec.runs, plan, costs), store.ensemble(spec.name).verified("oof.parquet")
-        add(spec.name, "ensemble", load_fractions(blended), cost, kaggle=uploads.current_scores(store, spec.name))
-    return Leaderboard(tuple(sorted(entries, key=lambda entry: entry.rmse)), truth, fold_of, labels.index.to_numpy())
+        add(
+            spec.name,
+            "ensemble",
+            load_fractions(blended, schema),
+            cost,
+            kaggle=uploads.current_scores(store, spec.name),
+        )
+    ordered = tuple(sorted(entries, key=lambda entry: entry.rmse))
+    return Leaderboard(ordered, truth, fold_of, labels.index.to_numpy(), schema)
 
 
 def cost_of_run(store: Store, plan: Plan, run: str) -> tuple[float, float, float]:
@@ -201,6 +215,7 @@ def read(path: Path) -> pd.DataFrame:
 
 
 def _score(
+    schema: Schema,
     name: str,
     kind: str,
     predicted: np.ndarray,
@@ -214,7 +229,7 @@ def _score(
     errors = metrics.squared_error_per_galaxy(truth, predicted)
     folds = np.array([np.sqrt(errors[fold_of == fold].mean()) for fold in np.unique(fold_of)])
     interval = stats.bootstrap_rmse(errors, seed)
-    noise, accuracy = metrics.vote_noise(truth), metrics.accuracy5(truth, predicted)
+    noise, accuracy = metrics.vote_noise(truth), classes.accuracy(schema, truth, predicted)
     return Entry(name, kind, predicted, errors, folds, interval, noise, single_view_rmse, accuracy, *cost, kaggle)
 
 

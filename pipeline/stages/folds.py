@@ -16,6 +16,7 @@ import pandas as pd
 
 from pipeline import cli
 from pipeline.competition import duplicates
+from pipeline.core.labels import Schema
 from pipeline.core.split import stratified_folds
 from pipeline.errors import UserError
 from pipeline.store import dependencies
@@ -25,11 +26,11 @@ from pipeline.store.records import atomic
 log = logging.getLogger(__name__)
 
 
-def assign(labels: pd.DataFrame, n_folds: int, seed: int) -> pd.Series:
+def assign(schema: Schema, labels: pd.DataFrame, n_folds: int, seed: int) -> pd.Series:
     """Fold of each galaxy, indexed by GalaxyID. UserError where there are fewer galaxies than folds."""
     if len(labels) < n_folds:
         raise UserError(f"{n_folds} folds need at least as many galaxies; there are {len(labels)}")
-    fold = stratified_folds(labels.index.to_numpy(), labels.to_numpy(), n_folds, seed)
+    fold = stratified_folds(schema, labels.index.to_numpy(), labels.to_numpy(), n_folds, seed)
     return pd.Series(fold, index=labels.index, name="fold")
 
 
@@ -38,7 +39,7 @@ def main(argv: list[str] | None = None) -> None:
     request = cli.parse(cli.parser(__doc__), argv)
     for unit in request.to_do(dependencies.folds(request.plan, request.store)):
         unit.artifact.begin()
-        fold = assign(request.store.load_labels(), request.plan.folds, request.plan.seed)
+        fold = assign(request.store.schema(), request.store.load_labels(), request.plan.folds, request.plan.seed)
         fold = duplicates.keep_in_one_fold(fold, request.store.duplicates())
         with atomic(unit.artifact.files[0]) as path:
             fold.rename_axis(ID).to_csv(path)

@@ -23,10 +23,12 @@ from pipeline.competition import duplicates, source_files, tables
 from pipeline.competition.source_files import Files, Images
 from pipeline.competition.tables import ID
 from pipeline.core import tree
+from pipeline.core.labels import Schema
 from pipeline.errors import Damaged, UserError
 from pipeline.models import pretrained
+from pipeline.plans.label_schemas import galaxy_zoo_2
 from pipeline.store import dependencies, resume
-from pipeline.store.artifacts import Store, save_fractions
+from pipeline.store.artifacts import Store, column_range, save_fractions
 from pipeline.store.records import atomic, save_json
 
 log = logging.getLogger(__name__)
@@ -40,15 +42,15 @@ def examples(items: Iterable[Any]) -> str:
     return f"{len(items):,} (such as {', '.join(str(item) for item in items[:3])})"
 
 
-def label_problems(labels: pd.DataFrame) -> list[str]:
+def label_problems(schema: Schema, labels: pd.DataFrame) -> list[str]:
     """What is wrong with the labels as read from their file, as sentences."""
     problems = id_problems("labels", labels.index)
-    if header := header_problems("labels", list(labels.columns)):
+    if header := header_problems("labels", schema, list(labels.columns)):
         return problems + header
     values = labels.to_numpy()
     finite = np.isfinite(values).all(axis=1)
     inside = (values >= -IN_RANGE).all(axis=1) & (values <= 1 + IN_RANGE).all(axis=1)
-    off = np.nan_to_num(tree.violations(values)).max(axis=1)
+    off = np.nan_to_num(tree.violations(schema, values)).max(axis=1)
     checks = {
         "galaxies with values that are not finite": ~finite,
         "galaxies with values outside [0, 1]": finite & ~inside,
@@ -59,12 +61,12 @@ def label_problems(labels: pd.DataFrame) -> list[str]:
     ]
 
 
-def header_problems(what: str, columns: list[str]) -> list[str]:
+def header_problems(what: str, schema: Schema, columns: list[str]) -> list[str]:
     """Columns that are missing or unknown, as at most one sentence."""
-    missing = [column for column in tree.COLUMNS if column not in columns]
-    unknown = [column for column in columns if column not in tree.COLUMNS]
+    missing = [column for column in schema.columns if column not in columns]
+    unknown = [column for column in columns if column not in schema.columns]
     parts = [f"{name} {examples(found)}" for name, found in (("missing", missing), ("unknown", unknown)) if found]
-    return [f"{what}: expected the 37 columns Class1.1 … Class11.6; {', '.join(parts)}"] if parts else []
+    return [f"{what}: expected {column_range(schema)}; {', '.join(parts)}"] if parts else []
 
 
 def id_problems(what: str, ids: pd.Index | np.ndarray) -> list[str]:
@@ -94,7 +96,7 @@ def matching_problems(what: str, images: np.ndarray, table: str, listed: pd.Inde
     return [f"{name}: {examples(found)}" for name, found in checks.items() if len(found)]
 
 
-def read_checked(files: Files) -> tuple[pd.DataFrame, tuple[list[str], np.ndarray]]:
+def read_checked(files: Files, schema: Schema) -> tuple[pd.DataFrame, tuple[list[str], np.ndarray]]:
     """(labels ascending by id, (header, ids) of the sample); UserError lists every problem at once."""
     problems: list[str] = []
 
@@ -105,13 +107,13 @@ def read_checked(files: Files) -> tuple[pd.DataFrame, tuple[list[str], np.ndarra
             problems.append(str(error))
             return None
 
-    labels = attempt(tables.read_labels, files.labels)
+    labels = attempt(lambda path: tables.read_labels(path, schema), files.labels)
     sample = attempt(tables.read_sample, files.sample)
     train, test = attempt(_ids, files.train), attempt(_ids, files.test)
     if labels is not None:
-        problems += label_problems(labels)
+        problems += label_problems(schema, labels)
     if sample is not None:
-        problems += id_problems("sample", sample[1]) + header_problems("sample", sample[0][1:])
+        problems += id_problems("sample", sample[1]) + header_problems("sample", schema, sample[0][1:])
     for images, table, listed, what in (
         (train, "labels", None if labels is None else labels.index, "training images"),
         (test, "sample", None if sample is None else sample[1], "test images"),
@@ -152,7 +154,7 @@ def fingerprints(files: Files) -> dict[str, Any]:
     try:
         return {field.name: readers[field.name](getattr(files, field.name)) for field in fields(files)}
     except UserError:
-        read_checked(files)  # reports this problem together with all others
+        read_checked(files, galaxy_zoo_2())  # reports this problem together with all others
         raise
 
 
@@ -201,7 +203,7 @@ def make(request: cli.Request, folder: Path, synthetic: bool) -> dict[str, Any]:
     else:
         prints = fingerprints(files)
     for unit in request.to_do(dependencies.inputs(request.plan, store, prints, synthetic)):
-        labels, (header, ids) = read_checked(files)
+        labels, (header, ids) = read_checked(files, galaxy_zoo_2())
         unit.artifact.begin()
         write(store, labels, header, ids, prints)
         record = unit.finish(**found, n_train=len(labels), n_test=len(ids), copies=duplicates.find(files))
@@ -216,7 +218,7 @@ def make(request: cli.Request, folder: Path, synthetic: bool) -> dict[str, Any]:
 def write(store: Store, labels: pd.DataFrame, header: list[str], ids: np.ndarray, prints: dict[str, Any]) -> None:
     """labels.parquet, sample.csv (a submission of zeros) and images.json (so that other images are another digest)."""
     labels_path, sample_path, images_path = store.inputs().files
-    save_fractions(labels_path, labels)
+    save_fractions(labels_path, labels, galaxy_zoo_2())
     zeros = pd.DataFrame(0, index=pd.Index(ids, name=header[0]), columns=header[1:])
     with atomic(sample_path) as temporary:
         zeros.to_csv(temporary, lineterminator="\n")

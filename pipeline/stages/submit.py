@@ -22,6 +22,7 @@ import pandas as pd
 from pipeline import cli
 from pipeline.competition import kaggle_client, uploads
 from pipeline.core import tree
+from pipeline.core.labels import Schema
 from pipeline.errors import UserError
 from pipeline.store import dependencies
 from pipeline.store.artifacts import aligned_to, load_fractions
@@ -31,12 +32,12 @@ log = logging.getLogger(__name__)
 
 
 def rows(predicted: pd.DataFrame, header: list[str], ids: np.ndarray) -> pd.DataFrame:
-    """The submission as a frame: the ids, then 37 columns clipped to [0, 1], both in the sample's order."""
+    """The submission as a frame: the ids, then the answers' columns clipped to [0, 1], both in the sample's order."""
     ordered = aligned_to(predicted, ids, "test predictions against the sample file").clip(0, 1)
     return ordered[header[1:]].rename_axis(header[0]).reset_index()
 
 
-def check(path: Path, header: list[str], ids: np.ndarray) -> float:
+def check(schema: Schema, path: Path, header: list[str], ids: np.ndarray) -> float:
     """Read a submission back: the largest violation of a sum of the tree.
 
     RuntimeError where the file is not a valid submission.
@@ -47,7 +48,7 @@ def check(path: Path, header: list[str], ids: np.ndarray) -> float:
         raise RuntimeError(f"{path}: header or ids differ from the sample file after writing")
     if not (np.isfinite(values).all() and values.min() >= 0 and values.max() <= 1):
         raise RuntimeError(f"{path}: values outside [0, 1] or not finite after writing")
-    return float(tree.violations(frame[list(tree.COLUMNS)].to_numpy()).max())
+    return float(tree.violations(schema, frame[list(schema.columns)].to_numpy()).max())
 
 
 def arguments() -> argparse.ArgumentParser:
@@ -86,12 +87,13 @@ def main(argv: list[str] | None = None) -> None:
     request = cli.parse(arguments(), argv, select=("run",)).without_failed_runs()
     todo = request.to_do(dependencies.submit(request.plan, request.store))
     for unit in todo:
-        header, ids = request.store.load_sample()
-        frame = rows(load_fractions(request.store.ensemble(unit.run).verified("test.parquet")), header, ids)
+        schema, (header, ids) = request.store.schema(), request.store.load_sample()
+        blended = request.store.ensemble(unit.run).verified("test.parquet")
+        frame = rows(load_fractions(blended, schema), header, ids)
         unit.artifact.begin()
         with atomic(unit.artifact.files[0]) as path:
             frame.to_csv(path, index=False, float_format="%.6f")
-            gap = check(path, header, ids)
+            gap = check(schema, path, header, ids)
         unit.finish(rows=len(frame), tree_gap=gap)
         log.info(
             "submit     %s: %d galaxies; sums of the tree hold within %.0e", unit.artifact.files[0], len(frame), gap

@@ -52,6 +52,7 @@ def make_trainer(
     run, (images, labels, fold_of) = plan.run(todo[0].run), data
     built = network.build(
         run,
+        store.schema(),
         stored=plan.crops[run.crop].size,
         size=plan.input_size(run),
         seed=runtime.derived_seed(plan.seed, run.name),
@@ -83,7 +84,8 @@ def train_run(todo: list[dependencies.Unit], plan: Plan, store: Store, *, fresh:
     run = plan.run(todo[0].run)
     images, labels, fold_of = store.load_training(run.crop)
     data = np.asarray(images), labels, fold_of  # in memory: batches are gathered from all over the array
-    check = prediction_check.Check(run, stored=plan.crops[run.crop].size, size=plan.input_size(run))
+    stored, size = plan.crops[run.crop].size, plan.input_size(run)
+    check = prediction_check.Check(run, store.schema(), stored=stored, size=size)
     trainer = lru_cache(maxsize=1)(lambda size: make_trainer(todo, size, plan, store, data, fresh=fresh))
     failed, batch_size = {}, run.batch_size
     for unit in todo:

@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from pipeline.core.tree import COLUMNS
+from pipeline.core.labels import Schema
 from pipeline.errors import Damaged, UserError
+from pipeline.plans import label_schemas
 from pipeline.plans.backbones import BACKBONES
 from pipeline.plans.config import PLANS
 from pipeline.store import sealed_json
@@ -20,7 +21,11 @@ from pipeline.store.records import Artifact, atomic, save_json
 
 ID = "GalaxyID"
 MIN_FREE_BYTES = 1 << 26  # bytes to leave free on the disk
-BYTES_PER_GALAXY = 4 * len(COLUMNS) + 8  # bytes of a galaxy's vote fractions in a file
+
+
+def bytes_per_galaxy(schema: Schema) -> int:
+    """Bytes of a galaxy's vote fractions in a file."""
+    return 4 * len(schema.columns) + 8
 
 
 class Store:
@@ -138,9 +143,14 @@ class Store:
         """leaderboard.csv, leaderboard.md and report.html."""
         return self._artifact(self.root / "report.json", ("leaderboard.csv", "leaderboard.md", "report.html"), "report")
 
+    def schema(self) -> Schema:
+        """What the galaxies are labelled with, as stage 0 recorded it; without a record the competition's tree."""
+        recorded = (self.inputs().record() or {}).get("schema")
+        return label_schemas.from_record(recorded) if recorded else label_schemas.galaxy_zoo_2()
+
     def load_labels(self) -> pd.DataFrame:
-        """Vote fractions of the training galaxies: float32 (n, 37), indexed by GalaxyID, ascending."""
-        return load_fractions(self.inputs().verified("labels.parquet"))
+        """Vote fractions of the training galaxies: float32 (n, c), indexed by GalaxyID, ascending."""
+        return load_fractions(self.inputs().verified("labels.parquet"), self.schema())
 
     def duplicates(self) -> list[list[int]]:
         """Groups of GalaxyIDs whose training images are identical."""
@@ -162,7 +172,7 @@ class Store:
         return np.load(images, mmap_mode="r"), np.load(ids)
 
     def load_training(self, crop: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """(images uint8 (n, s, s, 3), labels float32 (n, 37), fold (n,)); the fold is -1 for images set aside."""
+        """(images uint8 (n, s, s, 3), labels float32 (n, c), fold (n,)); the fold is -1 for images set aside."""
         images, ids = self.load_crops(crop, "train")
         labels = aligned_to(self.load_labels(), ids, f"crops/{crop}/train").to_numpy()
         fold = self.load_folds().loc[ids].to_numpy()
@@ -206,32 +216,37 @@ class Store:
         save_json(self.failure(run, fold), sealed_json.sealed({"spec": spec, "why": why}))
 
 
-def save_fractions(path: Path, frame: pd.DataFrame) -> None:
-    """Write vote fractions (n, 37), indexed by GalaxyID, as Parquet float32, ascending by id."""
-    _check_fractions(frame, path)
+def save_fractions(path: Path, frame: pd.DataFrame, schema: Schema) -> None:
+    """Write vote fractions (n, c), indexed by GalaxyID, as Parquet float32, ascending by id."""
+    _check_fractions(frame, path, schema)
     with atomic(path) as temporary:
         frame.sort_index().astype(np.float32).to_parquet(temporary)
 
 
-def load_fractions(path: Path) -> pd.DataFrame:
-    """Vote fractions float32 (n, 37) of a `verified` path, indexed by GalaxyID; UserError where they are not that."""
+def load_fractions(path: Path, schema: Schema) -> pd.DataFrame:
+    """Vote fractions float32 (n, c) of a `verified` path, indexed by GalaxyID; UserError where they are not that."""
     frame = pd.read_parquet(path)
-    _check_fractions(frame, path)
+    _check_fractions(frame, path, schema)
     return frame
 
 
-def _check_fractions(frame: pd.DataFrame, path: Path) -> None:
-    if tuple(frame.columns) != COLUMNS or frame.index.name != ID:
-        raise UserError(f"{path}: expected {ID} and the 37 columns Class1.1 … Class11.6 in order")
+def column_range(schema: Schema) -> str:
+    """The columns of a schema, as a sentence tells them: 'the 37 columns Class1.1 … Class11.6'."""
+    return f"the {len(schema.columns)} columns {schema.columns[0]} … {schema.columns[-1]}"
+
+
+def _check_fractions(frame: pd.DataFrame, path: Path, schema: Schema) -> None:
+    if tuple(frame.columns) != schema.columns or frame.index.name != ID:
+        raise UserError(f"{path}: expected {ID} and {column_range(schema)} in order")
     if frame.index.has_duplicates:
         raise UserError(f"{path}: GalaxyID {frame.index[frame.index.duplicated()][0]} occurs twice")
     if not np.isfinite(frame.to_numpy()).all():
         raise UserError(f"{path}: {int((~np.isfinite(frame.to_numpy())).any(axis=1).sum())} rows are not finite")
 
 
-def fractions_frame(ids: np.ndarray, values: np.ndarray) -> pd.DataFrame:
-    """A frame of vote fractions from ids (n,) and values (n, 37)."""
-    return pd.DataFrame(values, index=pd.Index(ids, name=ID), columns=list(COLUMNS))
+def fractions_frame(ids: np.ndarray, values: np.ndarray, schema: Schema) -> pd.DataFrame:
+    """A frame of vote fractions from ids (n,) and values (n, c)."""
+    return pd.DataFrame(values, index=pd.Index(ids, name=ID), columns=list(schema.columns))
 
 
 def aligned_to(frame: pd.DataFrame, ids: pd.Index | np.ndarray, what: str) -> pd.DataFrame:

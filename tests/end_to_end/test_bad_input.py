@@ -12,11 +12,11 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from pipeline.core.tree import COLUMNS
 from pipeline.errors import UserError
 from pipeline.stages import crops, folds, inputs
 from pipeline.store.artifacts import Store
 from tests.builders import competition_files as tiny
+from tests.builders.galaxy_zoo_2 import GZ2
 
 GOOD = tiny.jpeg(tiny.galaxy(3))
 VICTIM = "100008.jpg"
@@ -174,7 +174,7 @@ CASES = {
     # tables
     "byte-order mark": Case(text(lambda t: b"\xef\xbb\xbf" + t.encode()), "mended"),
     "CRLF": Case(text(lambda t: t.replace("\n", "\r\n")), "mended"),
-    "columns in another order": Case(frame(lambda f: f[list(COLUMNS[::-1])]), "mended"),
+    "columns in another order": Case(frame(lambda f: f[list(GZ2.columns[::-1])]), "mended"),
     "another spelling of GalaxyID": Case(text(lambda t: t.replace("GalaxyID", "galaxyid")), "mended"),
     "spaces around names": Case(text(lambda t: t.replace("GalaxyID,Class1.1,", " GalaxyID , Class1.1 ,")), "mended"),
     "id twice": Case(frame(lambda f: pd.concat([f, f.iloc[:1]])), "refused", "more than once: 1 (such as 100023)"),

@@ -6,30 +6,31 @@ from scipy.stats import multinomial
 
 from pipeline.core import tree
 from pipeline.nn import loss
+from tests.builders.galaxy_zoo_2 import GZ2
 
 RNG = np.random.default_rng(0)
 
 
 def fractions(n: int) -> np.ndarray:
-    return tree.normalise(RNG.random((n, 37)))
+    return tree.normalise(GZ2, RNG.random((n, 37)))
 
 
 def of(truth: np.ndarray, said: np.ndarray) -> np.ndarray:
-    return keras.ops.convert_to_numpy(loss.multinomial_votes(truth.astype(np.float32), said.astype(np.float32)))
+    return keras.ops.convert_to_numpy(loss.multinomial_votes(GZ2, truth.astype(np.float32), said.astype(np.float32)))
 
 
 def test_it_is_the_likelihood_of_the_counts_but_for_what_no_prediction_changes():
     """Two predictions for the same votes differ by the difference of their log-likelihoods."""
     said = fractions(2)
     counts, asked = np.zeros(37), {None: 40}
-    for columns, parent in tree.in_tree_order():
+    for columns, parent in tree.in_tree_order(GZ2):
         shares = RNG.dirichlet(np.ones(columns.stop - columns.start))
         counts[columns] = RNG.multinomial(asked[parent] if parent is None else int(counts[parent]), shares)
     log_likelihood = []
-    for one in tree.to_conditional(said):
+    for one in tree.to_conditional(GZ2, said):
         parts = [
             multinomial.logpmf(counts[columns], int(counts[columns].sum()), one[columns] / one[columns].sum())
-            for columns in tree.SLICES
+            for columns in GZ2.slices
         ]
         log_likelihood.append(sum(parts))
     made = of(np.tile(counts / 40, (2, 1)), said)
@@ -39,17 +40,17 @@ def test_it_is_the_likelihood_of_the_counts_but_for_what_no_prediction_changes()
 def test_smallest_at_the_truth():
     truth = fractions(20)
     exact = of(truth, truth)
-    for other in (fractions(20), tree.normalise(truth + 0.05 * RNG.random(truth.shape))):
+    for other in (fractions(20), tree.normalise(GZ2, truth + 0.05 * RNG.random(truth.shape))):
         assert (of(truth, other) > exact).all()
 
 
 def test_questions_that_nobody_reached_do_not_count():
     truth = fractions(1)
     truth[0, :3] = 1, 0, 0  # all of them say smooth
-    truth = tree.normalise(truth)
+    truth = tree.normalise(GZ2, truth)
     said = fractions(1)
     changed = said.copy()
-    changed[0, tree.SLICES[9]] = changed[0, tree.SLICES[9]][::-1]  # how the arms are wound
+    changed[0, GZ2.slices[9]] = changed[0, GZ2.slices[9]][::-1]  # how the arms are wound
     np.testing.assert_allclose(of(truth, changed), of(truth, said), rtol=1e-6)
 
 

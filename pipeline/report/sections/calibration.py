@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from pipeline.core import metrics
-from pipeline.core.tree import ANSWERS, COLUMNS, QUESTIONS, SLICES
+from pipeline.core.labels import Schema
 from pipeline.report.figure import ACCENT, CLASSES, GRID, MUTED, SECOND, Figure, draw, legend
 from pipeline.report.formatting import score
 from pipeline.report.material import Material, Section
@@ -23,7 +23,7 @@ GROUPS = 10  # of galaxies, by how much the runs differ
 def section(material: Material) -> Section:
     """Calibration of each answer, deferral to experts, and spread against error."""
     truth, best = material.board.truth, material.best
-    curves = calibration_curves(truth, best.predicted)
+    curves = calibration_curves(material.schema, truth, best.predicted)
     weighted = curves.numbers.dropna()
     off = np.abs(weighted["predicted"] - weighted["observed"])
     typical = float(np.average(off, weights=weighted["galaxies"]))
@@ -46,19 +46,19 @@ def section(material: Material) -> Section:
 
 
 def spread(material: Material) -> np.ndarray:
-    """How much the runs differ on a galaxy: root mean variance over the 37 columns, (n,)."""
+    """How much the runs differ on a galaxy: root mean variance over all columns, (n,)."""
     return np.sqrt(material.runs.var(axis=0).mean(axis=1))
 
 
 def indecision(predicted: np.ndarray) -> np.ndarray:
-    """How far a galaxy's fractions (n, 37) are from a clear yes or no: root mean of p (1 - p), (n,)."""
+    """How far a galaxy's fractions (n, c) are from a clear yes or no: root mean of p (1 - p), (n,)."""
     return np.sqrt((predicted * (1 - predicted)).clip(0).mean(axis=1))
 
 
-def calibration_curves(truth: np.ndarray, predicted: np.ndarray) -> Figure:
+def calibration_curves(schema: Schema, truth: np.ndarray, predicted: np.ndarray) -> Figure:
     """Observed against predicted fraction in ten bins, a panel a question, a line an answer."""
     rows = []
-    for i, column in enumerate(COLUMNS):
+    for i, column in enumerate(schema.columns):
         made = metrics.calibration(truth[:, i], predicted[:, i])
         for number, (predicted_mean, observed, n) in enumerate(zip(*made, strict=True)):
             means = {"predicted": predicted_mean, "observed": observed}
@@ -67,20 +67,20 @@ def calibration_curves(truth: np.ndarray, predicted: np.ndarray) -> Figure:
     drawn = numbers[numbers["galaxies"] >= MIN_GALAXIES]
 
     def on(panels: "list[Axes]") -> None:
-        for axes, question, columns in zip(panels, QUESTIONS, SLICES, strict=False):
+        for axes, question, columns in zip(panels, schema.questions, schema.slices, strict=False):
             axes.plot([0, 1], [0, 1], color=MUTED, linewidth=0.7, linestyle=(0, (3, 3)))
-            for i, column in enumerate(COLUMNS[columns]):
+            for i, column in enumerate(schema.columns[columns]):
                 line = drawn[drawn["column"] == column]
                 size = 2 + 3.5 * (line["galaxies"] / len(truth)) ** 0.5
                 axes.plot(line["predicted"], line["observed"], color=CLASSES[i % 5], linewidth=1.1, alpha=0.9)
                 axes.scatter(line["predicted"], line["observed"], s=size**2, color=CLASSES[i % 5], linewidths=0)
                 place = {"xy": (0.03, 0.97 - 0.085 * i), "xycoords": "axes fraction", "va": "top"}
-                axes.annotate(ANSWERS[column], **place, fontsize=6, color=CLASSES[i % 5])
+                axes.annotate(schema.texts[column], **place, fontsize=6, color=CLASSES[i % 5])
             axes.set_title(f"{question.number} {question.text}", fontsize=8)
             axes.set(xlim=(0, 1), ylim=(0, 1), aspect="equal")
             axes.set_xticks([0, 0.5, 1], ["0", "0.5", "1"], fontsize=7)
             axes.set_yticks([0, 0.5, 1], ["0", "0.5", "1"], fontsize=7)
-        for axes in panels[len(QUESTIONS) :]:
+        for axes in panels[len(schema.questions) :]:
             axes.set_axis_off()
         style = {"xycoords": "axes fraction", "va": "center", "fontsize": 8, "color": MUTED}
         panels[-1].annotate(KEY, (0, 0.5), **style)

@@ -5,7 +5,6 @@ from typing import Any
 import numpy as np
 
 from pipeline.core import metrics
-from pipeline.core.tree import INDEX
 from pipeline.report import caveats
 from pipeline.report.material import Material
 from pipeline.report.pictures import img_tag
@@ -36,19 +35,20 @@ def summary(material: Material) -> dict[str, Any]:
 
 
 def strip(material: Material) -> list[dict[str, Any]]:
-    """Galaxies at even steps of the predicted fraction of "features or disk", from the smoothest on."""
-    featured = material.best.predicted[:, INDEX["Class1.2"]]
+    """Galaxies at even steps of the predicted fraction of the answer that the tree hangs on, such as featured."""
+    column = material.schema.leading_column
+    featured = material.best.predicted[:, column]
     order = np.argsort(featured, kind="stable")
     rows = order[(np.linspace(0.01, 0.99, STRIP) * (len(order) - 1)).round().astype(int)]
     return [
         {"picture": img_tag(material.thumbnails.uri(material.board.ids[row]), f"galaxy {material.board.ids[row]}"),
-         "predicted": float(featured[row]), "voted": float(material.board.truth[row, INDEX["Class1.2"]])}
+         "predicted": float(featured[row]), "voted": float(material.board.truth[row, column])}
         for row in rows
     ]  # fmt: skip
 
 
 def out_of_fold_mean(truth: np.ndarray, fold_of: np.ndarray) -> np.ndarray:
-    """For each galaxy the mean answer of the other folds: (n, 37)."""
+    """For each galaxy the mean answer of the other folds: (n, c)."""
     made = np.empty_like(truth)
     for fold in np.unique(fold_of):
         made[fold_of == fold] = truth[fold_of != fold].mean(axis=0)

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 
 from pipeline.core import blend, stats
+from pipeline.core.labels import Schema
 from pipeline.core.metrics import squared_error_per_galaxy
 from pipeline.report.figure import ACCENT, MUTED, Figure, draw
 from pipeline.report.formatting import score
@@ -96,7 +97,7 @@ def ensembles(material: Material) -> list[dict[str, Any]]:
         record = material.store.ensemble(spec.name).record() or {}
         weights = {run: np.atleast_1d(value).tolist() for run, value in record.get("weights", {}).items()}
         stack = np.stack([predicted[run] for run in spec.runs])
-        gained = members(stack, board.truth, board.fold_of, record.get("method", "mean"))
+        gained = members(board.schema, stack, board.truth, board.fold_of, record.get("method", "mean"))
         gains = dict(zip(spec.runs, gained, strict=True))
         found.append({
             "name": spec.name,
@@ -113,22 +114,24 @@ def ensembles(material: Material) -> list[dict[str, Any]]:
     return found
 
 
-def members(stack: np.ndarray, truth: np.ndarray, fold_of: np.ndarray, method: str) -> list[dict[str, float]]:
+def members(
+    schema: Schema, stack: np.ndarray, truth: np.ndarray, fold_of: np.ndarray, method: str
+) -> list[dict[str, float]]:
     """For each member, by how much the blend's cross-fitted RMSE would grow without it, and the 95 % interval."""
     if len(stack) == 1:
         return [{"gain": float("nan"), "low": float("nan"), "high": float("nan")}]
     fit = blend.METHODS[method]
-    whole = squared_error_per_galaxy(truth, blend.cross_fitted(stack, truth, fold_of, fit))
+    whole = squared_error_per_galaxy(truth, blend.cross_fitted(schema, stack, truth, fold_of, fit))
     found = []
     for i in range(len(stack)):
-        rest = blend.cross_fitted(np.delete(stack, i, axis=0), truth, fold_of, fit)
+        rest = blend.cross_fitted(schema, np.delete(stack, i, axis=0), truth, fold_of, fit)
         gain, low, high = stats.paired_difference(squared_error_per_galaxy(truth, rest), whole)
         found.append({"gain": gain, "low": low, "high": high})
     return found
 
 
 def correlation(errors: np.ndarray) -> np.ndarray:
-    """Correlation (M, M) of the errors (M, n, 37) of models, about 0: what an unbiased blend would care for."""
+    """Correlation (M, M) of the errors (M, n, c) of models, about 0: what an unbiased blend would care for."""
     flat = errors.reshape(len(errors), -1)
     products = flat @ flat.T
     scale = np.sqrt(np.diag(products))
