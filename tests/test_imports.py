@@ -27,10 +27,12 @@ MAY_IMPORT = {  # package -> packages of ours that it may import besides itself;
     "nn": "errors core plans checkpoints",
     "models": "errors core plans execution store checkpoints nn",
     "catalogue": "errors core plans execution store competition models",
+    "labelled": "errors core plans store competition catalogue",
     "tuning": "errors core plans execution store competition nn models",
-    "report": "errors core plans store competition",
-    "stages": "errors core sky plans execution store cli competition nn models report",
-    "commands": "errors core sky plans execution store cli competition nn models catalogue tuning report stages",
+    "report": "errors core plans store competition labelled",
+    "stages": "errors core sky plans execution store cli competition nn models labelled report",
+    "commands": "errors core sky plans execution store cli competition nn models catalogue labelled tuning report "
+    "stages",
     "__main__": "cli",
 }
 THIRD_PARTY = {  # packages that keep to a few libraries

@@ -25,9 +25,11 @@ def id_type(ids: pd.Series) -> str:
     return "uint64" if int(ids.min()) >= 0 else "string"
 
 
-def class_column(labels: Schema) -> str:
-    """The column of the class: `five_class` in Galaxy Zoo 2, `class` where the schema derives none of its own."""
-    return "five_class" if len(labels.own_classes) == 5 else "class"
+def class_columns(labels: Schema) -> tuple[str, ...]:
+    """The columns of the derived class and its share, `five_class` for five; none where the schema derives none."""
+    count = len(labels.own_classes)
+    name = "five_class" if count == 5 else f"class_of_{count}"
+    return (name, f"{name}_share") if count else ()
 
 
 def schema(labels: Schema, ids: str, places: tuple[str, ...]) -> "pa.Schema":
@@ -38,8 +40,8 @@ def schema(labels: Schema, ids: str, places: tuple[str, ...]) -> "pa.Schema":
     spreads = (f"{c}_spread" for c in labels.columns)
     of |= dict.fromkeys((*labels.columns, *conditional_columns(labels), *spreads), "float32")
     of |= dict.fromkeys((q.name for q in labels.questions), "string")
-    own = class_column(labels)
-    of |= {own: "string", f"{own}_share": "float32"} | dict.fromkeys(("reason", "caveat"), "string")
+    of |= dict(zip(class_columns(labels), ("string", "float32"), strict=False))
+    of |= dict.fromkeys(("reason", "caveat"), "string")
     return pa.schema([(name, pa.type_for_alias(kind)) for name, kind in of.items()])
 
 
@@ -83,11 +85,15 @@ def table(
     for question, columns in zip(labels.questions, labels.slices, strict=True):
         answers = np.array(question.answers, dtype=object)
         made[question.name] = np.where(read, answers[known[:, columns].argmax(axis=1)], None)
-    own, of_classes = class_column(labels), known[:, labels.class_columns]
-    named = np.array(labels.class_names, object)[classes.predicted_class(labels, known)]
-    made[own] = np.where(read, named, None)
-    share = of_classes.max(axis=1) / np.maximum(of_classes.sum(axis=1), 1e-12)
-    made[f"{own}_share"] = np.where(read, share, np.nan)
+    made |= dict(zip(class_columns(labels), _classes(labels, known, read), strict=False))
     made["reason"] = reasons
     made["caveat"] = caveats or [""] * len(galaxies)
     return pd.DataFrame(made)
+
+
+def _classes(labels: Schema, joint: np.ndarray, read: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(name of the predicted class, what its column has of the classes' columns together); nothing where not read."""
+    of_classes, named = joint[:, labels.class_columns], np.array(labels.class_names, object)
+    share = of_classes.max(axis=1) / np.maximum(of_classes.sum(axis=1), 1e-12)
+    predicted = named[classes.predicted_class(labels, joint)]
+    return np.where(read, predicted, None), np.where(read, share, np.nan)

@@ -28,6 +28,7 @@ from pipeline import cli
 from pipeline.competition import cutout
 from pipeline.core import machine, views
 from pipeline.core.labels import Schema
+from pipeline.plans import label_schemas
 from pipeline.plans.config import Plan, Run
 from pipeline.store.artifacts import Store
 from pipeline.store.environment import peak_memory
@@ -53,6 +54,13 @@ def galaxy_counts(plan: Plan, store: Store) -> tuple[int, int]:
     if store.inputs().exists():
         return len(store.load_labels()), len(store.load_sample()[1])
     return (plan.sky.train, plan.sky.test) if plan.sky else COMPETITION
+
+
+def schema_of(plan: Plan, store: Store) -> Schema:
+    """What the galaxies are, or will be, labelled with."""
+    if store.inputs().exists() or plan.labels is None:
+        return store.schema()
+    return label_schemas.load_schema(plan.labels)
 
 
 def cost_of_run(run: Run, speeds: "Speeds", n: int, m: int, folds: int, answers: int) -> Cost:
@@ -139,7 +147,7 @@ def _duration(seconds: float) -> str:
 
 def table(plan: Plan, store: Store, *, estimate: bool, price: float | None) -> Iterator[str]:
     """The lines to print, each as soon as it is known."""
-    schema, (n, m) = store.schema(), galaxy_counts(plan, store)
+    schema, (n, m) = schema_of(plan, store), galaxy_counts(plan, store)
     yield f"{plan.name}: {n:,} training and {m:,} test galaxies, {plan.folds} folds"
     costs = []
     if estimate:

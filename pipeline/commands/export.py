@@ -64,7 +64,9 @@ def synthetic_galaxies() -> np.ndarray:
 def pipeline_answers(classifier: Classifier, images: np.ndarray) -> np.ndarray:
     """The pipeline's own answers (n, c) for images (n, 424, 424, 3)."""
     crops = {
-        crop: np.stack([cutout.resize(cutout.central_crop(image, crop.region), crop.size) for image in images])
+        crop: np.stack(
+            [cutout.resize(cutout.central_crop(image, crop.pixels(IMAGE_SIDE)), crop.size) for image in images]
+        )
         for crop in classifier.crops
     }
     return classifier.answer(crops).joint

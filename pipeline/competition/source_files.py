@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from pipeline.competition import cutout
 from pipeline.errors import DamagedImage, UserError
 
 INPUT = Path(__file__).parents[2] / "input"
@@ -139,6 +140,8 @@ class Images:
             except OSError as error:
                 raise DamagedImage(f"cannot be read ({error.strerror})") from None
         return read_member(self._file.fileno(), member)
+
+    cut = staticmethod(cutout.cut)  # the bytes of an image into crops
 
     def sizes(self) -> Iterator[tuple[int, int, int | None]]:
         """(GalaxyID, bytes, checksum; None in a folder) of every image."""

@@ -25,6 +25,7 @@ class Question:
     columns: tuple[str, ...]
     parent: str | None  # a column
     source: str | None = None  # the column of a table that names the answer, of labels that are classes
+    codes: tuple[str, ...] = ()  # what a table may say in place of the answers
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,7 @@ class Schema:
     questions: tuple[Question, ...]
     own_classes: tuple[DerivedClass, ...] = ()
     published_accuracy: float | None = None
+    volunteers: int | None = None  # who saw a galaxy, on average, where that is known
     id: str | None = None  # columns of the user's table
     image: str | None = None
     conditional: bool = False  # the table's fractions are those of who was asked, not of all

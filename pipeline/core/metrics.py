@@ -13,7 +13,6 @@ import numpy as np
 from pipeline.core import tree
 from pipeline.core.labels import Schema
 
-VOLUNTEERS = 44  # who saw a galaxy of Galaxy Zoo 2, on average (Willett et al. 2013, section 2)
 MIN_PROBABILITY = 1e-7  # of a class whose logarithm is taken
 
 
@@ -41,7 +40,17 @@ def rmse_per_answer(truth: np.ndarray, predicted: np.ndarray) -> np.ndarray:
     return np.sqrt(_mean(_squared_error(truth, predicted), 0, truth))
 
 
-def vote_noise(truth: np.ndarray, volunteers: int = VOLUNTEERS) -> float:
+def mean_answers(truth: np.ndarray) -> np.ndarray:
+    """Mean over the rows where each column is known: (c,); 0 where none is."""
+    return np.nan_to_num(_mean(truth, 0, truth)).astype(truth.dtype)
+
+
+def filled(truth: np.ndarray) -> np.ndarray:
+    """The truth (n, c) with the mean of its column in place of what is not known."""
+    return np.where(np.isnan(truth), mean_answers(truth), truth) if np.isnan(truth).any() else truth
+
+
+def vote_noise(truth: np.ndarray, volunteers: int) -> float:
     """The RMSE of perfect predictions: what is left because each galaxy was seen by so many people and no more.
 
     A column's votes are binomial, of `volunteers` tries: the fraction p found has the variance that p (1 - p) /
@@ -75,6 +84,7 @@ class Score(NamedTuple):
 
     name: str  # in tables
     title: str  # in text
+    article: str  # before the title
     per_galaxy: Callable[[Schema, np.ndarray, np.ndarray], np.ndarray]  # (schema, truth, predicted) -> (n,)
     finish: Callable[[np.ndarray], np.ndarray]  # of a mean over galaxies
 
@@ -83,8 +93,8 @@ class Score(NamedTuple):
         return float(self.finish(losses.mean()))
 
 
-RMSE = Score("rmse", "RMSE", lambda schema, truth, made: squared_error_per_galaxy(truth, made), np.sqrt)
-LOG_LOSS = Score("log_loss", "log loss", log_loss_per_galaxy, lambda mean: mean)
+RMSE = Score("rmse", "RMSE", "an", lambda schema, truth, made: squared_error_per_galaxy(truth, made), np.sqrt)
+LOG_LOSS = Score("log_loss", "log loss", "a", log_loss_per_galaxy, lambda mean: mean)
 
 
 def deciding(schema: Schema) -> Score:

@@ -121,7 +121,7 @@ def _member(store: Store, schema: Schema, name: str, folds: int, view_set: str |
     for fold, artifact in enumerate(trained):
         backbone_graphs.require_graph(run, artifact.required(), f"fold {fold} of {name}")
     crop = store.crops(run.crop, "train").fact("spec", dict)
-    size = Crop(region=crop["region"], size=crop["size"])
+    size = Crop.model_validate({key: crop[key] for key in Crop.model_fields if key in crop})
     paths = tuple(artifact.verified("model.weights.h5") for artifact in trained)
     return Member(run, size, paths, trained[0].fact("precision", str), schema)
 

@@ -54,18 +54,17 @@ class EnsembleGraph:
 
 def make_cropper(crop: Crop, resize: np.ndarray) -> Callable[[keras.KerasTensor], keras.KerasTensor]:
     """Images (n, 424, 424, 3) -> whole grey levels float32 (n, size, size, 3), as `cutout` makes them of pixels."""
-    margin = (IMAGE_SIDE - crop.region) // 2
+    region = crop.pixels(IMAGE_SIDE)
+    margin = (IMAGE_SIDE - region) // 2
 
     def cut(images: keras.KerasTensor) -> keras.KerasTensor:
-        end = margin + crop.region
+        end = margin + region
         centre = ops.cast(images[:, margin:end, margin:end], "float32")
-        if crop.region == crop.size:
+        if region == crop.size:
             return centre
         rows = ops.einsum("ij,njkc->nikc", resize, centre)
         levels = ops.einsum("lk,nikc->nilc", resize, rows)
-        return (
-            ops.floor(levels + 0.5) if crop.region == 2 * crop.size else ops.round(levels)
-        )  # halves as OpenCV has them
+        return ops.floor(levels + 0.5) if region == 2 * crop.size else ops.round(levels)  # halves as OpenCV has them
 
     return cut
 

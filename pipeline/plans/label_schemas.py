@@ -3,6 +3,7 @@
 A schema is strict, as plans are: an unknown key or value is an error that names its place and what is allowed.
 """
 
+import json
 import tomllib
 from collections.abc import Iterable
 from functools import cache
@@ -17,6 +18,7 @@ from pipeline.plans.strict import Strict, sentence
 
 SHIPPED = Path(__file__).parent / "labels"
 DEFAULT = "galaxy-zoo-2"
+RESERVED = {"id", "GalaxyID", "ra", "dec", "image", "reason", "caveat"}  # columns of tables of predictions
 Text = Annotated[str, Field(min_length=1, max_length=200)]
 Share = Annotated[float, Field(ge=0, le=1)]
 
@@ -30,13 +32,15 @@ class QuestionTable(Strict):
     texts: tuple[Text, ...] = ()  # of the answers, for people; the answers by default
     parent: Text | None = None  # "question: answer" that leads to it
     column: Text | None = None  # of kind "class", where it is not named as the question
+    codes: tuple[Text, ...] = ()  # of kind "class": what a table may say in place of the answers, such as numbers
 
     @model_validator(mode="after")
     def _fits(self) -> "QuestionTable":
         if twice := _twice(self.answers):
             raise ValueError(f"the answer {twice!r} is given twice; answers must differ")
-        if self.texts and len(self.texts) != len(self.answers):
-            raise ValueError(f"expected a text for each of {len(self.answers)} answers; received {len(self.texts)}")
+        for key, values in (("texts", self.texts), ("codes", self.codes)):
+            if values and len(values) != len(self.answers):
+                raise ValueError(f"{key}: expected one for each of {len(self.answers)} answers; received {len(values)}")
         return self
 
 
@@ -61,6 +65,7 @@ class LabelTable(Strict):
     questions: tuple[QuestionTable, ...] = Field(min_length=1)
     classes: tuple[ClassTable, ...] = ()
     published_accuracy: Share | None = None
+    volunteers: int | None = Field(None, ge=2)  # who saw a galaxy, on average
 
     @model_validator(mode="after")
     def _is_sound(self) -> "LabelTable":
@@ -73,6 +78,10 @@ class LabelTable(Strict):
             known |= {f"{question.name}: {answer}": answer for answer in question.answers}
         if twice := _twice(column for q, _ in enumerate(self.questions) for column in self._columns_of(q)):
             raise ValueError(f"@columns: {self.columns!r} names the column {twice!r} twice")
+        columns = {column for q, _ in enumerate(self.questions) for column in self._columns_of(q)}
+        for i, question in enumerate(self.questions):
+            if question.name in RESERVED | columns:
+                raise ValueError(f"@questions[{i}].name: {question.name!r} is a column of tables; choose another name")
         for i, one in enumerate(self.classes):
             for place in one.least:
                 if place not in known:
@@ -101,7 +110,7 @@ class LabelTable(Strict):
         }
         questions = tuple(
             Question(i, q.name, q.text or q.name, q.answers, q.texts or q.answers, of_question,
-                     q.parent and column[q.parent], (q.column or q.name) if self.kind == "class" else None)
+                     q.parent and column[q.parent], (q.column or q.name) if self.kind == "class" else None, q.codes)
             for i, (q, of_question) in enumerate(zip(self.questions, columns, strict=True), 1)
         )  # fmt: skip
         classes = tuple(
@@ -115,6 +124,7 @@ class LabelTable(Strict):
             questions=questions,
             own_classes=classes,
             published_accuracy=self.published_accuracy,
+            volunteers=self.volunteers,
             id=self.id,
             image=self.image,
             conditional=self.fractions == "conditional",
@@ -146,9 +156,14 @@ def shipped() -> list[str]:
     return sorted(path.stem for path in SHIPPED.glob("*.toml"))
 
 
+def is_path(name: str) -> bool:
+    """Whether that is what it is, and not the name of a shipped schema."""
+    return name.endswith(".toml") or "/" in name
+
+
 def path_of(name: str) -> Path:
     """Path of a schema: a shipped name, or the path of a TOML file."""
-    return Path(name) if name.endswith(".toml") or "/" in name else SHIPPED / f"{name}.toml"
+    return Path(name) if is_path(name) else SHIPPED / f"{name}.toml"
 
 
 def load_table(name: str) -> LabelTable:
@@ -189,6 +204,22 @@ def from_record(recorded: dict[str, Any]) -> Schema:
 def to_record(name: str, table: LabelTable) -> dict[str, Any]:
     """A schema as records hold it: its name and its table, as far as that departs from the defaults."""
     return {"name": name, "table": table.model_dump(mode="json", exclude_defaults=True)}
+
+
+def to_toml(table: LabelTable) -> str:
+    """A schema as the TOML file that it can be read from."""
+    raw = table.model_dump(mode="json", exclude_defaults=True)
+    lines = [f"{key} = {json.dumps(value)}" for key, value in raw.items() if key not in ("questions", "classes")]
+    for name in ("questions", "classes"):
+        for one in raw.get(name, ()):
+            lines += ["", f"[[{name}]]", *(f"{key} = {_toml(value)}" for key, value in one.items())]
+    return "\n".join(lines) + "\n"
+
+
+def _toml(value: Any) -> str:
+    if isinstance(value, dict):
+        return "{ " + ", ".join(f"{json.dumps(key)} = {json.dumps(one)}" for key, one in value.items()) + " }"
+    return json.dumps(value, ensure_ascii=False)
 
 
 def _keys(location: tuple[int | str, ...]) -> list[str]:

@@ -97,7 +97,9 @@ def best_name(found: dict[str, pd.DataFrame], truth: pd.DataFrame) -> str:
 
 def _line(label: str, truth: pd.DataFrame, before: pd.DataFrame, after: pd.DataFrame, columns: slice) -> str:
     votes = truth.to_numpy()[:, columns]
-    squares = [((_aligned(one, truth, label)[:, columns] - votes) ** 2).mean(axis=1) for one in (before, after)]
+    made = [_aligned(one, truth, label)[:, columns] for one in (before, after)]
+    known = ~np.isnan(votes).all(axis=1)
+    squares = [metrics.squared_error_per_galaxy(votes[known], one[known]) for one in made]
     difference, low, high = stats.paired_difference(squares[1], squares[0])
     scores = [float(np.sqrt(square.mean())) for square in squares]
     interval = f"{low:+.4f} to {high:+.4f}"

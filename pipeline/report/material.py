@@ -8,7 +8,9 @@ import numpy as np
 
 from pipeline.core import classes
 from pipeline.core.labels import Schema
+from pipeline.core.metrics import Score, deciding
 from pipeline.plans.config import Plan
+from pipeline.report import wording
 from pipeline.report.figure import Figure
 from pipeline.report.leaderboard import Entry, Leaderboard
 from pipeline.report.pictures import Thumbnails
@@ -33,6 +35,16 @@ class Material:
     def schema(self) -> Schema:
         """What the galaxies are labelled with."""
         return self.board.schema
+
+    @property
+    def decides(self) -> Score:
+        """The score that decides."""
+        return deciding(self.schema)
+
+    @cached_property
+    def words(self) -> wording.Words:
+        """The words that fit the labels."""
+        return wording.of(self.schema)
 
     @cached_property
     def classes(self) -> tuple[np.ndarray, np.ndarray]:

@@ -22,15 +22,16 @@ import numpy as np
 from tqdm import tqdm
 
 from pipeline import cli
-from pipeline.core import morphology
+from pipeline.core import metrics, morphology, tree
 from pipeline.core.labels import Schema
-from pipeline.core.metrics import rmse
-from pipeline.plans.config import Plan
+from pipeline.core.metrics import filled
+from pipeline.plans.config import IMAGE_SIDE, Plan
 from pipeline.store import dependencies
 from pipeline.store.artifacts import Store, aligned_to, fractions_frame, save_fractions
 
 log = logging.getLogger(__name__)
 CENTRE = 10  # pixels of the competition's image on each side of the central patch
+LEAST_PROBABILITY = 0.01  # of a class
 CHUNK = 512  # images per task
 
 Model = Callable[[np.ndarray, np.ndarray, np.ndarray, int], np.ndarray]  # (x, y, x to predict, seed) -> answers
@@ -150,7 +151,7 @@ def load(plan: Plan, store: Store) -> Galaxies:
     answers = aligned_to(store.load_labels(), ids, f"crops/{name}/train").to_numpy(np.float64)
     fold = store.load_folds().loc[ids].to_numpy()
     aside = store.set_aside(name, "train")
-    centre = max(1, round(CENTRE * crop.size / crop.region))
+    centre = max(1, round(CENTRE * crop.size / crop.pixels(IMAGE_SIDE)))
     centre += (crop.size - centre) % 2  # the patch lies in the middle
     return Galaxies(images, ids, answers, fold, ~np.isin(ids, aside), centre, store.schema())
 
@@ -160,24 +161,29 @@ def out_of_fold(galaxies: Galaxies, features: np.ndarray, model: Model, seed: in
     predicted = np.empty_like(galaxies.answers)
     for fold in np.unique(galaxies.fold):
         own, others = galaxies.fold == fold, (galaxies.fold != fold) & galaxies.usable
-        predicted[own] = galaxies.answers[others].mean(axis=0)
+        known = filled(galaxies.answers[others])
+        predicted[own] = known.mean(axis=0)
         rows = own & galaxies.usable
-        predicted[rows] = model(features[others], galaxies.answers[others], features[rows], seed)
-    return np.clip(predicted, 0, 1)
+        predicted[rows] = model(features[others], known, features[rows], seed)
+    made = np.clip(predicted, 0, 1)
+    if galaxies.schema.describes_classes:  # probabilities, none of them so sure of itself that one error decides
+        made = tree.normalise(galaxies.schema, np.maximum(made, LEAST_PROBABILITY))
+    return made
 
 
 def build(unit: dependencies.Unit, galaxies: Galaxies, seed: int) -> float:
-    """Save one baseline's out-of-fold predictions; returns their RMSE."""
+    """Save one baseline's out-of-fold predictions; returns their score."""
     input_name, model = MODELS[unit.run]
     features, measuring = galaxies.model_input(input_name)
     started = time.monotonic()
     predicted = out_of_fold(galaxies, features, model, seed)
-    seconds, score = measuring + time.monotonic() - started, rmse(galaxies.answers, predicted)
+    decides, seconds = metrics.deciding(galaxies.schema), measuring + time.monotonic() - started
+    score = decides.of(decides.per_galaxy(galaxies.schema, galaxies.answers, predicted))
     unit.artifact.begin()
     frame = fractions_frame(galaxies.ids, predicted, galaxies.schema)
     save_fractions(unit.artifact.files[0], frame, galaxies.schema)
-    unit.finish(rmse=score, seconds=round(seconds, 3), params=None)
-    log.info("%-10s %-24s RMSE %.4f  %.1f s", "baselines", unit.run, score, seconds)
+    unit.finish(**{decides.name: score}, seconds=round(seconds, 3), params=None)
+    log.info("%-10s %-24s %s %.4f  %.1f s", "baselines", unit.run, decides.title, score, seconds)
     return score
 
 

@@ -18,7 +18,7 @@ import numpy as np
 from tqdm import tqdm
 
 from pipeline import cli
-from pipeline.core.metrics import rmse
+from pipeline.core import metrics
 from pipeline.models.predictor import Predictor
 from pipeline.store import dependencies
 from pipeline.store.artifacts import Store, bytes_per_galaxy, fractions_frame, save_fractions
@@ -59,7 +59,7 @@ class Source:
 def predict_fold(source: Source, unit: dependencies.Unit, store: Store) -> None:
     """Save the predictions of one fold for its held-out and the test galaxies."""
     schema, labels, fold_of = store.schema(), store.load_labels(), store.load_folds()
-    mean = labels[fold_of != unit.fold].to_numpy().mean(axis=0)
+    mean = metrics.mean_answers(labels[fold_of != unit.fold].to_numpy())
     _, train_ids = store.load_crops(source.predictor.run.crop, "train")
     rows = np.flatnonzero(fold_of.loc[train_ids].to_numpy() == unit.fold)
     ids = {"train": train_ids[rows], "test": store.load_crops(source.predictor.run.crop, "test")[1]}
@@ -72,7 +72,7 @@ def predict_fold(source: Source, unit: dependencies.Unit, store: Store) -> None:
         aside = store.set_aside(source.predictor.run.crop, split)
         predicted[split][np.isin(ids[split], aside)] = mean
         save_fractions(path, fractions_frame(ids[split], predicted[split], schema), schema)
-    score = rmse(labels.loc[ids["train"]].to_numpy(), predicted["train"])
+    score = metrics.rmse(labels.loc[ids["train"]].to_numpy(), predicted["train"])
     facts = {"views": len(source.predictor.views), "precision": source.predictor.precision}
     unit.finish(seconds=seconds, images_per_second=count / seconds, rmse=score, **facts)
     log.info("predict    %-24s RMSE %.4f  %.0f galaxies/s", unit.label, score, count / seconds)

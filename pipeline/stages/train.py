@@ -71,7 +71,7 @@ def make_trainer(
     if run.head_phase.epochs:
         frozen = frozen_features.load_or_compute(built, dependencies.features(plan, store, run), images, fresh=fresh)
     run = run.model_copy(update={"batch_size": batch_size})
-    return fit.Trainer(built, run, plan.seed, images, labels, frozen, deadline.require)
+    return fit.Trainer(built, run, plan.seed, images, labels, frozen, store.training_votes(run.crop), deadline.require)
 
 
 def train_run(todo: list[dependencies.Unit], plan: Plan, store: Store, *, fresh: bool) -> dict[str, str]:

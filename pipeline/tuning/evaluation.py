@@ -86,7 +86,7 @@ class Evaluator:
             built = self._network(run, drawn, images)
         else:
             built = network.head_only(run, self.store.schema(), frozen.shape[1], drawn)
-        trainer = fit.Trainer(built, run, seed, images, labels, frozen)
+        trainer = fit.Trainer(built, run, seed, images, labels, frozen, self.store.training_votes(run.crop))
         if frozen is not None:
             spec = dependencies.features(self.plan, self.store, run).spec
             key = (json.dumps(spec, sort_keys=True), run.crop, run.head, seed)

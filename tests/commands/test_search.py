@@ -26,6 +26,7 @@ from pipeline.plans.config import PLANS, load_plan
 from pipeline.store.artifacts import Store
 from pipeline.tuning import evaluation, study, variants
 from pipeline.tuning.evaluation import Evaluator
+from tests.builders.galaxy_zoo_2 import GZ2
 
 SHIPPED = sorted(path.stem for path in PLANS.glob("*.toml"))
 PLAN = """
@@ -311,7 +312,7 @@ fine_tune = { epochs = 1 }
 def test_what_the_shipped_plans_try_every_run_of_theirs_can_have(name):
     plan = load_plan(name)
     for run in plan.runs if plan.search else ():
-        assert variants.check_search(plan, run) is plan.search
+        assert variants.check_search(plan, run, GZ2) is plan.search
 
 
 @pytest.mark.slow

@@ -159,5 +159,5 @@ def test_vote_noise_is_the_error_of_votes_counted_from_true_fractions():
         votes = rng.multinomial(asked[parent], shares)
         counted[:, columns] = votes / 44
         asked |= {columns.start + i: votes[:, i] for i in range(votes.shape[1])}
-    assert metrics.vote_noise(counted) == pytest.approx(metrics.rmse(counted, true), rel=0.01)
-    assert np.isnan(metrics.vote_noise(counted[:0]))
+    assert metrics.vote_noise(counted, GZ2.volunteers) == pytest.approx(metrics.rmse(counted, true), rel=0.01)
+    assert np.isnan(metrics.vote_noise(counted[:0], GZ2.volunteers))

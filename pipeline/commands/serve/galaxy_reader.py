@@ -12,6 +12,7 @@ from pipeline.core import classes, tree, views
 from pipeline.core.labels import Schema
 from pipeline.models.classifier import Answers, Classifier
 from pipeline.report.pictures import data_uri, overlay_cam
+from pipeline.store.label_table import plain_id
 
 COMPARED, NEAREST, SEED = 2000, 6, 0  # training galaxies compared with, those shown, which
 
@@ -74,7 +75,11 @@ class Reader:
         best = np.argsort(-similarity, kind="stable")[:NEAREST]
         names = [*self.schema.class_names, "no clear class"]  # which is counted as -1
         return [
-            {"id": int(self._ids[i]), "picture": data_uri(self._pictures[i]), "five_class": names[self._classes[i]]}
+            {
+                "id": plain_id(self._ids[i]),
+                "picture": data_uri(self._pictures[i]),
+                "five_class": names[self._classes[i]],
+            }
             for i in best
         ]
 

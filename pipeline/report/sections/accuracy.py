@@ -8,10 +8,12 @@ import pandas as pd
 
 from pipeline.core import classes, metrics
 from pipeline.core.labels import Schema
+from pipeline.report import wording
 from pipeline.report.figure import ACCENT, GRID, INK, MUTED, PAPER, SECOND, Figure, draw, legend
 from pipeline.report.formatting import percent, share
 from pipeline.report.leaderboard import Entry
 from pipeline.report.material import Material, Section
+from pipeline.report.sections import class_scores
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -22,20 +24,22 @@ AGREEMENT = np.linspace(0.4, 1.0, 7)
 
 def section(material: Material) -> Section:
     """Where the error of the best entry lies."""
+    if material.schema.describes_classes:
+        return class_scores.section(material)
     schema, truth, best = material.schema, material.board.truth, material.best
     answers = per_answer(schema, truth, best)
     most = answers.numbers
     finding = (
-        f"{FEW} of the {len(schema.columns)} answers carry {percent(most['share'][:FEW].sum())} of {best.name}'s "
-        f"squared error, "
+        f"{min(FEW, len(most))} of the {len(schema.columns)} answers carry {percent(most['share'][:FEW].sum())} of "
+        f"{best.name}'s squared error, "
         f"“{most['answer'][0]}” alone {percent(most['share'][0])}; "
-        f"of {int((material.classes[0] >= 0).sum()):,} galaxies with clear votes {share(best.accuracy5)} "
-        f"get the right one of five classes."
+        f"of {int((material.classes[0] >= 0).sum()):,} galaxies with clear votes {share(best.accuracy)} "
+        f"get the right one of {wording.NUMBERS.get(len(schema.classes), str(len(schema.classes))).lower()} classes."
     )
     table, questions = per_question(material)
     agreement = by_agreement(schema, truth, best.predicted)
     facts = {"answers": answers, "table": table, "questions": questions, "agreement": agreement}
-    facts["classes"] = five_classes(material)
+    facts |= {"classes": five_classes(material), "schema": schema}
     return Section("accuracy", "Accuracy", finding, facts, (questions, answers, agreement))
 
 
@@ -96,7 +100,7 @@ def per_answer(schema: Schema, truth: np.ndarray, best: Entry) -> Figure:
     rmse = metrics.rmse_per_answer(truth, best.predicted)
     names = list(schema.texts.values())
     numbers = pd.DataFrame(
-        {"column": schema.columns, "answer": names, "mean_fraction": truth.mean(axis=0), "rmse": rmse}
+        {"column": schema.columns, "answer": names, "mean_fraction": metrics.mean_answers(truth), "rmse": rmse}
     )
     numbers["share"] = rmse**2 / (rmse**2).sum()
     numbers = numbers.sort_values("share", ascending=False, ignore_index=True)
@@ -120,6 +124,9 @@ def per_answer(schema: Schema, truth: np.ndarray, best: Entry) -> Figure:
 def by_agreement(schema: Schema, truth: np.ndarray, predicted: np.ndarray) -> Figure:
     """How often question 1's leading answer is right, by the share of volunteers who gave it."""
     first = schema.slices[0]
+    known = np.isfinite(truth[:, first]).all(axis=1)
+    if not known.all():
+        truth, predicted = truth[known], predicted[known]
     agreement = truth[:, first].max(axis=1)
     right = truth[:, first].argmax(axis=1) == predicted[:, first].argmax(axis=1)
     squared = metrics.squared_error_per_galaxy(truth, predicted)

@@ -8,26 +8,29 @@ from pipeline.core import classes, metrics
 from pipeline.report.formatting import percent, share
 from pipeline.report.material import Material, Section
 from pipeline.report.pictures import img_tag
+from pipeline.store.label_table import plain_id
 
 PAIRS, EXAMPLES = 4, 6  # most confused pairs that are shown, galaxies of each
 
 
 def section(material: Material) -> Section:
     """The matrices and the most confused pairs."""
-    true, predicted = material.classes
+    (true, predicted), n = material.classes, len(material.schema.classes)
     five = matrix(true, predicted, material.schema.class_names)
     pairs = most_confused(material)
     if five is None:
-        finding = "No galaxy of this sample has votes clear enough for the five classes."
+        finding = f"No galaxy of this sample is {material.words.labelled}, clear enough for a class."
     elif not pairs:
-        finding = f"All {five['n']:,} galaxies with clear votes get the right one of five classes."
+        finding = f"All {five['n']:,} galaxies {material.words.labelled} get the right one of {n} classes."
     else:
         wrong, first = five["n"] - five["right"], pairs[0]
         finding = (
-            f"Of {five['n']:,} galaxies with clear votes {wrong:,} ({share(wrong / five['n'])}) get another class; "
-            f"{percent(first['n'] / wrong)} of these are {first['true']} galaxies predicted as {first['predicted']}."
+            f"Of {five['n']:,} galaxies {material.words.labelled} {wrong:,} ({share(wrong / five['n'])}) get another "
+            f"class; {percent(first['n'] / wrong)} of these are {first['true']} galaxies predicted as "
+            f"{first['predicted']}."
         )
     facts = {"five": five, "pairs": pairs, "questions": per_question(material), "best": material.best}
+    facts |= {"words": material.words, "classes": material.schema.describes_classes}
     return Section("confusion", "Confusion matrices", finding, facts)
 
 
@@ -80,7 +83,7 @@ def most_confused(material: Material) -> list[dict[str, Any]]:
 
 def _example(material: Material, row: int, voted: int, model: int) -> dict[str, Any]:
     """A galaxy with the volunteers' and the predicted fractions of the two classes' columns."""
-    galaxy = int(material.board.ids[row])
+    galaxy = plain_id(material.board.ids[row])
     truth, predicted = material.board.truth[row], material.best.predicted[row]
     return {
         "id": galaxy,

@@ -10,6 +10,7 @@ from pipeline.report.figure import CLASSES, MUTED, Figure, draw
 from pipeline.report.formatting import percent
 from pipeline.report.material import Material, Section
 from pipeline.report.pictures import apply_colormap, contact_sheet, data_uri, img_tag, overlay_cam
+from pipeline.store.label_table import plain_id
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -35,8 +36,9 @@ def section(material: Material) -> Section:
     best, arrays = next(iter(known.items()))
     alike = facts["runs"][0]["alike"]
     finding = (
-        f"In the features of {best}, {percent(alike)} of the {NEAREST} nearest neighbours of a galaxy with clear votes "
-        f"belong to its own class; by chance it would be {percent(facts['runs'][0]['chance'])}."
+        f"In the features of {best}, {percent(alike)} of the {NEAREST} nearest neighbours of a galaxy "
+        f"{material.words.labelled} belong to its own class; by chance it would be "
+        f"{percent(facts['runs'][0]['chance'])}."
     )
     drawn = features_map(material, arrays)
     facts |= {"best": best, "map": drawn, "mosaic": mosaic(material, arrays)}
@@ -72,7 +74,7 @@ def run_facts(material: Material, run: str, arrays: dict[str, np.ndarray]) -> di
 
 def grad_cams(material: Material, arrays: dict[str, np.ndarray], i: int) -> dict[str, Any]:
     """One galaxy and the Grad-CAM overlay for each of three answers."""
-    schema, seen, galaxy = material.schema, arrays["seen"][i], int(arrays["ids"][i])
+    schema, seen, galaxy = material.schema, arrays["seen"][i], plain_id(arrays["ids"][i])
     shown = []
     for column, cam in zip(arrays["cam_answers"][i], arrays["cam"][i], strict=True):
         answer = schema.texts[schema.columns[column]]
@@ -124,12 +126,12 @@ def neighbours(material: Material, arrays: dict[str, np.ndarray]) -> list[dict[s
     for i, name in enumerate(material.schema.class_names):
         if (classes == i).any():
             row = int(np.where(classes == i, truth[:, material.schema.class_columns[i]], -1).argmax())
-            galaxies = [_picture(material, int(ids[other])) for other in near[row]]
-            found.append({"class": name, "query": _picture(material, int(ids[row])), "found": galaxies})
+            galaxies = [_picture(material, plain_id(ids[other])) for other in near[row]]
+            found.append({"class": name, "query": _picture(material, plain_id(ids[row])), "found": galaxies})
     return found
 
 
-def _picture(material: Material, galaxy: int) -> dict[str, Any]:
+def _picture(material: Material, galaxy: int | str) -> dict[str, Any]:
     return {"id": galaxy, "picture": img_tag(material.thumbnails.uri(galaxy), f"galaxy {galaxy}")}
 
 
@@ -137,7 +139,7 @@ def features_map(material: Material, arrays: dict[str, np.ndarray]) -> Figure:
     """Galaxies on the map of features, coloured by class; those without clear votes are grey."""
     ids = arrays["feature_ids"]
     classes = classes_of(material, ids)
-    names = np.array([*material.schema.class_names, "no clear votes"])
+    names = np.array([*material.schema.class_names, material.words.unclear])
     x, y = arrays["map"].T
     numbers = pd.DataFrame({"GalaxyID": ids, "x": x, "y": y, "class": names[classes]})
 
@@ -167,7 +169,7 @@ def mosaic(material: Material, arrays: dict[str, np.ndarray]) -> str:
     off = np.abs(places * (columns, rows) - cell - 0.5).max(axis=1)
     order = pd.DataFrame({"x": cell[:, 0], "y": cell[:, 1], "off": off}).sort_values("off", kind="stable")
     for row in order.drop_duplicates(["x", "y"]).itertuples():
-        pixels = material.thumbnails.pixels(int(arrays["feature_ids"][row.Index]))
+        pixels = material.thumbnails.pixels(plain_id(arrays["feature_ids"][row.Index]))
         y, x = (rows - 1 - row.y) * side, row.x * side
         made[y : y + side, x : x + side] = cv2.resize(pixels, (side, side), interpolation=cv2.INTER_AREA)
     return data_uri(made)

@@ -17,11 +17,15 @@ STRIP = 10  # galaxies
 def summary(material: Material) -> dict[str, Any]:
     """The best entry that can be submitted, against the mean answer, and what it rests on."""
     plan, store, board, best = material.plan, material.store, material.board, material.best
-    mean = metrics.rmse(board.truth, out_of_fold_mean(board.truth, board.fold_of))
+    decides, schema = material.decides, material.schema
+    mean = decides.of(decides.per_galaxy(schema, board.truth, out_of_fold_mean(board.truth, board.fold_of)))
     return {
         "best": best,
+        "schema": schema,
+        "words": material.words,
+        "decides": decides,
         "mean": mean,
-        "gain": 1 - best.rmse / mean,
+        "gain": 1 - best.score / mean,
         "weights": {SOURCES.get(s, s) for s in caveats.weight_sources(plan, store).values()},
         "drawn": dependencies.uses_synthetic_galaxies(plan, store),
         "galaxies": len(board.truth),
@@ -30,6 +34,7 @@ def summary(material: Material) -> dict[str, Any]:
         "training": sum(entry.train_seconds for entry in board.of_kind("run")),
         "predicting": sum(dependencies.seconds(unit) for unit in dependencies.predict(plan, store)),
         "strip": strip(material),
+        "strip_of": list(schema.texts.values())[schema.leading_column],
         "caveats": caveats.collect(plan, store, board),
     }
 
@@ -51,5 +56,5 @@ def out_of_fold_mean(truth: np.ndarray, fold_of: np.ndarray) -> np.ndarray:
     """For each galaxy the mean answer of the other folds: (n, c)."""
     made = np.empty_like(truth)
     for fold in np.unique(fold_of):
-        made[fold_of == fold] = truth[fold_of != fold].mean(axis=0)
+        made[fold_of == fold] = metrics.mean_answers(truth[fold_of != fold])
     return made

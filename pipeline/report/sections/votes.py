@@ -7,7 +7,7 @@ import pandas as pd
 
 from pipeline.core import classes, metrics, tree
 from pipeline.core.labels import Schema
-from pipeline.report.figure import ACCENT, CLASSES, GRID, INK, MUTED, Figure, draw
+from pipeline.report.figure import ACCENT, CLASSES, GRID, INK, MUTED, Figure, draw, panel_grid
 from pipeline.report.pictures import Thumbnails, contact_sheet
 
 if TYPE_CHECKING:
@@ -53,9 +53,9 @@ def distributions(schema: Schema, truth: np.ndarray) -> Figure:
         for axes, question, mine in zip(panels, schema.questions, asked.T, strict=False):
             for i, column in enumerate(question.columns):
                 counts = numbers.loc[numbers["column"] == column, "galaxies"].to_numpy()
-                axes.stairs(counts / max(1, mine.sum()), BINS, color=CLASSES[i % 5], linewidth=1.1)
+                axes.stairs(counts / max(1, mine.sum()), BINS, color=CLASSES[i % len(CLASSES)], linewidth=1.1)
                 place = {"xy": (0.97, 0.97 - 0.09 * i), "xycoords": "axes fraction", "va": "top", "ha": "right"}
-                axes.annotate(schema.texts[column], **place, fontsize=6, color=CLASSES[i % 5])
+                axes.annotate(schema.texts[column], **place, fontsize=6, color=CLASSES[i % len(CLASSES)])
             axes.set_title(f"{question.number} {question.text} ({mine.sum():,})", fontsize=8)
             axes.set(xlim=(0, 1), ylim=(0, None))
             axes.set_xticks([0, 0.5, 1], ["0", "0.5", "1"], fontsize=7)
@@ -63,8 +63,17 @@ def distributions(schema: Schema, truth: np.ndarray) -> Figure:
         for axes in panels[len(schema.questions) :]:
             axes.set_axis_off()
 
+    grid = panel_grid(len(schema.questions))
     alt = "Histograms of the share of votes for each answer among galaxies for which half were asked its question."
-    return draw("vote-distributions", alt, numbers, on, size=(7.6, 5.4), panels=(3, 4), title="Distribution of votes")
+    return draw(
+        "vote-distributions",
+        alt,
+        numbers,
+        on,
+        size=(1.9 * grid[1], 1.8 * grid[0]),
+        panels=grid,
+        title="Distribution of votes",
+    )
 
 
 def correlation(schema: Schema, truth: np.ndarray) -> Figure:
