@@ -17,7 +17,7 @@ import simplejpeg
 from pipeline.errors import DamagedImage
 from pipeline.plans.config import IMAGE_SIDE, Crop
 
-SIDE_LIMITS = (64, 4096)  # pixels a side that are accepted as a cut-out of one galaxy
+SIDE_LIMITS = (32, 4096)  # pixels a side that are accepted as a cut-out of one galaxy
 _thread_buffers = threading.local()  # reused for decoded pixels: new memory costs a quarter of a decode
 FRAME_MARKERS = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}  # of the JPEG header that holds the image's size
 

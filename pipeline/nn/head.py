@@ -62,6 +62,9 @@ def build_head(run: Run, schema: Schema, n_features: int) -> keras.Model:
 MIN_DEVIATION = 1e-3  # least divisor of a feature, as a share of the largest deviation
 RIDGE_SAMPLE = 2000  # galaxies on which the ridge penalty is selected
 HALF_A_VOTE = 0.0125  # of the about 40 that an answer gets: how near to 0 and 1 a logit may be taken
+# The same of a class, a single vote: regression of 0 and 1 estimates its probability, whose logit has slope 4 at one
+# half, so that a straight line ends at logits of -2 and 2; with ends further out it would be too sure of itself.
+ONE_VOTE = 0.12
 
 
 def start_at_mean(head: keras.Model, mean: np.ndarray) -> None:
@@ -89,7 +92,7 @@ def start_at_ridge(
         start_at_mean(head, labels.mean(axis=0))
         return None
     if known is None:
-        known = _ridge(standardise.transform(features), _logits(head, labels))
+        known = _ridge(standardise.transform(features), _logits(head, labels, _least(head)))
     answers.kernel.assign(known[0])
     answers.bias.assign(known[1])
     return known
@@ -105,12 +108,21 @@ def _ridge(features: np.ndarray, targets: np.ndarray) -> Ridge:
     return fitted.coef_.T, fitted.intercept_, penalty
 
 
-def _logits(head: keras.Model, fractions: np.ndarray) -> np.ndarray:
+def _joined(head: keras.Model) -> DecisionTree | None:
+    return next((layer for layer in head.layers if isinstance(layer, DecisionTree)), None)
+
+
+def _least(head: keras.Model) -> float:
+    """The least fraction whose logit labels are taken at."""
+    joined = _joined(head)
+    return ONE_VOTE if joined and joined.schema.describes_classes else HALF_A_VOTE
+
+
+def _logits(head: keras.Model, fractions: np.ndarray, least: float = HALF_A_VOTE) -> np.ndarray:
     """What the last dense layer must say for the head to answer these vote fractions (n, c)."""
-    joined = next((layer for layer in head.layers if isinstance(layer, DecisionTree)), None)
-    if joined:
-        return np.log(np.maximum(tree.to_conditional(joined.schema, fractions), HALF_A_VOTE))
-    inside = np.clip(fractions, HALF_A_VOTE, 1 - HALF_A_VOTE)
+    if joined := _joined(head):
+        return np.log(np.maximum(tree.to_conditional(joined.schema, fractions), least))
+    inside = np.clip(fractions, least, 1 - least)
     return np.log(inside / (1 - inside))
 
 

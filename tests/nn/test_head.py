@@ -16,6 +16,7 @@ from pipeline.nn.head import (
     start_at_ridge,
 )
 from pipeline.plans.config import Run
+from pipeline.plans.label_schemas import LabelTable
 from tests.builders.galaxy_zoo_2 import GZ2
 
 RNG = np.random.default_rng(0)
@@ -143,3 +144,19 @@ def test_standardisation_is_kept_with_the_weights(tmp_path):
     head.save_weights(tmp_path / "x.weights.h5")
     again.load_weights(tmp_path / "x.weights.h5")
     np.testing.assert_array_equal(answers(again), answers(head))
+
+
+def test_a_class_is_one_vote_and_starts_no_surer_than_regression_can_be():
+    """Of noisy classes: the ridge start is about as sure as it is right."""
+    schema = LabelTable.model_validate(
+        {"kind": "class", "questions": [{"name": "kind", "answers": ["a", "b"]}]}
+    ).schema("x")  # fmt: skip
+    features = RNG.normal(0, 1, (4000, 3)).astype(np.float32)
+    chance = 1 / (1 + np.exp(-1.5 * features[:, 0]))
+    is_a = RNG.random(4000) < chance
+    head = build_head(Run(name="x", backbone="vgg16", crop="c", head="tree", head_phase={"epochs": 1}), schema, 3)
+    start_at_ridge(head, features, np.stack([is_a, ~is_a], axis=1).astype(np.float32))
+    said = np.asarray(head(features))[:, 0]
+    sure = said > 0.85
+    assert sure.sum() > 300
+    assert is_a[sure].mean() == pytest.approx(said[sure].mean(), abs=0.06)

@@ -58,3 +58,28 @@ def test_certain_answers_stay_finite():
     truth, said = np.zeros((1, 37)), np.zeros((1, 37))
     truth[0, 0] = said[0, 1] = 1
     assert np.isfinite(of(truth, said)).all()
+
+
+def test_masked_losses_are_keras_own_where_all_is_known_and_leave_out_what_is_not():
+    truth, said = fractions(4).astype(np.float32), fractions(4).astype(np.float32)
+    for name in ("mse", "bce"):
+        masked = loss.get_loss(name, GZ2, masked=True)
+        whole = keras.losses.get(loss.get_loss(name, GZ2, masked=False))
+        np.testing.assert_allclose(masked(truth, said), whole(truth, said), rtol=1e-5)
+        some = truth.copy()
+        some[:, 5:] = np.nan
+        few = masked(some, said)
+        assert np.isfinite(few).all()
+        assert (np.asarray(few) < np.asarray(masked(truth, said))).all()
+        changed = said.copy()
+        changed[:, 5:] = 0.5
+        np.testing.assert_allclose(masked(some, changed), few, rtol=1e-6)
+
+
+def test_unknown_questions_of_classes_add_nothing():
+    truth, said = fractions(2).astype(np.float32), fractions(2).astype(np.float32)
+    truth[:, GZ2.slices[1]] = 0
+    other = said.copy()
+    other[:, GZ2.slices[10]] = other[:, GZ2.slices[10]][:, ::-1]
+    truth[:, GZ2.slices[10]] = 0
+    np.testing.assert_allclose(of(truth, other), of(truth, said), rtol=1e-5)

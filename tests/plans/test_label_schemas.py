@@ -87,3 +87,21 @@ def test_mistakes_are_told_in_one_sentence(tmp_path, text, said):
 def test_a_schema_that_is_not_there_is_told_with_those_that_are():
     with pytest.raises(UserError, match=r"no label schema 'galaxy-zoo': give one of .*galaxy-zoo-2"):
         label_schemas.load_table("galaxy-zoo")
+
+
+def test_facts_of_the_surveys():
+    """As their papers and tables have them: numbers of questions and answers, and who is asked what."""
+    decals = label_schemas.load_schema("gz-decals")
+    assert [len(q.answers) for q in decals.questions] == [3, 2, 2, 3, 5, 3, 3, 3, 6, 4]
+    assert decals.columns[0] == "smooth-or-featured_smooth"
+    assert [q.parent for q in decals.questions][6:] == [
+        "disk-edge-on_yes", "has-spiral-arms_yes", "has-spiral-arms_yes", None,
+    ]  # fmt: skip
+    votes = label_schemas.load_schema("galaxy-zoo-2-votes")
+    assert votes.parents == GZ2.parents
+    assert [len(q.answers) for q in votes.questions] == [len(q.answers) for q in GZ2.questions]
+    assert list(votes.texts.values()) == list(GZ2.texts.values())
+    assert votes.columns[22] == "t08_odd_feature_a23_other_count"
+    ten = label_schemas.load_schema("galaxy10-decals")
+    assert len(ten.columns) == 10
+    assert ten.questions[0].answers[int("7")] == "unbarred loose spiral"

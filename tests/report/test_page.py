@@ -76,7 +76,7 @@ def answered(predicted: pd.DataFrame) -> pd.Series:
 
 def test_the_head_says_the_best_entry_and_galaxies_in_the_order_of_its_answer(made, best, files):
     head = summary.summary(made)
-    assert head["best"].rmse == pytest.approx(np.sqrt(((best - files["truth"]) ** 2).to_numpy().mean()))
+    assert head["best"].score == pytest.approx(np.sqrt(((best - files["truth"]) ** 2).to_numpy().mean()))
     predicted = [galaxy["predicted"] for galaxy in head["strip"]]
     assert predicted == sorted(predicted)
     assert len(predicted) == summary.STRIP
