@@ -28,6 +28,7 @@ from pipeline import cli
 from pipeline.competition import cutout
 from pipeline.core import machine, views
 from pipeline.core.labels import Schema
+from pipeline.errors import UserError
 from pipeline.plans import label_schemas
 from pipeline.plans.config import Plan, Run
 from pipeline.store.artifacts import Store
@@ -53,6 +54,8 @@ def galaxy_counts(plan: Plan, store: Store) -> tuple[int, int]:
     """How many training and test galaxies there are, or will be."""
     if store.inputs().exists():
         return len(store.load_labels()), len(store.load_sample()[1])
+    if plan.labels not in (None, label_schemas.DEFAULT):
+        raise UserError(f"how many galaxies there are is known after {store.command('inputs', '--input', 'DIR')}")
     return (plan.sky.train, plan.sky.test) if plan.sky else COMPETITION
 
 

@@ -1,7 +1,12 @@
-"""Stage 0 of 9: find the competition's files (or render synthetic galaxies) and check them before any work.
+"""Stage 0 of 9: find the competition's files, or your own labels and images, and check them before any work.
 
 reads   the folder --input DIR (remembered), else the synthetic galaxies of the plan's [sky], else input/
-writes  inputs/labels.parquet, inputs/sample.csv, inputs/images.json, inputs/weights.json, sky/ (synthetic galaxies)
+writes  inputs/labels.parquet, inputs/sample.csv, inputs/images.json, inputs/weights.json, sky/ (synthetic galaxies);
+        of your own labels inputs/labels.toml, the schema that they were read by
+
+Your own: a table labels.csv (.parquet, .fits, …) of ids and labels, and images/ (or .zip, .tar) of JPEG, PNG or FITS
+images, named by id or by a column; test/ with images to predict, and a sample file, where there are any. What the
+columns mean is said by the plan's labels = "…"; a column `label` or `class` alone needs nothing said.
 
     ./run.sh inputs --plan demo [--input DIR] [--weights BACKBONE=FILE ...] [--resume-from DIR]
 """
@@ -170,7 +175,7 @@ def known_weights(store: Store, given: dict[str, Any], *, force: bool) -> dict[s
 def arguments() -> argparse.ArgumentParser:
     """The flags of this stage."""
     parser = cli.parser(__doc__)
-    parser.add_argument("--input", type=Path, metavar="DIR", help="folder of the competition's files; remembered")
+    parser.add_argument("--input", type=Path, metavar="DIR", help="folder of the files; remembered")
     parser.add_argument(
         "--weights",
         action="append",

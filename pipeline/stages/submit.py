@@ -3,9 +3,10 @@
 reads   ensembles/<name>/test.parquet, inputs/sample.csv
 writes  submissions/<name>.csv, <name>.json; with --upload submissions/uploads.csv, Kaggle's scores
 
-Exactly the ids, order and header of the competition's sample file; values in [0, 1] and finite; read back and
-checked after writing. A file is sent once, confirmed by Kaggle's list of submissions, and waited for until it is
-scored; the same command resumes waiting.
+Exactly the ids, order and header of the sample file; values in [0, 1] and finite; read back and checked after writing.
+Your own galaxies need no such file: the ids are then those of the images, the columns those of the labels; without
+images to predict nothing is written. With --upload a file is sent once, confirmed by Kaggle's list of submissions, and
+waited for until it is scored; the same command resumes waiting.
 
     ./run.sh submit --plan demo [--run ENSEMBLE] [--force]
     ./run.sh submit --plan competition --upload [-m MESSAGE] [--yes] [--run ENSEMBLE]
@@ -42,7 +43,8 @@ def check(schema: Schema, path: Path, header: list[str], ids: np.ndarray) -> flo
 
     RuntimeError where the file is not a valid submission.
     """
-    frame = pd.read_csv(path)
+    as_text = {"dtype": {header[0]: str}, "keep_default_na": False} if ids.dtype.kind not in "iu" else {}
+    frame = pd.read_csv(path, **as_text)
     values = frame.iloc[:, 1:].to_numpy()
     if list(frame.columns) != header or not np.array_equal(frame.iloc[:, 0], ids):
         raise RuntimeError(f"{path}: header or ids differ from the sample file after writing")
@@ -68,6 +70,8 @@ def upload(request: cli.Request) -> None:
         raise UserError(
             f"the galaxies of {request.plan.name} are synthetic, Kaggle does not know them: give --input DIR"
         )
+    if "schema" in store.inputs().required():
+        raise UserError(f"the galaxies of {request.plan.name} are your own, Kaggle does not know them")
     records = {e.name: store.ensemble(e.name).record() or {} for e in request.plan.ensembles}
     name = options.run or min(records, key=lambda name: records[name].get("rmse", 1))
     sender = uploads.Uploader(kaggle_client.client(), request.plan, store)

@@ -3,9 +3,8 @@
 import numpy as np
 import pytest
 
-from pipeline.competition import tables
+from pipeline.competition import checks, tables
 from pipeline.errors import UserError
-from pipeline.stages import inputs
 from tests.builders import competition_files as tiny
 from tests.builders.galaxy_zoo_2 import GZ2
 
@@ -105,4 +104,4 @@ def test_no_id_is_rewritten(tmp_path, name):
     (tmp_path / "s.csv").write_text(f"GalaxyID,Class1.1\n9,0\n{name},0\n")
     assert tables.read_sample(tmp_path / "s.csv")[1].tolist() == ["9", name]
     assert tables.read_labels(tmp_path / "s.csv", GZ2).index.tolist() == ["9", name]
-    assert len(inputs.id_problems("sample", tables.read_sample(tmp_path / "s.csv")[1])) == 1
+    assert len(checks.id_problems("sample", tables.read_sample(tmp_path / "s.csv")[1])) == 1

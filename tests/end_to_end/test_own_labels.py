@@ -8,11 +8,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pipeline.commands import run
+from pipeline.commands import classify, run
 from pipeline.errors import UserError
 from pipeline.plans.config import load_plan
 from pipeline.report import leaderboard
-from pipeline.stages import crops, folds, inputs
+from pipeline.stages import crops, folds, inputs, submit
 from pipeline.store.artifacts import Store, load_fractions
 from tests.builders import own_galaxies
 
@@ -228,3 +228,21 @@ def test_images_of_several_sides_and_formats_are_cut_alike(tmp_path):
         np.testing.assert_allclose(one.astype(int), made[2].astype(int), atol=60)
         assert (one[8:24, 8:24] > 150).mean() > 0.95
         assert one[:4].max() < 50
+
+
+def test_the_ensemble_classifies_new_galaxies_in_the_columns_of_the_schema(classes, tmp_path):
+    to = tmp_path / "answers.csv"
+    ensemble = classes.store.ensemble("final").record_path.parent
+    classify.main([str(classes.folder / "mine" / "test"), "--ensemble", str(ensemble), "--to", str(to)])
+    made = pd.read_csv(to, dtype={"id": str}).set_index("id")
+    columns = ["class_disc", "class_smooth"]
+    assert list(made.columns) == [*columns, *(f"{c}_spread" for c in columns), "class", "reason", "caveat"]
+    written = pd.read_csv(classes.store.submission("final").verified(), dtype={0: str}).set_index("GalaxyID")
+    np.testing.assert_allclose(made.loc[written.index, columns], written[columns], atol=1e-4)
+    likeliest = made[columns].to_numpy().argmax(axis=1)
+    assert made["class"].tolist() == [("disc", "smooth")[i] for i in likeliest]
+
+
+def test_the_competition_does_not_know_them(classes):
+    with pytest.raises(UserError, match="are your own, Kaggle does not know them"):
+        submit.main([*flags(classes.folder, classes.folder / "mine.toml")[:4], "--upload", "--yes"])

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pipeline.competition import source_files
+from pipeline.competition import checks, source_files
 from pipeline.errors import UserError
 from pipeline.plans.config import load_plan
 from pipeline.stages import inputs
@@ -64,7 +64,7 @@ def test_a_second_call_writes_nothing_and_remembers_the_folder(tmp_path, monkeyp
     times = {path: path.stat().st_mtime_ns for path in (store.root / "inputs").iterdir()}
     monkeypatch.setattr(inputs, "read_checked", lambda *_: pytest.fail("checked again"))
     if zipped:  # not even listed
-        monkeypatch.setattr(inputs, "Images", lambda _: pytest.fail("opened again"))
+        monkeypatch.setattr(checks, "Images", lambda _: pytest.fail("opened again"))
     began = time.perf_counter()
     run(tmp_path)
     assert time.perf_counter() - began < 0.5
