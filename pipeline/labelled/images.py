@@ -21,7 +21,7 @@ class LabelledImages:
 
     def __init__(self, source: images.Source, names: dict[Id, str]):
         """`names` are those of the source."""
-        self.source, self._names = source, names
+        self.source, self.names = source, names
         ids = sorted(names)
         self.ids = np.array(ids, np.int64 if all(isinstance(one, int) for one in ids) else str)
 
@@ -39,7 +39,7 @@ class LabelledImages:
 
     def read(self, galaxy: Id) -> bytes:
         """The bytes of an image; KeyError if absent, DamagedImage if damaged."""
-        return self.source.read(self._names[plain_id(galaxy)])
+        return self.source.read(self.names[plain_id(galaxy)])
 
     @staticmethod
     def cut(data: bytes, crops: Sequence[Crop], targets: Sequence[np.ndarray]) -> None:
@@ -48,12 +48,12 @@ class LabelledImages:
 
     def sizes(self) -> Iterator[tuple[Id, int, None]]:
         """(id, bytes, None: no checksum) of every image."""
-        return ((galaxy, self.source.size(name), None) for galaxy, name in self._names.items())
+        return ((galaxy, self.source.size(name), None) for galaxy, name in self.names.items())
 
     def fingerprint(self) -> dict[str, int | str]:
         """Count, and digest over every image's id, file name and size; folder names do not matter."""
         lines = sorted(
-            f"{galaxy} {name.rpartition('/')[2]} {self.source.size(name)}" for galaxy, name in self._names.items()
+            f"{galaxy} {name.rpartition('/')[2]} {self.source.size(name)}" for galaxy, name in self.names.items()
         )
         return {"count": len(lines), "sha256": hashlib.sha256("\n".join(lines).encode()).hexdigest()}
 

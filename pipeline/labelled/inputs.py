@@ -45,47 +45,57 @@ class Prepared(NamedTuple):
 def prepare(folder: Path, given: str | None, folds: int) -> Prepared:
     """Read and check a folder by a schema (a name or path; None: inferred); UserError lists every problem at once."""
     files = folders.find(folder)
-    known = label_schemas.load_table(given) if given else None
-    rows = table.read(files.labels, known and known.id, known and known.image)
-    found, name = known or inference.inferred(rows), label_schemas.path_of(given).stem if given else files.labels.stem
-    schema = found.schema(name)
+    rows, table_of_schema, name = _table(files.labels, given)
+    schema, recorded = table_of_schema.schema(name), label_schemas.to_record(name, table_of_schema)
     read = labelled.read(schema, rows)
     keep, left_out, problems = _rows_to_keep(rows, read.fractions)
-    source = images.open_source(files.images, files.labels, named=rows.images is not None)
-    ids = rows.ids.tolist()
-    wanted = [rows.images[i] for i in keep] if rows.images else None
-    names = images.matched(source, [ids[i] for i in keep], wanted)
-    lacking = [ids[i] for i in keep if ids[i] not in names]
-    keep = [i for i in keep if ids[i] in names]
-    left_out += _unmatched(source, names, lacking, files.images or folder)
-    problems += read.problems
-    if not names:
-        problems.append(f"no galaxy of {files.labels.name} has an image ({_example(source, lacking)})")
-    elif not read.problems:
-        problems += labelled.occurrence_problems(schema, read.fractions[keep], folds)
-    test, (header, test_ids) = test_images(files.test), ([ID, *schema.columns], None)
-    if files.sample:
-        header, test_ids, wrong = _sample(files.sample, schema, test)
-        problems += wrong
-    if problems:
-        raise UserError(_message(folder, problems))
+    train, lost, wrong = _training_images(files, rows, keep)
+    keep, problems, left_out = [i for i in keep if rows.ids[i].item() in train.names], problems + wrong, left_out + lost
+    problems += read.problems or (labelled.occurrence_problems(schema, read.fractions[keep], folds) if keep else [])
+    test = test_images(files.test)
+    header, test_ids, wrong = _to_predict(files.sample, schema, test)
+    if problems + wrong:
+        raise UserError(_message(folder, problems + wrong))
     order = [keep[i] for i in np.argsort(rows.ids[keep], kind="stable")]
-    train, recorded = LabelledImages(source, names), label_schemas.to_record(name, found)
+    ids = rows.ids[order].tolist()
     prints = {"labels": _print(files.labels), "train": train.fingerprint(), "test": test.fingerprint()}
     prints |= {"sample": _print(files.sample)} if files.sample else {}
     return Prepared(
-        schema, recorded, found,
-        frame=fractions_frame(np.array(rows.ids[order].tolist(), rows.ids.dtype), read.fractions[order], schema),
+        schema,
+        recorded,
+        given=table_of_schema,
+        frame=fractions_frame(np.array(ids, rows.ids.dtype), read.fractions[order], schema),
         votes=None if read.votes is None else read.votes[order],
-        names=[names[ids[i]] for i in order],
+        names=[train.names[one] for one in ids],
         train=train,
         test=test,
         header=header,
-        test_ids=test.ids if test_ids is None else test_ids,
+        test_ids=test_ids,
         prints=prints | {"schema": recorded},
         left_out=left_out,
         named=rows.images is not None,
-    )  # fmt: skip
+    )
+
+
+def _table(path: Path, given: str | None) -> tuple[table.Table, LabelTable, str]:
+    """(the rows, the schema as given or inferred, its name)."""
+    known = label_schemas.load_table(given) if given else None
+    rows = table.read(path, known and known.id, known and known.image)
+    return rows, known or inference.inferred(rows), label_schemas.path_of(given).stem if given else path.stem
+
+
+def _training_images(
+    files: folders.Folder, rows: table.Table, keep: list[int]
+) -> tuple[LabelledImages, list[str], list[str]]:
+    """(the images of these rows, sentences on what has no counterpart, problems)."""
+    source = images.open_source(files.images, files.labels, named=rows.images is not None)
+    ids = [rows.ids[i].item() for i in keep]
+    names = images.matched(source, ids, [rows.images[i] for i in keep] if rows.images else None)
+    lacking, where = [one for one in ids if one not in names], files.images or files.labels.parent
+    found = LabelledImages(source, names)
+    if not names:
+        return found, [], [f"no galaxy of {files.labels.name} has an image ({_example(source, lacking)})"]
+    return found, _unmatched(source, names, lacking, where), []
 
 
 def _rows_to_keep(rows: table.Table, fractions: np.ndarray) -> tuple[list[int], list[str], list[str]]:
@@ -103,11 +113,8 @@ def _rows_to_keep(rows: table.Table, fractions: np.ndarray) -> tuple[list[int], 
 
 def _unmatched(source: Any, names: dict, lacking: list, where: Path) -> list[str]:
     """Sentences on labels without images and images without labels."""
-    made = []
-    if lacking and names:
-        made.append(f"labels without an image in {where}: {such_as(lacking)}; left out")
-    others = sorted(set(source.names()) - set(names.values()))
-    if others and names:
+    made = [f"labels without an image in {where}: {such_as(lacking)}; left out"] if lacking else []
+    if others := sorted(set(source.names()) - set(names.values())):
         made.append(f"images without a label in {where}: {len(others):,} (such as {others[0]}); left out")
     return made
 
@@ -128,14 +135,16 @@ def test_images(place: Path | None) -> LabelledImages:
     return LabelledImages(source, dict(zip(ids.tolist(), names, strict=True)))
 
 
-def _sample(path: Path, schema: Schema, test: LabelledImages) -> tuple[list[str], np.ndarray, list[str]]:
-    """(header, ids in order, problems) of a sample file."""
-    frame = pd.read_csv(path, dtype=str, keep_default_na=False)
+def _to_predict(sample: Path | None, schema: Schema, test: LabelledImages) -> tuple[list[str], np.ndarray, list[str]]:
+    """(header of a table of predictions, ids in order, problems), by the sample file where there is one."""
+    if sample is None:
+        return [ID, *schema.columns], test.ids, []
+    frame = pd.read_csv(sample, dtype=str, keep_default_na=False)
     ids, problems = as_id_array(frame.iloc[:, 0].str.strip().tolist()), []
     if sorted(frame.columns[1:]) != sorted(schema.columns):
-        problems.append(f"{path.name}: expected the columns {', '.join(schema.columns[:4])}, … beside its ids")
+        problems.append(f"{sample.name}: expected the columns {', '.join(schema.columns[:4])}, … beside its ids")
     if sorted(map(str, ids)) != sorted(map(str, test.ids)):
-        problems.append(f"{path.name}: its {len(ids):,} ids are not those of the {len(test):,} images to predict")
+        problems.append(f"{sample.name}: its {len(ids):,} ids are not those of the {len(test):,} images to predict")
     return list(frame.columns), ids, problems
 
 

@@ -120,7 +120,8 @@ def make_own(request: cli.Request, folder: Path) -> dict[str, Any]:
         labels_path, sample_path, images_path = unit.artifact.files
         save_labels(labels_path, made.frame, made.schema, made.votes, made.names)
         write_sample(sample_path, made.header, made.test_ids)
-        save_json(images_path, {split: made.prints[split] for split in dependencies.SPLITS})
+        digested = {key: made.prints[key] for key in (*dependencies.SPLITS, "schema")}  # another schema, other networks
+        save_json(images_path, digested)
         labels_path.with_name("labels.toml").write_text(label_schemas.to_toml(made.given), encoding="utf-8")
         kinds = {"train": made.frame.index, "test": made.test_ids}
         facts = {"n_train": len(made.frame), "n_test": len(made.test_ids), "named": made.named}

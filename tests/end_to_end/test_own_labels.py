@@ -119,6 +119,17 @@ def test_a_schema_that_changed_says_what_becomes_stale(classes):
     inputs.main(flags(classes.folder, classes.folder / "mine.toml"))  # nothing was lost
 
 
+def test_another_weighting_of_classes_is_another_input(tmp_path):
+    given = prepared(tmp_path, "objid,label", ["ring", "no ring"] * 3, 'labels = "labels.toml"')
+    (tmp_path / "labels.toml").write_text(RARE)
+    inputs.main(given)
+    artifact = Store(tmp_path / "output" / "mine").inputs()
+    before = artifact.digest()
+    (tmp_path / "labels.toml").write_text(RARE.replace("balanced", "none"))
+    inputs.main([*given, "--force"])
+    assert artifact.digest() != before
+
+
 @pytest.mark.slow
 def test_a_rare_class_votes_and_two_questions(tmp_path, drawn):
     rare = ["ring" if i % 13 == 0 else "no ring" for i in range(N)]
