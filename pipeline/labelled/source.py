@@ -19,7 +19,11 @@ def open_images(store: Store, split: str) -> Images | LabelledImages:
     again = store.command("inputs", "--input", "DIR")
     files = folder.find(place if place.is_absolute() else store.root / place)
     opened = _training(store, files) if split == "train" else _to_predict(store, files)
-    if opened.fingerprint() != inputs.fact("spec", dict).get(split):
+    try:
+        now = opened.fingerprint()
+    except (KeyError, OSError):  # one is gone
+        now = None
+    if now != inputs.fact("spec", dict).get(split):
         raise UserError(f"the {split} images in {place} have changed since they were checked: check them by {again}")
     return opened
 

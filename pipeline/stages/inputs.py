@@ -122,7 +122,8 @@ def make_own(request: cli.Request, folder: Path) -> dict[str, Any]:
         write_sample(sample_path, made.header, made.test_ids)
         digested = {key: made.prints[key] for key in (*dependencies.SPLITS, "schema")}  # another schema, other networks
         save_json(images_path, digested)
-        labels_path.with_name("labels.toml").write_text(label_schemas.to_toml(made.given), encoding="utf-8")
+        with atomic(labels_path.with_name("labels.toml")) as temporary:
+            temporary.write_text(label_schemas.to_toml(made.given), encoding="utf-8")
         kinds = {"train": made.frame.index, "test": made.test_ids}
         facts = {"n_train": len(made.frame), "n_test": len(made.test_ids), "named": made.named}
         facts["ids"] = {split: "int64" if ids.dtype.kind in "iu" else "text" for split, ids in kinds.items()}

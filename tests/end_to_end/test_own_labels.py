@@ -193,6 +193,19 @@ def test_bad_labels_are_told_and_nothing_is_written(tmp_path, header, rows, said
     assert not (tmp_path / "output" / "mine" / "inputs").exists()
 
 
+@pytest.mark.parametrize("gone", [True, False])
+def test_images_that_changed_after_they_were_checked_are_told(tmp_path, gone):
+    given = prepared(tmp_path, "objid,class", ["disc", "smooth"] * 2)
+    inputs.main(given)
+    first = tmp_path / "mine" / "images" / names(1)[0]
+    if gone:
+        first.unlink()
+    else:
+        first.write_bytes(own_galaxies.encoded(np.full((40, 40, 3), 7, np.uint8)))
+    with pytest.raises(UserError, match=r"the train images in .* have changed since they were checked"):
+        crops.main(given[:4])
+
+
 def test_no_image_at_all_is_told_with_an_example(tmp_path):
     given = prepared(tmp_path, "objid,class", ["disc", "smooth"])
     for path in (tmp_path / "mine" / "images").iterdir():
