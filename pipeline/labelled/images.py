@@ -17,8 +17,6 @@ Id = int | str
 class LabelledImages:
     """The images of some galaxies. Thread-safe, and of the same use as the competition's `Images`."""
 
-    problems: tuple[str, ...] = ()
-
     def __init__(self, source: images.Source, names: dict[Id, str]):
         """`names` are those of the source."""
         self.source, self.names = source, names

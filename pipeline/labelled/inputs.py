@@ -1,7 +1,6 @@
 """A folder of the user's galaxies, checked: labels by their schema, images that match them, galaxies to predict."""
 
 import hashlib
-import logging
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,8 +19,6 @@ from pipeline.labelled.table import as_id_array
 from pipeline.plans import label_schemas
 from pipeline.plans.label_schemas import LabelTable
 from pipeline.store.artifacts import ID, fractions_frame
-
-log = logging.getLogger(__name__)
 
 
 class Prepared(NamedTuple):

@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 
 from pipeline.catalogue import column_names, ids, numbers, readers
@@ -119,8 +118,3 @@ def _text(value: object) -> str:
         return value.decode("utf-8", "replace").strip()
     whole = isinstance(value, float) and value.is_integer()
     return str(int(value) if whole else value).strip()
-
-
-def as_index(found: np.ndarray) -> pd.Index:
-    """Ids (n,) as the index of a frame."""
-    return pd.Index(found.tolist(), name="GalaxyID")
