@@ -4,6 +4,7 @@
 """
 
 import argparse
+import contextlib
 import errno
 import logging
 import os
@@ -119,7 +120,15 @@ def parse(parser: argparse.ArgumentParser, argv: list[str] | None, select: tuple
     if options.until is not None:
         deadline.begin(options.until)
     where = () if _output == OUTPUT.resolve() else ("--output", str(options.output))
-    return Request(plan, Store(_output / plan.name, ("--plan", options.plan, *where)), options)
+    store = Store(_output / plan.name, ("--plan", options.plan, *where))
+    return Request(_for_labels(plan, store), store, options)
+
+
+def _for_labels(plan: Plan, store: Store) -> Plan:
+    """The plan for the labels that stage 0 recorded; as it is where that has not run, or its record is damaged."""
+    with contextlib.suppress(Damaged):  # which is told where the record is needed
+        return plan.for_schema(store.schema())
+    return plan
 
 
 def _check_folder(output: Path) -> None:

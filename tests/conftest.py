@@ -6,6 +6,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from tests.builders.galaxy_zoo_2 import GZ2
+
 
 def pytest_collection_modifyitems(items):
     """What needs the survey comes first, so that one of several processes makes it for all."""
@@ -37,8 +39,10 @@ def tiny():
     images = np.repeat(light[..., None], 3, axis=3).astype(np.uint8)
     answers = rng.uniform(0.48, 0.52, (48, 37))
     answers[:, 0] = 3 * (bright / 250) ** 2
-    labels = tree.normalise(answers).astype(np.float32)
-    built = network.build(run, stored=40, size=32, seed=1, sample=images, trained_as="float32")  # looks for no weights
+    labels = tree.normalise(GZ2, answers).astype(np.float32)
+    built = network.build(
+        run, GZ2, stored=40, size=32, seed=1, sample=images, trained_as="float32"
+    )  # looks for no weights
     return SimpleNamespace(run=run, network=built, images=images, labels=labels)
 
 

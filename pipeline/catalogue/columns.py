@@ -5,31 +5,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from pipeline.core import tree
-from pipeline.core.metrics import CLEAN_SAMPLE, class_columns, five_class_predicted
+from pipeline.core import classes, tree
+from pipeline.core.labels import Schema
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 VERSION = 2
-FIELD_NAMES = {  # question -> its name and those of its answers in the field's public catalogues
-    1: ("smooth-or-featured", "smooth", "featured-or-disk", "artifact"),
-    2: ("disk-edge-on", "yes", "no"),
-    3: ("bar", "yes", "no"),
-    4: ("has-spiral-arms", "yes", "no"),
-    5: ("bulge-size", "none", "just-noticeable", "obvious", "dominant"),
-    6: ("something-odd", "yes", "no"),
-    7: ("how-rounded", "completely", "in-between", "cigar-shaped"),
-    8: ("odd-feature", "ring", "lens-or-arc", "disturbed", "irregular", "other", "merger", "dust-lane"),
-    9: ("edge-on-bulge", "rounded", "boxy", "none"),
-    10: ("spiral-winding", "tight", "medium", "loose"),
-    11: ("spiral-arm-count", "1", "2", "3", "4", "more-than-4", "cant-tell"),
-}
-QUESTIONS = tuple(FIELD_NAMES[question.number][0] for question in tree.QUESTIONS)
-ANSWERS = tuple(
-    f"{FIELD_NAMES[q.number][0]}_{a}" for q in tree.QUESTIONS for a in FIELD_NAMES[q.number][1:]
-)  # as tree.COLUMNS
-CLASSES = tuple(CLEAN_SAMPLE)
 COORDINATES = ("ra", "dec")
 IDS = ("int64", "uint64", "string")  # types of ids; each can hold the one before, where those are not negative
 
@@ -43,15 +25,29 @@ def id_type(ids: pd.Series) -> str:
     return "uint64" if int(ids.min()) >= 0 else "string"
 
 
-def schema(ids: str, places: tuple[str, ...]) -> "pa.Schema":
+def class_columns(labels: Schema) -> tuple[str, ...]:
+    """The columns of the derived class and its share, `five_class` for five; none where the schema derives none."""
+    count = len(labels.own_classes)
+    name = "five_class" if count == 5 else f"class_of_{count}"
+    return (name, f"{name}_share") if count else ()
+
+
+def schema(labels: Schema, ids: str, places: tuple[str, ...]) -> "pa.Schema":
     """The one schema of a table and all its shards: ids of one of IDS, those of PLACES that the catalogue has."""
     import pyarrow as pa
 
     of = {"id": ids} | dict.fromkeys(places, "float64")
-    spreads = (f"{c}_spread" for c in tree.COLUMNS)
-    of |= dict.fromkeys((*tree.COLUMNS, *ANSWERS, *spreads), "float32") | dict.fromkeys(QUESTIONS, "string")
-    of |= {"five_class": "string", "five_class_share": "float32"} | dict.fromkeys(("reason", "caveat"), "string")
+    spreads = (f"{c}_spread" for c in labels.columns)
+    of |= dict.fromkeys((*labels.columns, *conditional_columns(labels), *spreads), "float32")
+    of |= dict.fromkeys((q.name for q in labels.questions), "string")
+    of |= dict(zip(class_columns(labels), ("string", "float32"), strict=False))
+    of |= dict.fromkeys(("reason", "caveat"), "string")
     return pa.schema([(name, pa.type_for_alias(kind)) for name, kind in of.items()])
+
+
+def conditional_columns(labels: Schema) -> tuple[str, ...]:
+    """Names of the conditional fractions' columns; none where the answers' own columns have these names."""
+    return () if labels.names == labels.columns else labels.names
 
 
 def to_arrow(frame: pd.DataFrame, schema: "pa.Schema") -> "pa.Table":
@@ -65,6 +61,7 @@ def to_arrow(frame: pd.DataFrame, schema: "pa.Schema") -> "pa.Table":
 
 
 def table(
+    labels: Schema,
     galaxies: pd.DataFrame,
     joint: np.ndarray,
     spread: np.ndarray,
@@ -73,23 +70,30 @@ def table(
 ) -> pd.DataFrame:
     """One row a galaxy: its own columns (id, ra, dec), then what the ensemble says of it.
 
-    joint (n, 37) vote fractions as in the competition, spread (n, 37) their standard deviation over networks and
+    joint (n, c) vote fractions in the columns of the schema, spread (n, c) their standard deviation over networks and
     views; both NaN where `reasons` says why a galaxy could not be read ("" where it could). `caveats` say why an
     answer should not be trusted as others are (None, "": nothing does).
     """
     read = np.array([not reason for reason in reasons], bool)
     known = np.where(read[:, None], joint, 0)
-    conditional = np.where(read[:, None], tree.to_conditional(known), np.nan)
+    conditional = np.where(read[:, None], tree.to_conditional(labels, known), np.nan)
     made = {name: galaxies[name].to_numpy() for name in ("id", *COORDINATES) if name in galaxies}
-    made |= dict(zip(tree.COLUMNS, joint.T.astype(np.float32), strict=True))
-    made |= dict(zip(ANSWERS, conditional.T.astype(np.float32), strict=True))
-    made |= dict(zip((f"{c}_spread" for c in tree.COLUMNS), spread.T.astype(np.float32), strict=True))
-    for question, name, columns in zip(tree.QUESTIONS, QUESTIONS, tree.SLICES, strict=True):
-        answers = np.array(FIELD_NAMES[question.number][1:], dtype=object)
-        made[name] = np.where(read, answers[known[:, columns].argmax(axis=1)], None)
-    five = known[:, class_columns()]
-    made["five_class"] = np.where(read, np.array(CLASSES, object)[five_class_predicted(known)], None)
-    made["five_class_share"] = np.where(read, five.max(axis=1) / np.maximum(five.sum(axis=1), 1e-12), np.nan)
+    made |= dict(zip(labels.columns, joint.T.astype(np.float32), strict=True))
+    if names := conditional_columns(labels):
+        made |= dict(zip(names, conditional.T.astype(np.float32), strict=True))
+    made |= dict(zip((f"{c}_spread" for c in labels.columns), spread.T.astype(np.float32), strict=True))
+    for question, columns in zip(labels.questions, labels.slices, strict=True):
+        answers = np.array(question.answers, dtype=object)
+        made[question.name] = np.where(read, answers[known[:, columns].argmax(axis=1)], None)
+    made |= dict(zip(class_columns(labels), _classes(labels, known, read), strict=False))
     made["reason"] = reasons
     made["caveat"] = caveats or [""] * len(galaxies)
     return pd.DataFrame(made)
+
+
+def _classes(labels: Schema, joint: np.ndarray, read: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(name of the predicted class, what its column has of the classes' columns together); nothing where not read."""
+    of_classes, named = joint[:, labels.class_columns], np.array(labels.class_names, object)
+    share = of_classes.max(axis=1) / np.maximum(of_classes.sum(axis=1), 1e-12)
+    predicted = named[classes.predicted_class(labels, joint)]
+    return np.where(read, predicted, None), np.where(read, share, np.nan)

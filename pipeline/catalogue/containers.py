@@ -26,6 +26,9 @@ class Container(Protocol):
     def stamp(self, handle: Any) -> int:
         """64 bits that change with the image, made without reading it."""
 
+    def size(self, handle: Any) -> int:
+        """Bytes of the image."""
+
 
 class Folder:
     """A folder and all folders below; links are followed."""
@@ -47,6 +50,10 @@ class Folder:
     def stamp(self, name: str) -> int:
         """See Container."""
         return image_files.stamp(self.path / name)
+
+    def size(self, name: str) -> int:
+        """See Container."""
+        return (self.path / name).stat().st_size
 
 
 def _walk(path: Path) -> Iterator[str]:
@@ -79,6 +86,10 @@ class Zip:
     def stamp(self, member: source_files.Member) -> int:
         """See Container."""
         return image_files.stamp_of(self._stat, member.name)
+
+    def size(self, member: source_files.Member) -> int:
+        """See Container."""
+        return member.size
 
 
 class Tar:
@@ -121,6 +132,10 @@ class Tar:
     def stamp(self, place: tuple[int, int] | None) -> int:
         """See Container."""
         return image_files.stamp_of(self._stat, place)
+
+    def size(self, place: tuple[int, int] | None) -> int:
+        """See Container."""
+        return place[1] if place else 0
 
 
 def _check_end(file: BinaryIO, offset: int) -> None:

@@ -11,6 +11,7 @@ import pandas as pd
 
 from pipeline.catalogue import columns, file_types, image_names, images, shards, writers
 from pipeline.catalogue.table import Catalogue
+from pipeline.core.labels import Schema
 from pipeline.errors import UserError
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ class Galaxies:
             some = slice(i, i + ROWS)
             yield pd.DataFrame({"id": pd.Series(self._ids[some], dtype=object), "image": self._names[some]})
 
-    def survey(self, kind: str = "parquet") -> "tuple[list[str], int, pa.Schema]":
+    def survey(self, labels: Schema, kind: str = "parquet") -> "tuple[list[str], int, pa.Schema]":
         """(digest of every batch, number of galaxies, schema of a table of that kind): a first pass over all of them,
         so that mistakes, ids that the table cannot hold among them, are told before work begins.
         """
@@ -73,7 +74,7 @@ class Galaxies:
         if self._table:
             self._table.tell_strange()
         self._refuse_twice(np.concatenate(hashes))
-        schema = columns.schema(max(types, key=columns.IDS.index), places)
+        schema = columns.schema(labels, max(types, key=columns.IDS.index), places)
         return digests, sum(map(len, hashes)), schema
 
     def _refuse_twice(self, hashes: np.ndarray) -> None:

@@ -66,10 +66,7 @@ class Collection:
 
     def read(self, name: str) -> bytes:
         """See Source."""
-        found = self._index.find(name)
-        if found in self._copies:
-            raise DamagedImage(f"has {self._copies[found] + 1} images of one name, {found}")
-        container, handle = self._places[found]
+        container, handle = self._places[self.find(name)]
         return image_files.decompressed(container.read(handle))
 
     def stamp(self, name: str) -> int:
@@ -79,6 +76,18 @@ class Collection:
         except DamagedImage:
             return 0
         return container.stamp(handle)
+
+    def find(self, name: str) -> str:
+        """The image that a name or id means; DamagedImage where there is none, or several."""
+        found = self._index.find(name)
+        if found in self._copies:
+            raise DamagedImage(f"has {self._copies[found] + 1} images of one name, {found}")
+        return found
+
+    def size(self, name: str) -> int:
+        """Bytes of the image of that very name."""
+        container, handle = self._places[name]
+        return container.size(handle)
 
     def names(self) -> Iterator[str]:
         """See Source."""

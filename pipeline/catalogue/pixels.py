@@ -29,7 +29,7 @@ def cut(data: bytes, crops: Sequence[Crop], targets: Sequence[np.ndarray], frame
     trusted as others are, or "". DamagedImage where the image cannot be used.
     """
     caveat = _write(data, crops, targets, frame)
-    widest = max(range(len(crops)), key=lambda i: crops[i].region)
+    widest = max(range(len(crops)), key=lambda i: crops[i].pixels(IMAGE_SIDE))
     return "; ".join(filter(None, (caveat, suspicious_range(targets[widest]))))
 
 
@@ -43,7 +43,7 @@ def _write(data: bytes, crops: Sequence[Crop], targets: Sequence[np.ndarray], fr
     side = min(image.shape[:2])
     frame = side if frame is None else frame
     for crop, target in zip(crops, targets, strict=True):
-        region = max(1, round(crop.region * frame / IMAGE_SIDE))
+        region = crop.pixels(frame)
         if region > side:
             raise DamagedImage(f"shows {side} pixels, and {region} are needed around the galaxy")
         target[...] = cutout.resize(cutout.central_crop(image, region), crop.size)

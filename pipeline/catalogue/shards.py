@@ -84,7 +84,9 @@ class Worker:
         joint, spread = (np.concatenate(values) for values in zip(*parts, strict=True))
         reasons = [reason for block in blocks for reason in block.reasons]
         caveats = [caveat for block in blocks for caveat in block.caveats]
-        made = columns.to_arrow(columns.table(galaxies, joint, spread, reasons, caveats), schema)
+        made = columns.to_arrow(
+            columns.table(self.classifier.schema, galaxies, joint, spread, reasons, caveats), schema
+        )
         return made, np.concatenate([block.seen for block in blocks])
 
     def _blocks(self, galaxies: pd.DataFrame) -> Iterator[Block]:

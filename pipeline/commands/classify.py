@@ -64,7 +64,7 @@ def main(argv: list[str] | None = None) -> None:
     ensemble = Classifier(options.ensemble, view_set)
     chosen = {what: name for what in column_names.NAMES if (name := getattr(options, f"{what}_column"))}
     galaxies = Galaxies(options.catalogue, options.images, chosen, options.whole_images)
-    digests, count, schema = galaxies.survey(target.kind or "parquet")
+    digests, count, schema = galaxies.survey(ensemble.schema, target.kind or "parquet")
     writers.check_size(target.kind, schema, count)
     spec = {"version": columns.VERSION, "views": view_set, "images": galaxies.where, "id": str(schema.field("id").type)}
 

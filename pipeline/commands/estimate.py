@@ -27,6 +27,9 @@ import numpy as np
 from pipeline import cli
 from pipeline.competition import cutout
 from pipeline.core import machine, views
+from pipeline.core.labels import Schema
+from pipeline.errors import UserError
+from pipeline.plans import label_schemas
 from pipeline.plans.config import Plan, Run
 from pipeline.store.artifacts import Store
 from pipeline.store.environment import peak_memory
@@ -51,11 +54,20 @@ def galaxy_counts(plan: Plan, store: Store) -> tuple[int, int]:
     """How many training and test galaxies there are, or will be."""
     if store.inputs().exists():
         return len(store.load_labels()), len(store.load_sample()[1])
+    if plan.labels not in (None, label_schemas.DEFAULT):
+        raise UserError(f"how many galaxies there are is known after {store.command('inputs', '--input', 'DIR')}")
     return (plan.sky.train, plan.sky.test) if plan.sky else COMPETITION
 
 
-def cost_of_run(run: Run, speeds: "Speeds", n: int, m: int, folds: int) -> Cost:
-    """A run's cost with n training and m test galaxies."""
+def schema_of(plan: Plan, store: Store) -> Schema:
+    """What the galaxies are, or will be, labelled with."""
+    if store.inputs().exists() or plan.labels is None:
+        return store.schema()
+    return label_schemas.load_schema(plan.labels)
+
+
+def cost_of_run(run: Run, speeds: "Speeds", n: int, m: int, folds: int, answers: int) -> Cost:
+    """A run's cost with n training and m test galaxies, of so many answers each."""
     from pipeline.nn.fit import SCORED_EPOCHS
 
     n_views, epochs, fold = len(views.view_set(run.views)), run.fine_tune.epochs, n * (folds - 1) / folds
@@ -69,11 +81,11 @@ def cost_of_run(run: Run, speeds: "Speeds", n: int, m: int, folds: int) -> Cost:
         seconds += m * n_views / speeds.forward
     features = 4 * n * speeds.features if run.head_phase.epochs else 0
     weights = 4 * speeds.params
-    disk = folds * weights + 4 * weights + features + 4 * 37 * (n + folds * m)
+    disk = folds * weights + 4 * weights + features + 4 * answers * (n + folds * m)
     return Cost(seconds, disk, 3 * features + 16 * weights)
 
 
-def cost_of_other_stages(plan: Plan, n: int, m: int) -> Cost:
+def cost_of_other_stages(plan: Plan, schema: Schema, n: int, m: int) -> Cost:
     """Everything but the networks: rendering, crops, baselines, start-up of each stage."""
     began = time.monotonic()
     subprocess.run([sys.executable, "-m", "pipeline", "folds", "--help"], check=True, stdout=subprocess.DEVNULL)
@@ -84,7 +96,7 @@ def cost_of_other_stages(plan: Plan, n: int, m: int) -> Cost:
 
         seconds += (n + m) * _seconds_to_draw()
         disk += (n + m) * BYTES_PER_GALAXY
-    seconds += (n + m) * _seconds_to_cut(plan) + _seconds_of_baselines(plan) * n / BASELINE_SAMPLE
+    seconds += (n + m) * _seconds_to_cut(plan) + _seconds_of_baselines(plan, schema) * n / BASELINE_SAMPLE
     return Cost(seconds, disk, 0)
 
 
@@ -114,14 +126,15 @@ def _seconds_to_cut(plan: Plan, n: int = 200) -> float:
         return (time.monotonic() - began) / n
 
 
-def _seconds_of_baselines(plan: Plan) -> float:
+def _seconds_of_baselines(plan: Plan, schema: Schema) -> float:
     from pipeline.stages import baselines
 
     rng = np.random.default_rng(0)
     size = plan.crops[plan.crop_of_baselines()].size
-    answers, fold = rng.random((BASELINE_SAMPLE, 37)), np.arange(BASELINE_SAMPLE) % plan.folds
+    answers, fold = rng.random((BASELINE_SAMPLE, len(schema.columns))), np.arange(BASELINE_SAMPLE) % plan.folds
     images = rng.integers(0, 256, (BASELINE_SAMPLE, size, size, 3), np.uint8)
-    few = baselines.Galaxies(images, np.arange(BASELINE_SAMPLE), answers, fold, np.ones(BASELINE_SAMPLE, bool), 4)
+    ids, usable = np.arange(BASELINE_SAMPLE), np.ones(BASELINE_SAMPLE, bool)
+    few = baselines.Galaxies(images, ids, answers, fold, usable, 4, schema)
     began = time.monotonic()
     for name in plan.baselines:
         input_name, model = baselines.MODELS[name]
@@ -137,11 +150,11 @@ def _duration(seconds: float) -> str:
 
 def table(plan: Plan, store: Store, *, estimate: bool, price: float | None) -> Iterator[str]:
     """The lines to print, each as soon as it is known."""
-    n, m = galaxy_counts(plan, store)
+    schema, (n, m) = schema_of(plan, store), galaxy_counts(plan, store)
     yield f"{plan.name}: {n:,} training and {m:,} test galaxies, {plan.folds} folds"
     costs = []
     if estimate:
-        costs.append(cost_of_other_stages(plan, n, m))
+        costs.append(cost_of_other_stages(plan, schema, n, m))
         what = "rendering, crops, baselines" if plan.sky else "crops, baselines"
         yield _line(what, costs[0], price)
     for run in plan.runs:
@@ -154,8 +167,8 @@ def table(plan: Plan, store: Store, *, estimate: bool, price: float | None) -> I
 
         stored, n_train = plan.crops[run.crop].size, n * (plan.folds - 1) // plan.folds
         with contextlib.redirect_stderr(io.StringIO()):  # its progress bar
-            speeds = speed_probe.measure(run, stored=stored, size=size, n_train=n_train)
-        costs.append(cost_of_run(run, speeds, n, m, plan.folds))
+            speeds = speed_probe.measure(run, schema, stored=stored, size=size, n_train=n_train)
+        costs.append(cost_of_run(run, speeds, n, m, plan.folds, len(schema.columns)))
         yield _line(what, costs[-1], price)
     if estimate:
         memory = peak_memory() + max(cost.memory for cost in costs)

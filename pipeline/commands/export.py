@@ -3,8 +3,8 @@
 reads   OUTPUT/PLAN/ensembles/NAME and the networks that it is made of
 writes  DIR/model.onnx or DIR/saved_model/, and DIR/model.json: its inputs, outputs and its largest difference
 
-The model takes images, uint8 (n, 424, 424, 3) RGB, and gives vote fractions, float32 (n, 37), in the competition's
-columns: crops, views, networks, blend and decision tree are included, all in float32. Each network is first checked
+The model takes images, uint8 (n, 424, 424, 3) RGB, and gives vote fractions, float32 (n, c), in the columns of the
+labels: crops, views, networks, blend and decision tree are included, all in float32. Each network is first checked
 against saved predictions of some held-out galaxies, where these and the crops exist; the exported model is checked on
 synthetic galaxies, and kept only where it agrees with the pipeline in float32.
 
@@ -26,7 +26,6 @@ import numpy as np
 from pipeline import cli
 from pipeline.competition import cutout
 from pipeline.core import blend
-from pipeline.core.tree import COLUMNS
 from pipeline.errors import Defect, UserError
 from pipeline.models import prediction_check
 from pipeline.models.classifier import Classifier, view_set_of
@@ -63,9 +62,11 @@ def synthetic_galaxies() -> np.ndarray:
 
 
 def pipeline_answers(classifier: Classifier, images: np.ndarray) -> np.ndarray:
-    """The pipeline's own answers (n, 37) for images (n, 424, 424, 3)."""
+    """The pipeline's own answers (n, c) for images (n, 424, 424, 3)."""
     crops = {
-        crop: np.stack([cutout.resize(cutout.central_crop(image, crop.region), crop.size) for image in images])
+        crop: np.stack(
+            [cutout.resize(cutout.central_crop(image, crop.pixels(IMAGE_SIDE)), crop.size) for image in images]
+        )
         for crop in classifier.crops
     }
     return classifier.answer(crops).joint
@@ -75,7 +76,7 @@ def members_of(classifier: Classifier) -> Iterator["Member"]:
     """Every network of the ensemble, loaded and compared with its saved predictions, with its share."""
     from pipeline.nn.ensemble_graph import Member
 
-    for member, share in zip(classifier.members, blend.per_column(classifier.weights), strict=True):
+    for member, share in zip(classifier.members, blend.per_column(classifier.schema, classifier.weights), strict=True):
         trained_in = classifier.store.trained(member.run.name, 0).record()["precision"]
         for fold, path in enumerate(member.folds):
             predictor = member.predictor()
@@ -130,7 +131,7 @@ def main(argv: list[str] | None = None) -> None:
     write, run = exporting.FORMATS[options.format]
     classifier.set_precision("float32")  # as files of weights are; half precision is a choice of who computes
     with workspace(folder) as work:
-        write(ensemble_graph.EnsembleGraph(members_of(classifier)), work / path.name)
+        write(ensemble_graph.EnsembleGraph(classifier.schema, members_of(classifier)), work / path.name)
         gap = check(work / path.name, run, classifier)
         artifact = Artifact(folder / "model.json", (path if options.format == "onnx" else path / "saved_model.pb",))
         artifact.begin()
@@ -144,10 +145,10 @@ def specification(classifier: Classifier) -> dict[str, Any]:
     """Inputs and outputs of the exported model, and the views in it."""
     from pipeline.nn import exporting
 
-    shape = [None, IMAGE_SIDE, IMAGE_SIDE, 3]
+    columns, shape = classifier.schema.columns, [None, IMAGE_SIDE, IMAGE_SIDE, 3]
     return {
         "input": {"name": exporting.INPUT, "type": "uint8", "shape": shape, "order": "RGB"},
-        "output": {"name": exporting.OUTPUT, "type": "float32", "shape": [None, len(COLUMNS)], "columns": COLUMNS},
+        "output": {"name": exporting.OUTPUT, "type": "float32", "shape": [None, len(columns)], "columns": columns},
         "views": {member.run.name: member.run.views for member in classifier.members},
     }
 

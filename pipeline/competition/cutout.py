@@ -17,7 +17,7 @@ import simplejpeg
 from pipeline.errors import DamagedImage
 from pipeline.plans.config import IMAGE_SIDE, Crop
 
-SIDE_LIMITS = (64, 4096)  # pixels a side that are accepted as a cut-out of one galaxy
+SIDE_LIMITS = (32, 4096)  # pixels a side that are accepted as a cut-out of one galaxy
 _thread_buffers = threading.local()  # reused for decoded pixels: new memory costs a quarter of a decode
 FRAME_MARKERS = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}  # of the JPEG header that holds the image's size
 
@@ -36,7 +36,7 @@ def cut(data: bytes, crops: Sequence[Crop], targets: Sequence[np.ndarray]) -> No
         half = at_half_scale(crop, side)
         if half not in decoded:
             decoded[half] = decode(data, half)
-        region = crop.size if half else max(1, round(crop.region * side / IMAGE_SIDE))
+        region = crop.size if half else crop.pixels(side)
         target[...] = resize(central_crop(decoded[half], region), crop.size)
 
 
@@ -64,7 +64,8 @@ def check_sides(height: int, width: int) -> tuple[int, int]:
 
 def at_half_scale(crop: Crop, side: int) -> bool:
     """Whether the crop consists of whole 2 x 2 blocks of a 424-pixel image, so that decoding at half scale is exact."""
-    return side == IMAGE_SIDE and crop.region == 2 * crop.size and (side - crop.region) // 2 % 2 == 0
+    region = crop.pixels(side)
+    return side == IMAGE_SIDE and region == 2 * crop.size and (side - region) // 2 % 2 == 0
 
 
 def decode(data: bytes, half: bool) -> np.ndarray:
@@ -103,8 +104,9 @@ def resize_matrix(crop: Crop) -> np.ndarray:
 
     OpenCV's resizing is linear and separable, so its response to the unit vectors is the matrix.
     """
-    unit = np.eye(crop.region, dtype=np.float32)
-    return cv2.resize(unit, (crop.region, crop.size), interpolation=_method(crop.region, crop.size))
+    region = crop.pixels(IMAGE_SIDE)
+    unit = np.eye(region, dtype=np.float32)
+    return cv2.resize(unit, (region, crop.size), interpolation=_method(region, crop.size))
 
 
 def _method(region: int, size: int) -> int:

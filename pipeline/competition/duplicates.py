@@ -6,31 +6,30 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from pipeline.competition.source_files import Files, Images
+from pipeline.competition.source_files import Images
 from pipeline.errors import DamagedImage
 
-Groups = list[list[int]]
+Groups = list[list[Any]]  # of ids
 
 
-def find(files: Files) -> dict[str, Groups]:
+def find(train: Images, test: Images) -> dict[str, Groups]:
     """{"train": duplicates within training, "across": duplicates of training (first) and test images}, as GalaxyIDs.
 
     Duplicates have the same bytes. Only images of equal size (and checksum, in a zip) are read.
     """
-    with Images(files.train) as train, Images(files.test) as test:
-        alike = defaultdict(list)
-        for images in (train, test):
-            for galaxy_id, size, checksum in images.sizes():
-                alike[size, checksum].append((images, galaxy_id))
-        same = [group for candidates in alike.values() if len(candidates) > 1 for group in _same_bytes(candidates)]
-        split = [([i for images, i in g if images is train], [i for images, i in g if images is test]) for g in same]
+    alike = defaultdict(list)
+    for images in (train, test):
+        for galaxy_id, size, checksum in images.sizes():
+            alike[size, checksum].append((images, galaxy_id))
+    same = [group for candidates in alike.values() if len(candidates) > 1 for group in _same_bytes(candidates)]
+    split = [([i for images, i in g if images is train], [i for images, i in g if images is test]) for g in same]
     return {
         "train": sorted(sorted(of_train) for of_train, _ in split if len(of_train) > 1),
         "across": sorted([*sorted(of_train), *sorted(of_test)] for of_train, of_test in split if of_train and of_test),
     }
 
 
-def _same_bytes(candidates: list[tuple[Images, int]]) -> list[list[tuple[Images, int]]]:
+def _same_bytes(candidates: list[tuple[Images, Any]]) -> list[list[tuple[Images, Any]]]:
     found = defaultdict(list)
     for images, galaxy_id in candidates:
         try:

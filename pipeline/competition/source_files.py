@@ -7,14 +7,16 @@ import struct
 import weakref
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
+from pipeline.competition import cutout
 from pipeline.errors import DamagedImage, UserError
+from pipeline.plans.crops import Crop
 
 INPUT = Path(__file__).parents[2] / "input"
 SLUG = "galaxy-zoo-the-galaxy-challenge"
@@ -139,6 +141,11 @@ class Images:
             except OSError as error:
                 raise DamagedImage(f"cannot be read ({error.strerror})") from None
         return read_member(self._file.fileno(), member)
+
+    @staticmethod
+    def cut(data: bytes, crops: Sequence[Crop], targets: Sequence[np.ndarray]) -> None:
+        """Write the crops of an image into `targets`; DamagedImage where it cannot be used."""
+        cutout.cut(data, crops, targets)
 
     def sizes(self) -> Iterator[tuple[int, int, int | None]]:
         """(GalaxyID, bytes, checksum; None in a folder) of every image."""

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from pipeline.competition.source_files import is_system_file, parse_galaxy_id, zip_members
-from pipeline.core.tree import COLUMNS
+from pipeline.core.labels import Schema
 from pipeline.errors import UserError
 
 log = logging.getLogger(__name__)
@@ -49,8 +49,8 @@ def _only(candidates: list, path: Path):
     return candidates[0]
 
 
-def read_labels(path: Path) -> pd.DataFrame:
-    """Vote fractions (n, 37) float64, indexed by GalaxyID, as in the file.
+def read_labels(path: Path, schema: Schema) -> pd.DataFrame:
+    """Vote fractions (n, c) float64, indexed by GalaxyID, as in the file.
 
     Columns in another order are sorted by name. Values that are no numbers become NaN, ids that are no integers
     leave the index text: the caller decides. UserError where the file is no table of galaxies.
@@ -58,9 +58,9 @@ def read_labels(path: Path) -> pd.DataFrame:
     table = _read_table(path)
     labels = table.set_index(table.columns[0]).apply(pd.to_numeric, errors="coerce").astype(np.float64)
     labels.index = pd.Index(_as_ids(labels.index), name=ID)
-    if tuple(labels.columns) != COLUMNS and sorted(labels.columns) == sorted(COLUMNS):
+    if tuple(labels.columns) != schema.columns and sorted(labels.columns) == sorted(schema.columns):
         log.info("%-10s the columns of %s are in another order; taken by name", "inputs", Path(path).name)
-        labels = labels[list(COLUMNS)]
+        labels = labels[list(schema.columns)]
     return labels
 
 

@@ -1,7 +1,7 @@
 """Blend models by weights fitted on out-of-fold predictions (Breiman 1996, Stacked regressions, Mach. Learn. 24, 49).
 
-`stack` is (M, n, 37), M models' out-of-fold predictions of the same galaxies in the same order; `truth` (n, 37).
-Weights are (M,), or (M, 11) with one column per question; they are not negative and sum to 1 over the models.
+`stack` is (M, n, c), M models' out-of-fold predictions of the same galaxies in the same order; `truth` (n, c).
+Weights are (M,), or (M, q) with one column per question; they are not negative and sum to 1 over the models.
 Memory: besides the inputs, chunks of 4,096 galaxies in float64; cross-fitting copies the rows it fits on.
 """
 
@@ -9,14 +9,14 @@ from collections.abc import Callable
 
 import numpy as np
 
-from pipeline.core.metrics import squared_error_per_galaxy
+from pipeline.core import metrics
+from pipeline.core.labels import Schema
 from pipeline.core.stats import paired_difference, verdict
-from pipeline.core.tree import SLICES
 
 CHUNK = 4096  # galaxies
 RIDGE = 1e-10  # of the models' mean squared error: lets identical models share their weight, moves no other weight
 
-Fit = Callable[[np.ndarray, np.ndarray], np.ndarray]
+Fit = Callable[[Schema, np.ndarray, np.ndarray], np.ndarray]
 
 
 def mean_weights(n_models: int) -> np.ndarray:
@@ -26,45 +26,45 @@ def mean_weights(n_models: int) -> np.ndarray:
     return np.full(n_models, 1 / n_models)
 
 
-def convex_weights(stack: np.ndarray, truth: np.ndarray) -> np.ndarray:
+def convex_weights(schema: Schema, stack: np.ndarray, truth: np.ndarray) -> np.ndarray:
     """The weights (M,), not negative and of sum 1, whose blend has the smallest RMSE on these rows.
 
-    ValueError where shapes do not fit or a value is not finite.
+    ValueError where shapes do not fit or a prediction is not finite.
     """
-    return _minimise(_error_products(stack, truth).sum(axis=0))
+    return _minimise(_error_products(schema, stack, truth).sum(axis=0))
 
 
-def convex_weights_per_question(stack: np.ndarray, truth: np.ndarray) -> np.ndarray:
-    """The same, (M, 11), for each question's columns by themselves.
+def convex_weights_per_question(schema: Schema, stack: np.ndarray, truth: np.ndarray) -> np.ndarray:
+    """The same, (M, q), for each question's columns by themselves.
 
     Their blend no longer keeps the sums of the tree where children and parent are weighted differently.
     """
-    return np.stack([_minimise(products) for products in _error_products(stack, truth)], axis=1)
+    return np.stack([_minimise(products) for products in _error_products(schema, stack, truth)], axis=1)
 
 
 METHODS: dict[str, Fit] = {  # in order of simplicity
-    "mean": lambda stack, truth: mean_weights(len(stack)),
+    "mean": lambda schema, stack, truth: mean_weights(len(stack)),
     "convex": convex_weights,
     "per-question": convex_weights_per_question,
 }
 
 
-def mix(stack: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """The blend of stack (M, n, 37) by weights (M,) or (M, 11): (n, 37), summed in float64, in the stack's type."""
-    _check_weights(stack, weights)
-    shares = per_column(np.asarray(weights, np.float64))
+def mix(schema: Schema, stack: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """The blend of stack (M, n, c) by weights (M,) or (M, q): (n, c), summed in float64, in the stack's type."""
+    _check_weights(schema, stack, weights)
+    shares = per_column(schema, np.asarray(weights, np.float64))
     blended = np.zeros(stack.shape[1:])
     for predictions, weight in zip(stack, shares, strict=True):
         blended += weight * predictions
     return blended.astype(stack.dtype)
 
 
-def cross_fitted(stack: np.ndarray, truth: np.ndarray, folds: np.ndarray, fit: Fit) -> np.ndarray:
-    """Blend (n, 37) in which rows of each fold (n,) are mixed by the weights that `fit` finds on all others.
+def cross_fitted(schema: Schema, stack: np.ndarray, truth: np.ndarray, folds: np.ndarray, fit: Fit) -> np.ndarray:
+    """Blend (n, c) in which rows of each fold (n,) are mixed by the weights that `fit` finds on all others.
 
     Its RMSE is an unbiased score of the method: no row is used for its own weights. ValueError for fewer than 2 folds.
     """
-    _check(stack, truth)
+    _check(schema, stack, truth)
     labels = np.unique(folds)
     if len(labels) < 2 or np.shape(folds) != truth.shape[:1]:
         raise ValueError(
@@ -73,25 +73,27 @@ def cross_fitted(stack: np.ndarray, truth: np.ndarray, folds: np.ndarray, fit: F
     blended = np.empty(truth.shape, stack.dtype)
     for fold in labels:
         own = folds == fold
-        blended[own] = mix(stack[:, own], fit(stack[:, ~own], truth[~own]))
+        blended[own] = mix(schema, stack[:, own], fit(schema, stack[:, ~own], truth[~own]))
     return blended
 
 
-def best_method(stack: np.ndarray, truth: np.ndarray, folds: np.ndarray) -> tuple[str, dict[str, float]]:
-    """The method of `METHODS` to use, and the cross-fitted RMSE of each: (name, {name: RMSE}).
+def best_method(
+    schema: Schema, stack: np.ndarray, truth: np.ndarray, folds: np.ndarray
+) -> tuple[str, dict[str, float]]:
+    """The method of `METHODS` to use, and the cross-fitted score of each that decides: (name, {name: score}).
 
     The simplest that is not beaten: a more complicated method is preferred only where the paired bootstrap over
-    galaxies (95 %) shows a lower cross-fitted RMSE. A fixed tolerance would not do: a difference that is noise among
+    galaxies (95 %) shows a lower cross-fitted score. A fixed tolerance would not do: a difference that is noise among
     500 galaxies is significant among 60,000, and fitted weights that win by noise lose on the test set.
     """
-    errors = {}
+    errors, score = {}, metrics.deciding(schema)
     for name, fit in METHODS.items():
-        errors[name] = squared_error_per_galaxy(truth, cross_fitted(stack, truth, folds, fit))
+        errors[name] = score.per_galaxy(schema, truth, cross_fitted(schema, stack, truth, folds, fit))
     choice, *others = METHODS
     for name in others:
-        _, low, high = paired_difference(errors[name], errors[choice])
+        _, low, high = paired_difference(errors[name], errors[choice], finish=score.finish)
         choice = name if verdict(low, high) == "better" else choice
-    return choice, {name: float(np.sqrt(error.mean())) for name, error in errors.items()}
+    return choice, {name: score.of(error) for name, error in errors.items()}
 
 
 def _minimise(products: np.ndarray) -> np.ndarray:
@@ -111,30 +113,31 @@ def _minimise(products: np.ndarray) -> np.ndarray:
     return weights / weights.sum()
 
 
-def _error_products(stack: np.ndarray, truth: np.ndarray) -> np.ndarray:
-    """Per question, the sums over rows and its columns of products of two models' errors: float64 (11, M, M)."""
-    _check(stack, truth)
-    products = np.zeros((len(SLICES), len(stack), len(stack)))
+def _error_products(schema: Schema, stack: np.ndarray, truth: np.ndarray) -> np.ndarray:
+    """Per question, the sums over rows and its columns of products of two models' errors: float64 (q, M, M)."""
+    _check(schema, stack, truth)
+    products = np.zeros((len(schema.slices), len(stack), len(stack)))
     for start in range(0, len(truth), CHUNK):
         rows = slice(start, start + CHUNK)
         errors = np.subtract(stack[:, rows], truth[rows], dtype=np.float64)
-        for total, columns in zip(products, SLICES, strict=True):
+        errors[:, np.isnan(truth[rows])] = 0  # what nobody knows says nothing
+        for total, columns in zip(products, schema.slices, strict=True):
             flat = errors[:, :, columns].reshape(len(stack), -1)
             total += flat @ flat.T
     if not np.isfinite(products).all():
-        raise ValueError("expected finite predictions and truth; received NaN or infinite values")
+        raise ValueError("expected finite predictions; received NaN or infinite values")
     return products
 
 
-def per_column(weights: np.ndarray) -> np.ndarray:
-    """(M,) -> (M, 1), or (M, 11) -> (M, 37)."""
+def per_column(schema: Schema, weights: np.ndarray) -> np.ndarray:
+    """(M,) -> (M, 1), or (M, q) -> (M, c)."""
     if weights.ndim == 1:
         return weights[:, None]
-    return np.repeat(weights, [columns.stop - columns.start for columns in SLICES], axis=1)
+    return np.repeat(weights, [columns.stop - columns.start for columns in schema.slices], axis=1)
 
 
-def _check(stack: np.ndarray, truth: np.ndarray) -> None:
-    columns = SLICES[-1].stop
+def _check(schema: Schema, stack: np.ndarray, truth: np.ndarray) -> None:
+    columns = len(schema.columns)
     if truth.ndim != 2 or truth.shape[1] != columns or stack.shape != (len(stack), *truth.shape) or not stack.size:
         raise ValueError(
             f"expected a stack (M, n, {columns}) and truth (n, {columns}), M and n at least 1; "
@@ -142,7 +145,7 @@ def _check(stack: np.ndarray, truth: np.ndarray) -> None:
         )
 
 
-def _check_weights(stack: np.ndarray, weights: np.ndarray) -> None:
-    allowed = [(len(stack),), (len(stack), len(SLICES))]
+def _check_weights(schema: Schema, stack: np.ndarray, weights: np.ndarray) -> None:
+    allowed = [(len(stack),), (len(stack), len(schema.slices))]
     if np.shape(weights) not in allowed:
         raise ValueError(f"expected weights of shape {allowed[0]} or {allowed[1]}; received {np.shape(weights)}")

@@ -4,31 +4,30 @@ import hashlib
 
 import numpy as np
 
-from pipeline.core import tree
-
-# Oddity is asked of everyone and would split every path: it comes last, where it only refines the others.
-_ORDER = sorted(range(len(tree.QUESTIONS)), key=lambda i: tree.QUESTIONS[i].number in (6, 8))
+from pipeline.core.labels import Schema
 
 
-def dominant_path(fractions: np.ndarray) -> np.ndarray:
-    """(n, 37) vote fractions -> (n,) str, the leading answers along the path, such as "1.2/2.1/9.1/6.2".
+def dominant_path(schema: Schema, fractions: np.ndarray) -> np.ndarray:
+    """(n, c) vote fractions -> (n,) str, the leading answers along the path, such as "1.2/2.1/9.1/6.2".
 
-    The path follows the galaxy's leading answers; oddity (questions 6 and 8) is at the end.
+    The path follows the galaxy's leading answers from the first question on. Others that everyone is asked, as whether
+    anything is odd, would split every path: they come last, where they only refine it. Unknown answers (NaN) are none.
     """
-    labels = np.array(["/" + column.removeprefix("Class") for column in tree.COLUMNS])
-    chosen = np.zeros(fractions.shape, bool)  # (n, 37) answers on the path
+    labels = np.array([f"/{name}" for name in schema.short_names.values()])
+    chosen = np.zeros(fractions.shape, bool)  # (n, c) answers on the path
     path = np.full(len(fractions), "")
-    for i in _ORDER:
-        columns, parent = tree.SLICES[i], tree.PARENTS[i]
+    for i in np.argsort(schema.roots, kind="stable"):
+        columns, parent = schema.slices[i], schema.parents[i]
         asked = np.full(len(fractions), True) if parent is None else chosen[:, parent]
+        asked = asked & np.isfinite(fractions[:, columns]).all(axis=1)
         leading = fractions[:, columns].argmax(axis=1) + columns.start
         chosen[np.flatnonzero(asked), leading[asked]] = True
         path = np.char.add(path, np.where(asked, labels[leading], ""))
     return np.char.lstrip(path, "/")
 
 
-def stratified_folds(ids: np.ndarray, fractions: np.ndarray, n_folds: int, seed: int) -> np.ndarray:
-    """Fold (n,) int8, 0 to n_folds - 1, of galaxies ids (n,) with vote fractions (n, 37).
+def stratified_folds(schema: Schema, ids: np.ndarray, fractions: np.ndarray, n_folds: int, seed: int) -> np.ndarray:
+    """Fold (n,) int8, 0 to n_folds - 1, of galaxies ids (n,) with vote fractions (n, c).
 
     Galaxies are sorted by path, within a path by a hash of seed and id, and dealt out in turn. So every path, and
     every beginning of a path (which is what rare paths share), is spread over the folds to within one galaxy, as
@@ -42,7 +41,7 @@ def stratified_folds(ids: np.ndarray, fractions: np.ndarray, n_folds: int, seed:
         raise ValueError(f"expected 2 to {min(len(names), 127)} folds for {len(names)} galaxies; received {n_folds}")
     if len(set(names)) != len(names):
         raise ValueError(f"expected distinct ids; received {len(names) - len(set(names))} repeated")
-    order = np.lexsort((_hashes(names, seed), dominant_path(fractions)))
+    order = np.lexsort((_hashes(names, seed), dominant_path(schema, fractions)))
     fold = np.empty(len(names), np.int8)
     fold[order] = np.arange(len(names)) % n_folds
     return fold

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from pipeline.core import blend, tree, views
+from pipeline.core.labels import Schema
 from pipeline.errors import Damaged, UserError
 from pipeline.models.predictor import Predictor
 from pipeline.plans.config import Crop, Run
@@ -21,18 +22,19 @@ class Member(NamedTuple):
     crop: Crop
     folds: tuple[Path, ...]  # weights of each fold's network
     precision: str
+    schema: Schema
 
     def predictor(self) -> Predictor:
         """A network of the run, to be loaded with the weights of a fold."""
         size = self.run.input_size or self.crop.size
-        return Predictor(self.run, stored=self.crop.size, size=size, precision=self.precision)
+        return Predictor(self.run, self.schema, stored=self.crop.size, size=size, precision=self.precision)
 
 
 class Answers(NamedTuple):
     """Predictions of the ensemble for n galaxies."""
 
-    joint: np.ndarray  # float32 (n, 37) vote fractions, every sum of the tree holding
-    spread: np.ndarray  # float32 (n, 37) their standard deviation over runs, folds and views
+    joint: np.ndarray  # float32 (n, c) vote fractions, every sum of the tree holding
+    spread: np.ndarray  # float32 (n, c) their standard deviation over runs, folds and views
 
 
 def view_set_of(requested: str | None) -> str | None:
@@ -55,12 +57,13 @@ class Classifier:
         self.store = Store(folder.parent.parent)
         ensemble = self.store.ensemble(folder.name)
         made_from = verified_record(ensemble, f"an ensemble such as {folder}")["made_from"]
+        self.schema = self.store.schema()
         self.digest, blended = ensemble.digest(), ensemble.fact("weights", dict)
         weights = blended if only is None else {only: 1.0}
         if unknown := set(weights) - set(blended):
             raise UserError(f"--run {unknown.pop()}: {folder} is made of {', '.join(blended)}")
         folds = {name: sum(source.startswith(f"{name}/fold") for source in made_from) for name in weights}
-        self.members = [_member(self.store, name, folds[name], view_set) for name in weights]
+        self.members = [_member(self.store, self.schema, name, folds[name], view_set) for name in weights]
         self.weights = np.array(list(weights.values()))
         self.crops = list(dict.fromkeys(member.crop for member in self.members))
         self._predictors: dict[str, Predictor] = {}
@@ -71,14 +74,15 @@ class Classifier:
         stack, share = np.stack(means), _per_run(self.weights)
         variance = np.tensordot(share, squares, 1) - np.tensordot(share, stack, 1) ** 2
         spread = np.sqrt(np.maximum(variance, 0))
-        return Answers(tree.project(blend.mix(stack, self.weights)).astype(np.float32), spread.astype(np.float32))
+        joint = tree.project(self.schema, blend.mix(self.schema, stack, self.weights))
+        return Answers(joint.astype(np.float32), spread.astype(np.float32))
 
     def set_precision(self, precision: str) -> None:
         """Let all networks compute in this precision instead of that of training; call before the first answer."""
         self.members = [member._replace(precision=precision) for member in self.members]
 
     def _of_member(self, member: Member, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """(mean over folds and views float32 (n, 37), mean of the squares float64)."""
+        """(mean over folds and views float32 (n, c), mean of the squares float64)."""
         predictor = self._predictor(member)
         total, squares, features = 0.0, 0.0, None
         for weights in member.folds:
@@ -99,11 +103,11 @@ class Classifier:
 
 
 def _per_run(weights: np.ndarray) -> np.ndarray:
-    """(runs,) from (runs,) or (runs, 11)."""
+    """(runs,) from (runs,) or (runs, q)."""
     return weights if weights.ndim == 1 else weights.mean(axis=1)
 
 
-def _member(store: Store, name: str, folds: int, view_set: str | None) -> Member:
+def _member(store: Store, schema: Schema, name: str, folds: int, view_set: str | None) -> Member:
     """A run of an ensemble, by the records of its folds."""
     trained = [store.trained(name, fold) for fold in range(folds)]
     for fold, artifact in enumerate(trained):
@@ -118,9 +122,9 @@ def _member(store: Store, name: str, folds: int, view_set: str | None) -> Member
         view_set = store.predicted(name, 0).fact("spec", dict).get("views", "dihedral8")
     run = run.model_copy(update={"views": view_set})
     crop = store.crops(run.crop, "train").fact("spec", dict)
-    size = Crop(region=crop["region"], size=crop["size"])
+    size = Crop.model_validate({key: crop[key] for key in Crop.model_fields if key in crop})
     paths = tuple(artifact.verified("model.weights.h5") for artifact in trained)
-    return Member(run, size, paths, trained[0].fact("precision", str))
+    return Member(run, size, paths, trained[0].fact("precision", str), schema)
 
 
 def verified_record(artifact: Artifact, what: str) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from pipeline.core.labels import Schema
 from pipeline.errors import Defect
 from pipeline.models.predictor import Predictor
 from pipeline.plans.config import Run
@@ -29,12 +30,12 @@ class Check:
     Create it before the network that is trained: creation sets the seed and clears Keras's session.
     """
 
-    def __init__(self, run: Run, *, stored: int, size: int):
+    def __init__(self, run: Run, schema: Schema, *, stored: int, size: int):
         """For crops of `stored` pixels of which the network sees the central `size`."""
         from pipeline.nn import runtime
 
         precision, _ = runtime.choose_precision(run.precision)
-        self.predictor = Predictor(run, stored=stored, size=size, precision=precision)
+        self.predictor = Predictor(run, schema, stored=stored, size=size, precision=precision)
         self.predictor.batch_size = N_GALAXIES * len(self.predictor.views)
         network = self.predictor.network
         for model in (network.twin.model, network.twin.features, network.head):
@@ -69,7 +70,10 @@ def compare_with_saved(predictor: Predictor, store: Store, fold: int, precision:
         return None
     if crops.missing_or_resized() or saved.missing_or_resized():
         return None
-    saved_answers, (images, ids) = load_fractions(saved.verified("valid.parquet")), store.load_crops(run.crop, "train")
+    saved_answers, (images, ids) = (
+        load_fractions(saved.verified("valid.parquet"), store.schema()),
+        store.load_crops(run.crop, "train"),
+    )
     saved_answers = saved_answers.drop(index=crops.record()["set_aside"], errors="ignore")
     saved_answers = saved_answers.iloc[evenly_spaced(np.arange(len(saved_answers)))]
     predicted = predict(predictor, images[np.searchsorted(ids, saved_answers.index)])
@@ -84,7 +88,7 @@ def evenly_spaced(rows: np.ndarray) -> np.ndarray:
 
 
 def predict(predictor: Predictor, images: np.ndarray) -> np.ndarray:
-    """Vote fractions (n, 37) of images uint8 (n, s, s, 3), as prediction makes them."""
+    """Vote fractions (n, c) of images uint8 (n, s, s, 3), as prediction makes them."""
     if predictor.only_head:
         return predictor.predict_features(predictor.features(images))
     return predictor.predict_images(images)[0]

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pipeline.core import views
+from pipeline.core.labels import Schema
 from pipeline.plans.config import Run
 
 if TYPE_CHECKING:
@@ -24,14 +25,14 @@ def no_progress(done: int) -> None:
 class Predictor:
     """Predictions averaged over views; where only the head was trained, features are averaged, as in training."""
 
-    def __init__(self, run: Run, *, stored: int, size: int, precision: str):
+    def __init__(self, run: Run, schema: Schema, *, stored: int, size: int, precision: str):
         """For crops of `stored` pixels of which the network sees the central `size`; `precision`: as trained."""
         from pipeline.nn import network, runtime
 
         self.run = run
         self.views = views.view_set(run.views)
         self.precision = runtime.prediction_precision(precision)
-        self.network = network.build(run, stored=stored, size=size, seed=0, trained_as=self.precision)
+        self.network = network.build(run, schema, stored=stored, size=size, seed=0, trained_as=self.precision)
         self.batch_size = BATCH
         self._cached_weights: dict[Path, list[np.ndarray]] = {}  # of the network for prediction, by a fold's file
 
@@ -55,13 +56,13 @@ class Predictor:
         return self._averaged(self.fast.features, images, progress)[0]
 
     def predict_features(self, features: np.ndarray) -> np.ndarray:
-        """Vote fractions float32 (n, 37) from features (n, d)."""
+        """Vote fractions float32 (n, c) from features (n, d)."""
         from pipeline.nn.predict import predict_head
 
         return predict_head(self.network.head, features)
 
     def predict_images(self, images: np.ndarray, progress: Progress = no_progress) -> tuple[np.ndarray, np.ndarray]:
-        """Vote fractions float32 (n, 37) of images uint8 (n, s, s, 3), and the mean over views of their squares."""
+        """Vote fractions float32 (n, c) of images uint8 (n, s, s, 3), and the mean over views of their squares."""
         return self._averaged(self.fast.model, images, progress)
 
     def _averaged(self, model: "keras.Model", images: np.ndarray, progress: Progress) -> tuple[np.ndarray, np.ndarray]:

@@ -6,7 +6,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from pipeline.core import tree, views
+from pipeline.core import views
 from pipeline.nn.backbone import copy_layer, copy_weights
 from pipeline.nn.network import Network, last_layer_per_resolution, pool
 from pipeline.plans.config import Run
@@ -98,7 +98,7 @@ def gradients(model: keras.Model, probe: Probe, pixels: np.ndarray, columns: np.
     One step of gradient descent at rate 1 from zero moves the probe by just that, whatever the backend.
     """
     probe.added.assign(np.zeros(probe.added.shape))
-    model.train_on_batch(pixels, np.eye(len(tree.COLUMNS), dtype=np.float32)[columns])
+    model.train_on_batch(pixels, np.eye(model.model.output_shape[-1], dtype=np.float32)[columns])
     return len(pixels) * ops.convert_to_numpy(probe.added)  # the loss is the mean over galaxies
 
 

@@ -78,7 +78,7 @@ class EpochLogger(keras.callbacks.Callback):
             phase=self.phase,
             epoch=epoch + 1,
             loss=logs["loss"],
-            rmse=logs["rmse"],
+            rmse=logs.get("rmse", math.nan),  # not of votes, nor where some answers are unknown
             val_rmse=value,
             learning_rate=float(self.model.optimizer.learning_rate),
             seconds=time.monotonic() - self.started,

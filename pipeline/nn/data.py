@@ -22,7 +22,7 @@ def training_batches(
 ) -> Iterator[Batch]:
     """The stream of `epochs`: shuffled full batches of ({"image", "view"}, labels).
 
-    images uint8 (n, s, s, 3), labels (n, 37); only `rows` are used. Order and views of an epoch depend on seed
+    images uint8 (n, s, s, 3), labels (n, c); only `rows` are used. Order and views of an epoch depend on seed
     and epoch alone, so a resumed run continues the same stream.
     """
     for epoch in epochs:

@@ -8,6 +8,7 @@ import numpy as np
 from keras import ops
 
 from pipeline.core import tree
+from pipeline.core.labels import Schema
 from pipeline.nn.augment import warp
 from pipeline.nn.backbone import copy_layer, copy_weights
 from pipeline.nn.network import Network, Scale, pool
@@ -26,17 +27,18 @@ class Member(NamedTuple):
     network: Network
     views: np.ndarray  # (v, 2, 3)
     resize: np.ndarray  # (size, region): what resizes either side of the crop, see competition.cutout.resize_matrix
-    share: np.ndarray  # (37,) blend weight for each answer
+    share: np.ndarray  # (c,) blend weight for each answer
 
 
 class EnsembleGraph:
-    """The function from images uint8 (n, 424, 424, 3) RGB to vote fractions float32 (n, 37).
+    """The function from images uint8 (n, 424, 424, 3) RGB to vote fractions float32 (n, c).
 
     The same crops, views, networks and weights as the pipeline's; the projection onto the tree stops at 1e-6.
     """
 
-    def __init__(self, members: Iterable[Member]):
+    def __init__(self, schema: Schema, members: Iterable[Member]):
         """Of each part only its copy is kept: parts that are made when they are asked for need no more memory."""
+        self.schema = schema
         self.members = [MemberGraph(member) for member in members]
         self.crops = {member.crop: make_cropper(member.crop, member.resize) for member in self.members}
         self.networks = [network for member in self.members for network in (member.backbone, member.head)]
@@ -47,23 +49,22 @@ class EnsembleGraph:
         total = 0.0
         for member in self.members:
             total = total + member(seen[member.crop]) * member.share
-        return project(total)
+        return project(self.schema, total)
 
 
 def make_cropper(crop: Crop, resize: np.ndarray) -> Callable[[keras.KerasTensor], keras.KerasTensor]:
     """Images (n, 424, 424, 3) -> whole grey levels float32 (n, size, size, 3), as `cutout` makes them of pixels."""
-    margin = (IMAGE_SIDE - crop.region) // 2
+    region = crop.pixels(IMAGE_SIDE)
+    margin = (IMAGE_SIDE - region) // 2
 
     def cut(images: keras.KerasTensor) -> keras.KerasTensor:
-        end = margin + crop.region
+        end = margin + region
         centre = ops.cast(images[:, margin:end, margin:end], "float32")
-        if crop.region == crop.size:
+        if region == crop.size:
             return centre
         rows = ops.einsum("ij,njkc->nikc", resize, centre)
         levels = ops.einsum("lk,nikc->nilc", resize, rows)
-        return (
-            ops.floor(levels + 0.5) if crop.region == 2 * crop.size else ops.round(levels)
-        )  # halves as OpenCV has them
+        return ops.floor(levels + 0.5) if region == 2 * crop.size else ops.round(levels)  # halves as OpenCV has them
 
     return cut
 
@@ -83,7 +84,7 @@ class MemberGraph:
         self.head = member.network.head
 
     def __call__(self, images: keras.KerasTensor) -> keras.KerasTensor:
-        """Answers (n, 37)."""
+        """Answers (n, c)."""
         count = len(self.views)
         matrices = ops.tile(ops.convert_to_tensor(self.views), (ops.shape(images)[0], 1, 1))
         features = self.backbone(warp(ops.repeat(images, count, axis=0), matrices, self.size), training=False)
@@ -132,10 +133,10 @@ def _mean(values: keras.KerasTensor, count: int) -> keras.KerasTensor:
     return ops.mean(ops.reshape(values, (-1, count, values.shape[-1])), axis=1)
 
 
-def project(values: keras.KerasTensor) -> keras.KerasTensor:
+def project(schema: Schema, values: keras.KerasTensor) -> keras.KerasTensor:
     """`core.tree.project` as a graph."""
-    sums, totals = (part.astype(np.float32) for part in tree.sums_and_totals())
-    back = np.linalg.pinv(sums).astype(np.float32).T  # (11, 37)
+    sums, totals = (part.astype(np.float32) for part in tree.sums_and_totals(schema))
+    back = np.linalg.pinv(sums).astype(np.float32).T  # (q, c)
 
     def on_sums(x: keras.KerasTensor) -> keras.KerasTensor:
         return x - ops.matmul(ops.matmul(x, sums.T) - totals, back)

@@ -16,7 +16,8 @@ from keras import ops
 from tqdm import tqdm
 
 from pipeline.core import views
-from pipeline.core.metrics import rmse
+from pipeline.core.counts import training_counts
+from pipeline.core.metrics import filled, mean_answers, rmse
 from pipeline.nn import checkpoints, data, layer_decay, loss, runtime
 from pipeline.nn.callbacks import (
     Checkpoint,
@@ -49,9 +50,12 @@ class Trainer:
         images: np.ndarray,
         labels: np.ndarray,
         features: np.ndarray | None,
+        votes: np.ndarray | None = None,
         between_epochs: Callable[[float], None] = lambda seconds: None,
     ):
-        """images uint8 (n, s, s, 3), labels float32 (n, 37) of all training galaxies, rows alike.
+        """images uint8 (n, s, s, 3), labels float32 (n, c), NaN where unknown, of all training galaxies, rows alike.
+
+        `votes` (n, q) are numbers of votes of each question, where these are what is learnt; else None.
 
         features (n, d): of the frozen backbone, averaged over the run's views; None where the head has no phase.
         `between_epochs` is called between epochs of fine-tuning with the seconds of the last; what it raises ends
@@ -60,7 +64,8 @@ class Trainer:
         self.network, self.run, self.seed = network, run, seed
         self.between_epochs = between_epochs
         self.ridges: dict[int, Ridge] = {}  # fold -> where its head starts; the same for all runs of these features
-        self.images, self.labels, self.features = images, labels, features
+        self.images, self.labels, self.features, self.votes = images, labels, features, votes
+        self.masked = bool(np.isnan(labels).any())
         self.model = keras.Model(network.model.inputs, network.model.outputs)  # compiled; network.model stays bare
         self._first = network.model.get_weights()
         self._compiled: dict[
@@ -80,7 +85,7 @@ class Trainer:
         checkpoint = folder / "checkpoint.weights.h5"
         history = History(folder / "history.csv", resume=checkpoint.is_file())
         self.network.model.set_weights(self._first)
-        start_at_mean(self.network.head, self.labels[train].mean(axis=0))
+        start_at_mean(self.network.head, mean_answers(self.labels[train]))
         if start:
             self.network.model.load_weights(start)
         if self.run.head_phase.epochs and not history.rows:
@@ -101,7 +106,7 @@ class Trainer:
         steps = data.steps_per_epoch(len(train), batch_size)
         total = steps * phase.epochs
         self.prepare("head", head, phase.learning_rate, total, warmup=0.0, ema=0.0, steps_per_execution=steps)
-        ridge = start_at_ridge(head, self.features[train], self.labels[train], self.ridges.get(fold))
+        ridge = start_at_ridge(head, self.features[train], filled(self.labels[train]), self.ridges.get(fold))
         if ridge and fold not in self.ridges:
             self.ridges[fold] = ridge
             log.info("train      %s fold %d: head starts at ridge, penalty %.3g", self.run.name, fold, ridge[2])
@@ -112,7 +117,7 @@ class Trainer:
         bar = tqdm(total=phase.epochs, desc=f"{self.run.name} fold {fold} head", unit="epoch", leave=False)
         stream = data.feature_batches(
             self.features,
-            self.labels,
+            self._targets(train),
             rows=train,
             batch_size=batch_size,
             seed=(self.seed, fold, 2),
@@ -139,7 +144,7 @@ class Trainer:
         history.truncate("fine-tune", done)
         stream = data.training_batches(
             self.images,
-            self.labels,
+            self._targets(train),
             rows=train,
             batch_size=run.batch_size,
             augment=run.augment,
@@ -176,6 +181,13 @@ class Trainer:
         if best.is_file():
             self.network.model.load_weights(best)
 
+    def _targets(self, train: np.ndarray) -> np.ndarray:
+        """What the loss compares answers with (n, c): the labels, or numbers of votes, scaled by rows `train`."""
+        schema = self.network.schema
+        if self.votes is not None:
+            return training_counts(schema, self.labels, self.votes, train)
+        return np.nan_to_num(self.labels) if self.masked and self.run.loss == "votes" else self.labels
+
     def prepare(
         self,
         phase: str,
@@ -211,8 +223,8 @@ class Trainer:
         optimizer = self._optimizer(model, rate, use_ema=ema > 0, ema_momentum=ema or 0.99)
         model.compile(
             optimizer,
-            loss.get_loss(self.run.loss),
-            metrics=[keras.metrics.RootMeanSquaredError(name="rmse")],
+            loss.get_loss(self.run.loss, self.network.schema, masked=self.masked),
+            metrics=[keras.metrics.RootMeanSquaredError(name="rmse")] if self.votes is None and not self.masked else [],
             jit_compile=runtime.use_xla() and by_xla,
             steps_per_execution=steps_per_execution,
         )

@@ -1,4 +1,4 @@
-"""The head: pooled features of a backbone -> 37 vote fractions."""
+"""The head: pooled features of a backbone -> vote fractions."""
 
 import keras
 import numpy as np
@@ -6,37 +6,42 @@ from keras import ops
 from sklearn import linear_model
 
 from pipeline.core import tree
+from pipeline.core.labels import Schema
 from pipeline.plans.config import Run
 
 
 @keras.saving.register_keras_serializable("galaxy")
 class DecisionTree(keras.layers.Layer):
-    """(n, 37) logits -> (n, 37) vote fractions on which every sum of the tree holds.
+    """(n, c) logits -> (n, c) vote fractions on which every sum of a schema's tree holds.
 
     Softmax over each question's answers gives the conditional fractions; times the parent's fraction they are
     the joint ones. The same as `core.tree.normalise` of the exponentials (Dieleman et al. 2015, MNRAS 450, 1441,
     section 5.4, with softmax for the normalised rectifier).
     """
 
+    def __init__(self, schema: Schema, **kwargs):
+        super().__init__(**kwargs)
+        self.schema = schema
+
     def call(self, logits: keras.KerasTensor) -> keras.KerasTensor:
         """See the class."""
         answers = {}  # first column of a question -> its answers, and so for every column
         column = {}
-        for columns, parent in tree.in_tree_order():
+        for columns, parent in tree.in_tree_order(self.schema):
             fractions = ops.softmax(logits[:, columns], axis=-1)
             if parent is not None:
                 fractions = fractions * column[parent]
             answers[columns.start] = fractions
             column |= {columns.start + i: fractions[:, i : i + 1] for i in range(columns.stop - columns.start)}
-        return ops.concatenate([answers[columns.start] for columns in tree.SLICES], axis=-1)
+        return ops.concatenate([answers[columns.start] for columns in self.schema.slices], axis=-1)
 
     def compute_output_shape(self, input_shape: tuple) -> tuple:
         """As the input."""
         return input_shape
 
 
-def build_head(run: Run, n_features: int) -> keras.Model:
-    """Standardise, dropout, an optional hidden layer, 37 answers: a model of (n, n_features) -> (n, 37) float32.
+def build_head(run: Run, schema: Schema, n_features: int) -> keras.Model:
+    """Standardise, dropout, an optional hidden layer, c answers: a model of (n, n_features) -> (n, c) float32.
 
     The standardisation is set from the training features (`standardise`) and is the identity until then.
     """
@@ -47,23 +52,27 @@ def build_head(run: Run, n_features: int) -> keras.Model:
         x = keras.layers.Dense(run.hidden, activation="relu", name="hidden")(x)
     x = keras.layers.Dropout(run.dropout, name="dropout")(x)
     if run.head == "tree":
-        outputs = DecisionTree(dtype="float32", name="tree")(keras.layers.Dense(len(tree.COLUMNS), name="answers")(x))
+        logits = keras.layers.Dense(len(schema.columns), name="answers")(x)
+        outputs = DecisionTree(schema, dtype="float32", name="tree")(logits)
     else:
-        outputs = keras.layers.Dense(len(tree.COLUMNS), activation="sigmoid", dtype="float32", name="answers")(x)
+        outputs = keras.layers.Dense(len(schema.columns), activation="sigmoid", dtype="float32", name="answers")(x)
     return keras.Model(inputs, outputs, name="head")
 
 
 MIN_DEVIATION = 1e-3  # least divisor of a feature, as a share of the largest deviation
 RIDGE_SAMPLE = 2000  # galaxies on which the ridge penalty is selected
 HALF_A_VOTE = 0.0125  # of the about 40 that an answer gets: how near to 0 and 1 a logit may be taken
+# The same of a class, a single vote: regression of 0 and 1 estimates its probability, whose logit has slope 4 at one
+# half, so that a straight line ends at logits of -2 and 2; with ends further out it would be too sure of itself.
+ONE_VOTE = 0.12
 
 
 def start_at_mean(head: keras.Model, mean: np.ndarray) -> None:
-    """Set the biases so that an untrained head answers the mean vote fractions (37,), not one half everywhere."""
+    """Set the biases so that an untrained head answers the mean vote fractions (c,), not one half everywhere."""
     head.get_layer("answers").bias.assign(_logits(head, mean[None])[0])
 
 
-Ridge = tuple[np.ndarray, np.ndarray, float]  # kernel (d, 37), bias (37,), penalty
+Ridge = tuple[np.ndarray, np.ndarray, float]  # kernel (d, c), bias (c,), penalty
 
 
 def start_at_ridge(
@@ -71,7 +80,7 @@ def start_at_ridge(
 ) -> Ridge | None:
     """Start the head at the ridge regression of the labels' logits on the standardised features, and return it.
 
-    features (n, d), labels (n, 37). A convex problem needs no gradient steps to get near its solution: they only
+    features (n, d), labels (n, c). A convex problem needs no gradient steps to get near its solution: they only
     refine it, and fine-tuning then starts from a head that fits (Kumar et al. 2022, arXiv:2202.10054). The penalty
     is chosen by efficient leave-one-out, on `ENOUGH` of the galaxies where there are more. `known` is what an earlier
     call returned for the same features and labels.
@@ -83,14 +92,14 @@ def start_at_ridge(
         start_at_mean(head, labels.mean(axis=0))
         return None
     if known is None:
-        known = _ridge(standardise.transform(features), _logits(head, labels))
+        known = _ridge(standardise.transform(features), _logits(head, labels, _least(head)))
     answers.kernel.assign(known[0])
     answers.bias.assign(known[1])
     return known
 
 
 def _ridge(features: np.ndarray, targets: np.ndarray) -> Ridge:
-    """Ridge regression of targets (n, 37) on features (n, d). The penalty does not hang on n, its choice costs n^3."""
+    """Ridge regression of targets (n, c) on features (n, d). The penalty does not hang on n, its choice costs n^3."""
     some = np.sort(np.random.default_rng(0).permutation(len(features))[:RIDGE_SAMPLE])
     fitted = linear_model.RidgeCV(np.logspace(0, 6, 13)).fit(features[some], targets[some])
     penalty = float(fitted.alpha_)
@@ -99,11 +108,21 @@ def _ridge(features: np.ndarray, targets: np.ndarray) -> Ridge:
     return fitted.coef_.T, fitted.intercept_, penalty
 
 
-def _logits(head: keras.Model, fractions: np.ndarray) -> np.ndarray:
-    """What the last dense layer must say for the head to answer these vote fractions (n, 37)."""
-    if any(isinstance(layer, DecisionTree) for layer in head.layers):
-        return np.log(np.maximum(tree.to_conditional(fractions), HALF_A_VOTE))
-    inside = np.clip(fractions, HALF_A_VOTE, 1 - HALF_A_VOTE)
+def _joined(head: keras.Model) -> DecisionTree | None:
+    return next((layer for layer in head.layers if isinstance(layer, DecisionTree)), None)
+
+
+def _least(head: keras.Model) -> float:
+    """The least fraction whose logit labels are taken at."""
+    joined = _joined(head)
+    return ONE_VOTE if joined and joined.schema.describes_classes else HALF_A_VOTE
+
+
+def _logits(head: keras.Model, fractions: np.ndarray, least: float = HALF_A_VOTE) -> np.ndarray:
+    """What the last dense layer must say for the head to answer these vote fractions (n, c)."""
+    if joined := _joined(head):
+        return np.log(np.maximum(tree.to_conditional(joined.schema, fractions), least))
+    inside = np.clip(fractions, least, 1 - least)
     return np.log(inside / (1 - inside))
 
 

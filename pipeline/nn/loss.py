@@ -6,18 +6,40 @@ import keras
 import numpy as np
 from keras import ops
 
-from pipeline.core import tree
+from pipeline.core.labels import Schema
 
 MIN_FRACTION = 1e-7  # a fraction whose logarithm is taken
 
 
-def get_loss(name: str) -> str | Callable[[keras.KerasTensor, keras.KerasTensor], keras.KerasTensor]:
-    """The loss of this name in a plan, for Keras's `compile`."""
-    return {"mse": "mean_squared_error", "bce": "binary_crossentropy", "votes": multinomial_votes}[name]
+Loss = Callable[[keras.KerasTensor, keras.KerasTensor], keras.KerasTensor]
 
 
-def multinomial_votes(truth: keras.KerasTensor, predicted: keras.KerasTensor) -> keras.KerasTensor:
-    """Minus the log-likelihood of each galaxy's votes, a volunteer's, over 37: (n, 37) fractions twice -> (n,).
+def get_loss(name: str, schema: Schema, *, masked: bool) -> str | Loss:
+    """The loss of this name in a plan, for Keras's `compile`; `masked`: some answers are not known (NaN)."""
+    if name == "votes":
+        return lambda truth, predicted: multinomial_votes(schema, truth, predicted)
+    if masked:
+        return {"mse": masked_squared_error, "bce": masked_cross_entropy}[name]
+    return {"mse": "mean_squared_error", "bce": "binary_crossentropy"}[name]
+
+
+def masked_squared_error(truth: keras.KerasTensor, predicted: keras.KerasTensor) -> keras.KerasTensor:
+    """Squared error of the known answers, over c: (n, c) fractions twice, the truth NaN where unknown -> (n,)."""
+    known = ops.equal(truth, truth)
+    return ops.mean(ops.where(known, ops.square(predicted - ops.where(known, truth, 0.0)), 0.0), axis=-1)
+
+
+def masked_cross_entropy(truth: keras.KerasTensor, predicted: keras.KerasTensor) -> keras.KerasTensor:
+    """Binary cross-entropy of the known answers, over c: as `masked_squared_error`."""
+    known = ops.equal(truth, truth)
+    of_each = ops.binary_crossentropy(ops.where(known, truth, 0.0), predicted)
+    return ops.mean(ops.where(known, of_each, 0.0), axis=-1)
+
+
+def multinomial_votes(schema: Schema, truth: keras.KerasTensor, predicted: keras.KerasTensor) -> keras.KerasTensor:
+    """Minus the log-likelihood of each galaxy's votes, over c: truth (n, c), predicted fractions (n, c) -> (n,).
+
+    The truth is vote fractions, as of one volunteer, or numbers of votes, 0 at questions that a galaxy says nothing of.
 
     At each question that volunteers reached they chose by the predicted conditional fractions: a multinomial for
     each, weighted by the votes it got (the limit of Walmsley et al. 2022, MNRAS 509, 3966, eq. 2, for a Dirichlet
@@ -25,13 +47,13 @@ def multinomial_votes(truth: keras.KerasTensor, predicted: keras.KerasTensor) ->
     """
     predicted = ops.clip(predicted, MIN_FRACTION, 1.0)
     everyone = ops.ones_like(predicted[:, :1])
-    reached = ops.take(ops.concatenate([predicted, everyone], axis=-1), _parents(), axis=-1)
+    reached = ops.take(ops.concatenate([predicted, everyone], axis=-1), _parents(schema), axis=-1)
     return -ops.mean(truth * (ops.log(predicted) - ops.log(reached)), axis=-1)
 
 
-def _parents() -> np.ndarray:
+def _parents(schema: Schema) -> np.ndarray:
     """For each column that of the answer which leads to its question; one past the last where everyone is asked."""
-    found = np.empty(len(tree.COLUMNS), np.int32)
-    for columns, parent in zip(tree.SLICES, tree.PARENTS, strict=True):
-        found[columns] = len(tree.COLUMNS) if parent is None else parent
+    found = np.empty(len(schema.columns), np.int32)
+    for columns, parent in zip(schema.slices, schema.parents, strict=True):
+        found[columns] = len(schema.columns) if parent is None else parent
     return found

@@ -9,6 +9,7 @@ import numpy as np
 from keras import ops
 
 from pipeline.core import views
+from pipeline.core.labels import Schema
 from pipeline.errors import UserError
 from pipeline.nn import drop_path, folding, runtime
 from pipeline.nn.augment import Warp
@@ -33,11 +34,12 @@ class Folded(NamedTuple):
 class Network(NamedTuple):
     """The model and its two halves, which share its weights."""
 
-    model: keras.Model  # {"image": uint8 (n, s, s, 3), "view": (n, 2, 3)} -> vote fractions (n, 37)
+    model: keras.Model  # {"image": uint8 (n, s, s, 3), "view": (n, 2, 3)} -> vote fractions (n, c)
     features: keras.Model | None  # the same inputs -> pooled features (n, d); None where there is only a head
     head: keras.Model  # pooled features -> vote fractions
     backbone: keras.Model | None
     twin: Folded | None
+    schema: Schema  # of its answers
     facts: dict[str, Any]  # where the weights came from, parameters, precision and its reason
 
     def for_prediction(self) -> Folded:
@@ -67,6 +69,7 @@ class Scale(keras.layers.Layer):
 
 def build(
     run: Run,
+    schema: Schema,
     *,
     stored: int,
     size: int,
@@ -97,7 +100,7 @@ def build(
     if run.fine_tune.batch_norm == "inference":
         backbone = folding.folded(backbone)
     features = _features(backbone, run, stored, size)
-    head = build_head(run, features.output_shape[-1])
+    head = build_head(run, schema, features.output_shape[-1])
     model = keras.Model(features.input, head(features.output), name=run.name.replace(".", "_"))
     _freeze(backbone, run)
     facts = {
@@ -110,17 +113,17 @@ def build(
     }
     if not trained_as:
         log.info("train      %s: %s weights, %s: %s", run.name, origin["source"], policy, reason)
-    return Network(model, features, head, backbone, _folded(backbone, head, run, stored, size), facts)
+    return Network(model, features, head, backbone, _folded(backbone, head, run, stored, size), schema, facts)
 
 
-def head_only(run: Run, n_features: int, seed: int) -> Network:
-    """A head without its backbone, to be trained on kept features: model and head of (n, n_features) -> (n, 37)."""
+def head_only(run: Run, schema: Schema, n_features: int, seed: int) -> Network:
+    """A head without its backbone, to be trained on kept features: model and head of (n, n_features) -> (n, c)."""
     keras.backend.clear_session()
     keras.utils.set_random_seed(seed)
     keras.config.set_dtype_policy(runtime.choose_precision(run.precision)[0])
-    head = build_head(run, n_features)
+    head = build_head(run, schema, n_features)
     inputs = keras.Input((n_features,), name="features")
-    return Network(keras.Model(inputs, head(inputs)), None, head, None, None, {})
+    return Network(keras.Model(inputs, head(inputs)), None, head, None, None, schema, {})
 
 
 def _folded(backbone: keras.Model, head: keras.Model, run: Run, stored: int, size: int) -> Folded:

@@ -48,9 +48,11 @@ def predict_eagerly(model: keras.Model, images: np.ndarray, seen: np.ndarray) ->
 
 
 def predict_head(head: keras.Model, features: np.ndarray) -> np.ndarray:
-    """Vote fractions float32 (n, 37) from pooled features (n, d)."""
-    blocks = [features[i : i + BLOCK] for i in range(0, len(features), BLOCK)]
-    return np.concatenate([np.asarray(head.predict_on_batch(block), np.float32) for block in blocks])
+    """Vote fractions float32 (n, c) from pooled features (n, d)."""
+    made = np.empty((len(features), head.output_shape[-1]), np.float32)
+    for i in range(0, len(features), BLOCK):
+        made[i : i + BLOCK] = head.predict_on_batch(features[i : i + BLOCK])
+    return made
 
 
 def require_plausible(made: np.ndarray, run: str) -> np.ndarray:

@@ -10,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from pipeline.core import views
+from pipeline.core.labels import Schema
 from pipeline.nn import data, fit, network, runtime
 from pipeline.nn.predict import predict_views
 from pipeline.plans.config import FineTune, Run
@@ -29,15 +30,15 @@ class Speeds(NamedTuple):
     features: int  # how many the backbone makes of an image
 
 
-def measure(run: Run, *, stored: int, size: int, n_train: int) -> Speeds:
+def measure(run: Run, schema: Schema, *, stored: int, size: int, n_train: int) -> Speeds:
     """Speeds of a run whose crops are stored at `stored` pixels and seen at `size`, with n_train galaxies a fold."""
     started = time.monotonic()
     batch = min(run.batch_size, 64) if runtime.gpus() else max(4, min(run.batch_size, round(32 * (96 / size) ** 2)))
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (batch, stored, stored, 3), np.uint8)
-    labels = rng.random((batch, 37), np.float32)
+    labels = rng.random((batch, len(schema.columns)), np.float32)
     precision, _ = runtime.choose_precision(run.precision)
-    built = network.build(run, stored=stored, size=size, seed=0, trained_as=precision)
+    built = network.build(run, schema, stored=stored, size=size, seed=0, trained_as=precision)
     single = views.view_set("single")
     fast = built.for_prediction()
     whole = fast.model if run.fine_tune.epochs else fast.features
@@ -88,7 +89,7 @@ def _head_seconds(built: network.Network, run: Run, n_train: int) -> float:
     rows = min(n_train, MAX_ROWS)
     rng = np.random.default_rng(0)
     features = rng.standard_normal((rows + 8, built.head.input_shape[-1]), np.float32)
-    labels = rng.random((rows + 8, 37), np.float32)
+    labels = rng.random((rows + 8, built.head.output_shape[-1]), np.float32)
     alone = run.model_copy(update={"fine_tune": FineTune()})
     trainer = fit.Trainer(built, alone, 0, np.empty((0, 1, 1, 3), np.uint8), labels, features)
     with tempfile.TemporaryDirectory() as folder:

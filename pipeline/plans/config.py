@@ -11,14 +11,16 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, PrivateAttr, ValidationError, field_validator, model_validator
 
+from pipeline.core.labels import Schema
 from pipeline.errors import UserError
+from pipeline.plans import label_schemas
 from pipeline.plans.backbones import BACKBONES
+from pipeline.plans.crops import IMAGE_SIDE, Crop
 from pipeline.plans.merging import extended, with_defaults
 from pipeline.plans.search_space import Search, Setting
 from pipeline.plans.strict import Strict, sentence
 
 PLANS = Path(__file__).parent
-IMAGE_SIDE = 424  # pixels of the competition's images, which a crop's `region` counts
 VIEW_SETS = ("single", "flips4", "dihedral8", "rotations16", "rotations32", "dihedral8-zoom3")
 BASELINES = ("mean", "central-pixel", "ridge", "random-forest", "svm")
 METHODS = ("best", "mean", "convex", "per-question")
@@ -34,13 +36,6 @@ class Sky(Strict):
 
     train: int = Field(ge=10)
     test: int = Field(ge=1)
-
-
-class Crop(Strict):
-    """The central `region` pixels of an image of the competition, resized to `size` pixels."""
-
-    region: int = Field(ge=16, le=IMAGE_SIDE)
-    size: int = Field(ge=16, le=IMAGE_SIDE)
 
 
 class Augment(Strict):
@@ -141,6 +136,7 @@ class Plan(Strict):
     ensembles: tuple[Ensemble, ...] = Field(min_length=1)
     baselines: tuple[Literal[BASELINES], ...] = BASELINES
     baseline_crop: Name | None = None  # the crop that hand-made features are measured on; None: the first
+    labels: str | None = None  # what was asked: a shipped schema or a TOML file; None: the competition's, or inferred
     search: Search | None = None  # where better settings of a run are looked for
     _left_out: dict[str, str] = PrivateAttr(default_factory=dict)
 
@@ -172,6 +168,11 @@ class Plan(Strict):
         if self.baseline_crop is not None:
             _known(self.baseline_crop, self.crops, "baseline_crop")
         return self
+
+    def for_schema(self, schema: Schema) -> "Plan":
+        """The plan for labels of the schema: votes and classes are learnt by their likelihood along the tree."""
+        likelihood = {"head": "tree", "loss": "votes"} if schema.trains_on_votes else {}
+        return self.model_copy(update={"runs": tuple(run.model_copy(update=likelihood) for run in self.runs)})
 
     def run(self, name: str) -> Run:
         """The run of that name."""
@@ -235,9 +236,12 @@ def load_plan(name: str) -> Plan:
     """Read a plan: a name under pipeline/plans/ or a path to a TOML file. UserError says what is wrong where."""
     path, raw = plan_path(name), _raw(name)
     try:
-        return Plan.model_validate(raw)
+        plan = Plan.model_validate(raw)
     except ValidationError as error:
         raise UserError(f"{_short(path)}: {sentence(error, _keys)}") from None
+    if plan.labels is not None:
+        label_schemas.load_table(plan.labels)  # so that a mistake in it is told before any work
+    return plan
 
 
 def _raw(name: str) -> dict[str, Any]:
@@ -256,6 +260,8 @@ def _raw(name: str) -> dict[str, Any]:
     if isinstance(runs := raw.get("runs"), list):
         raw["runs"] = [with_defaults(run, defaults) for run in runs]
     raw.setdefault("name", path.stem)
+    if isinstance(labels := raw.get("labels"), str) and label_schemas.is_path(labels):
+        raw["labels"] = str(path.parent / labels)  # beside the plan, wherever the command is given
     if (base := raw.pop("extends", None)) is None:
         return raw
     if not isinstance(base, str) or plan_path(base).resolve() == path.resolve():

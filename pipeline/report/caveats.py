@@ -25,6 +25,7 @@ def collect(plan: Plan, store: Store, board: Leaderboard) -> list[str]:
         *weights_that_may_know_the_galaxies(plan, store),
         *runs_left_out(plan),
         *duplicates.caveats(store.inputs().required()),
+        *(f"{sentence[:1].upper()}{sentence[1:]}." for sentence in store.inputs().required().get("left_out", [])),
         *synthetic_galaxies(plan, store),
         *unusable_images(plan, store),
         *outlier_folds(board),
@@ -65,8 +66,8 @@ def below_vote_noise(board: Leaderboard) -> Iterator[str]:
     for entry in board.entries:
         if entry.interval[1] < entry.noise:
             yield (
-                f"{entry.name} scores {entry.rmse:.4f}, below the {entry.noise:.4f} that the noise of the votes leaves "
-                f"even to perfect predictions: labels have leaked into training."
+                f"{entry.name} scores {entry.score:.4f}, below the {entry.noise:.4f} that the noise of the votes "
+                f"leaves even to perfect predictions: labels have leaked into training."
             )
 
 
@@ -109,7 +110,7 @@ def outlier_folds(board: Leaderboard) -> Iterator[str]:
     for entry in board.of_kind("run"):
         for fold in np.unique(board.fold_of):
             own, others = entry.errors[board.fold_of == fold], entry.errors[board.fold_of != fold]
-            ratio = float(np.sqrt(own.mean() / others.mean())) if others.mean() > 0 else 1.0
+            ratio = entry.decides.of(own / others.mean()) if others.mean() > 0 else 1.0
             spread = np.sqrt(own.var() / len(own) + others.var() / len(others))
             if abs(own.mean() - others.mean()) > OUTLIER_SIGMA * spread and abs(ratio - 1) > MIN_DIFFERENCE:
                 than = "worse" if ratio > 1 else "better"
@@ -139,5 +140,5 @@ def uncommitted_code(plan: Plan, store: Store) -> Iterator[str]:
 
 
 def _verdict(entry: Entry, other: Entry) -> str:
-    _, low, high = stats.paired_difference(entry.errors, other.errors)
+    _, low, high = stats.paired_difference(entry.errors, other.errors, finish=entry.decides.finish)
     return stats.verdict(low, high)

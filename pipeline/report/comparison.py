@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from pipeline.core import metrics, stats
-from pipeline.core.tree import QUESTIONS, SLICES
+from pipeline.core import classes, metrics, stats
+from pipeline.core.labels import Schema
 from pipeline.errors import UserError
 from pipeline.store.artifacts import Store, aligned_to, load_fractions
 
@@ -22,7 +22,7 @@ def comparison_lines(first: Path, second: Path) -> Iterator[str]:
     bootstrap. UserError where a folder holds no finished plan or the two share too few galaxies.
     """
     a, b = load_predictions(first), load_predictions(second)
-    truth = common_truth(first, second)
+    schema, truth = common_schema(first, second), common_truth(first, second)
     yield f"{second} against {first}, on the {len(truth):,} galaxies of both; negative is better"
     best = [best_name(one, truth) for one in (a, b)]
     pairs = [(name, name) for name in a if name in b]
@@ -36,10 +36,10 @@ def comparison_lines(first: Path, second: Path) -> Iterator[str]:
     before, after = a[best[0]], b[best[1]]
     yield ""
     yield f"by question, {best[0]} -> {best[1]}"
-    for question, columns in zip(QUESTIONS, SLICES, strict=True):
+    for question, columns in zip(schema.questions, schema.slices, strict=True):
         yield _line(f"  {question.number} {question.text}", truth, before, after, columns)
     yield ""
-    accuracy = [metrics.accuracy5(truth.to_numpy(), one.loc[truth.index].to_numpy()) for one in (before, after)]
+    accuracy = [classes.accuracy(schema, truth.to_numpy(), one.loc[truth.index].to_numpy()) for one in (before, after)]
     yield f"five-class accuracy {accuracy[0]:.1%} -> {accuracy[1]:.1%}"
     errors = [((one.loc[truth.index] - truth) ** 2).mean(axis=1) ** 0.5 for one in (before, after)]
     change = (errors[1] - errors[0]).round(6).sort_values()
@@ -50,9 +50,10 @@ def comparison_lines(first: Path, second: Path) -> Iterator[str]:
 
 
 def load_predictions(folder: Path) -> dict[str, pd.DataFrame]:
-    """Out-of-fold predictions of all baselines, runs and ensembles under a plan's output: 'kind/name' -> (n, 37)."""
+    """Out-of-fold predictions of all baselines, runs and ensembles under a plan's output: 'kind/name' -> (n, c)."""
     found = {}
     store = Store(folder)
+    schema = store.schema()
     of_kind = {"baselines": store.baseline, "ensembles": store.ensemble}
     for kind in ("baselines", "runs", "ensembles"):
         for place in sorted((folder / kind).glob("*")):
@@ -62,15 +63,23 @@ def load_predictions(folder: Path) -> dict[str, pd.DataFrame]:
             else:
                 made = {of_kind[kind](place.name): "oof.parquet"}
             if any(one.exists() for one in made):
-                parts = [load_fractions(one.verified(name)) for one, name in made.items()]
+                parts = [load_fractions(one.verified(name), schema) for one, name in made.items()]
                 found[f"{kind}/{place.name}"] = pd.concat(parts)
     if not found:
         raise UserError(f"{folder}: holds no predictions; expected the output folder of a plan, such as output/demo")
     return found
 
 
+def common_schema(first: Path, second: Path) -> Schema:
+    """The schema that the galaxies of both plans are labelled with; UserError where there are two."""
+    one, other = (Store(folder).schema() for folder in (first, second))
+    if one.questions != other.questions or one.kind != other.kind:
+        raise UserError(f"{first} is labelled by {one.name}, {second} by {other.name}: nothing to compare")
+    return one
+
+
 def common_truth(first: Path, second: Path) -> pd.DataFrame:
-    """Votes (n, 37) of the galaxies that both plans have, alike in both."""
+    """Votes (n, c) of the galaxies that both plans have, alike in both."""
     labels = [Store(folder).load_labels() for folder in (first, second)]
     shared = labels[0].index.intersection(labels[1].index)
     if len(shared) < MIN_SHARED:
@@ -88,7 +97,9 @@ def best_name(found: dict[str, pd.DataFrame], truth: pd.DataFrame) -> str:
 
 def _line(label: str, truth: pd.DataFrame, before: pd.DataFrame, after: pd.DataFrame, columns: slice) -> str:
     votes = truth.to_numpy()[:, columns]
-    squares = [((_aligned(one, truth, label)[:, columns] - votes) ** 2).mean(axis=1) for one in (before, after)]
+    made = [_aligned(one, truth, label)[:, columns] for one in (before, after)]
+    known = ~np.isnan(votes).all(axis=1)
+    squares = [metrics.squared_error_per_galaxy(votes[known], one[known]) for one in made]
     difference, low, high = stats.paired_difference(squares[1], squares[0])
     scores = [float(np.sqrt(square.mean())) for square in squares]
     interval = f"{low:+.4f} to {high:+.4f}"

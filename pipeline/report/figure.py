@@ -113,6 +113,12 @@ def draw(
     return Figure(name, alt, text.getvalue(), numbers, title)
 
 
+def panel_grid(count: int) -> tuple[int, int]:
+    """(rows, columns) of so many panels, up to four in a row."""
+    columns = min(4, count)
+    return -(-count // columns), columns
+
+
 def legend(axes: "Axes", columns: int) -> None:
     """The legend above the axes."""
     axes.figure.legend(loc="outside upper left", ncols=columns, handletextpad=0.4, columnspacing=1.2, handlelength=1.4)

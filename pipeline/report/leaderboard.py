@@ -12,39 +12,40 @@ import numpy as np
 import pandas as pd
 
 from pipeline.competition import uploads
-from pipeline.core import metrics, stats
+from pipeline.core import classes, metrics, stats
+from pipeline.core.labels import Schema
 from pipeline.plans.config import Plan
 from pipeline.store.artifacts import Store, aligned_to, load_fractions
 
-COLUMNS = (
-    "name",
-    "kind",  # baseline, run or ensemble
-    "rmse",
-    "rmse_low",  # 95 % interval by bootstrap over galaxies
-    "rmse_high",
-    "beyond_noise",  # the part of the RMSE that the finite number of votes does not explain
-    "fold_std",  # standard deviation of the folds' RMSE
-    "views_gain",  # by how much a single view's RMSE is higher, of runs that were fine-tuned
-    "accuracy5",  # on the five-class clean sample
+NAMES = ("name", "kind")  # kind: baseline, run or ensemble
+COSTS = (
     "params",  # of one network; of an ensemble: of one network of each member
     "train_seconds",  # of all folds; of an ensemble: of all members
     "images_per_second",  # galaxies that one network predicts, all their views; of an ensemble: one of each member
-    "kaggle_public",  # of an ensemble's submission as it is now, where Kaggle has scored it
-    "kaggle_private",
 )
+KAGGLE = ("kaggle_public", "kaggle_private")  # of an ensemble's submission as it is now, where Kaggle has scored it
+OF_CLASSES = ("accuracy", "balanced_accuracy", "f1", "average_precision")  # of the classes of the first question
 UNKNOWN = "\N{EN DASH}"
-DIGITS = {
-    "rmse": 6,
-    "rmse_low": 6,
-    "rmse_high": 6,
-    "beyond_noise": 6,
-    "fold_std": 6,
-    "views_gain": 6,
-    "accuracy5": 5,
-    "train_seconds": 1,
-    "images_per_second": 1,
-}
-KAGGLE = COLUMNS[-2:]
+DIGITS = {"beyond_noise": 6, "fold_std": 6, "views_gain": 6, "train_seconds": 1, "images_per_second": 1}
+DIGITS |= dict.fromkeys(OF_CLASSES, 5)
+
+
+def columns_of(schema: Schema) -> tuple[str, ...]:
+    """The columns of a leaderboard; the third, which decides, is the schema's score, its interval follows.
+
+    beyond_noise: the part of the RMSE that the finite number of votes does not explain; fold_std: standard deviation of
+    the folds' scores; views_gain: by how much a single view's RMSE is higher, of runs that were fine-tuned.
+    """
+    decides = metrics.deciding(schema).name
+    scores = (decides, f"{decides}_low", f"{decides}_high")
+    if schema.describes_classes:
+        return (*NAMES, *scores, "fold_std", *OF_CLASSES, *COSTS)
+    return (*NAMES, *scores, "beyond_noise", "fold_std", "views_gain", accuracy_column(schema), *COSTS, *KAGGLE)
+
+
+def accuracy_column(schema: Schema) -> str:
+    """The column of the accuracy: accuracy5 for five classes that the schema derives."""
+    return f"accuracy{len(schema.own_classes) or ''}"
 
 
 @dataclass(frozen=True)
@@ -53,39 +54,42 @@ class Entry:
 
     name: str
     kind: str
-    predicted: np.ndarray  # (n, 37) out of fold
-    errors: np.ndarray  # (n,) squared error per galaxy
-    folds: np.ndarray  # (k,) RMSE of each fold
+    predicted: np.ndarray  # (n, c) out of fold
+    errors: np.ndarray  # (n,) squared error, or log loss, per galaxy
+    folds: np.ndarray  # (k,) score of each fold
     interval: tuple[float, float]
     noise: float  # the RMSE of perfect predictions
     single_view_rmse: float  # the RMSE of a single view
-    accuracy5: float
+    summary: dict[str, float]  # accuracy and, of classes, more
     params: float
     train_seconds: float
     images_per_second: float
     kaggle: tuple[float, float]  # public and private score
+    decides: metrics.Score
 
     @property
-    def rmse(self) -> float:
-        """Root mean squared error over all galaxies and columns."""
-        return float(np.sqrt(self.errors.mean()))
+    def score(self) -> float:
+        """The score that decides, over all galaxies."""
+        return self.decides.of(self.errors)
+
+    @property
+    def accuracy(self) -> float:
+        """Share of the galaxies of a class whose predicted one is right."""
+        return self.summary["accuracy"]
 
     @property
     def beyond_noise(self) -> float:
         """What is left of the RMSE when the noise of the votes is taken off, in quadrature."""
-        return float(np.sqrt(max(0.0, self.rmse**2 - self.noise**2)))
+        return float(np.sqrt(np.maximum(0.0, self.score**2 - self.noise**2)))
 
-    def row(self) -> tuple[Any, ...]:
-        """Its values in the order of `COLUMNS`."""
-        scores = (
-            self.rmse,
-            *self.interval,
-            self.beyond_noise,
-            float(self.folds.std()),
-            self.single_view_rmse - self.rmse,
-        )
-        costs = (self.params, self.train_seconds, self.images_per_second)
-        return (self.name, self.kind, *scores, self.accuracy5, *costs, *self.kaggle)
+    def row(self) -> dict[str, Any]:
+        """Its values by column, those of any kind of labels."""
+        decides, (low, high) = self.decides.name, self.interval
+        made = {"name": self.name, "kind": self.kind, decides: self.score}
+        made |= {f"{decides}_low": low, f"{decides}_high": high, "beyond_noise": self.beyond_noise}
+        made |= {"fold_std": float(self.folds.std()), "views_gain": self.single_view_rmse - self.score}
+        made |= {key: getattr(self, key) for key in COSTS} | dict(zip(KAGGLE, self.kaggle, strict=True))
+        return made | self.summary
 
 
 @dataclass(frozen=True)
@@ -93,9 +97,10 @@ class Leaderboard:
     """All entries, best first, with the galaxies that they were scored on."""
 
     entries: tuple[Entry, ...]
-    truth: np.ndarray  # (n, 37)
+    truth: np.ndarray  # (n, c)
     fold_of: np.ndarray  # (n,)
     ids: np.ndarray  # (n,)
+    schema: Schema
 
     def best(self, kind: str) -> Entry | None:
         """The best entry of a kind; None where there is none."""
@@ -106,14 +111,17 @@ class Leaderboard:
         return [entry for entry in self.entries if entry.kind == kind]
 
     def frame(self) -> pd.DataFrame:
-        """The leaderboard as a table with `COLUMNS`."""
-        made = pd.DataFrame([entry.row() for entry in self.entries], columns=list(COLUMNS)).round(DIGITS)
-        return made.astype({"params": "Int64"})
+        """The leaderboard as a table with the columns of the schema."""
+        named = {"accuracy": accuracy_column(self.schema)}
+        rows = [{named.get(key, key): value for key, value in entry.row().items()} for entry in self.entries]
+        columns = columns_of(self.schema)
+        digits = DIGITS | dict.fromkeys(columns[2:5], 6) | {named["accuracy"]: 5}
+        return pd.DataFrame(rows, columns=list(columns)).round(digits).astype({"params": "Int64"})
 
 
 def score_all(plan: Plan, store: Store) -> Leaderboard:
     """Score everything in a plan. UserError where something is missing or damaged, with the command that fixes it."""
-    labels = store.load_labels()
+    schema, labels = store.schema(), store.load_labels()
     truth, fold_of = labels.to_numpy(np.float64), store.load_folds().loc[labels.index].to_numpy()
     entries = []
     costs: dict[str, tuple[float, float, float]] = {}
@@ -127,20 +135,32 @@ def score_all(plan: Plan, store: Store) -> Leaderboard:
         kaggle: tuple[float, float] = (np.nan, np.nan),
     ) -> None:
         predicted = aligned_to(frame, labels.index, f"out-of-fold predictions of {kind} {name}").to_numpy()
-        entries.append(_score(name, kind, predicted, truth, fold_of, cost, single, kaggle, plan.seed))
+        entries.append(_score(schema, name, kind, predicted, truth, fold_of, cost, single, kaggle, plan.seed))
 
     for name in plan.baselines:
         made = store.baseline(name)
-        add(name, "baseline", load_fractions(made.verified()), (np.nan, _number(made.required(), "seconds"), np.nan))
+        add(
+            name,
+            "baseline",
+            load_fractions(made.verified(), schema),
+            (np.nan, _number(made.required(), "seconds"), np.nan),
+        )
     for run in plan.runs:
         costs[run.name] = cost_of_run(store, plan, run.name)
         parts = [store.predicted(run.name, fold).verified("valid.parquet") for fold in range(plan.folds)]
-        frame = pd.concat([load_fractions(part) for part in parts])
+        frame = pd.concat([load_fractions(part, schema) for part in parts])
         add(run.name, "run", frame, _cost_of([run.name], plan, costs), single_view_rmse(store, plan, run.name))
     for spec in plan.ensembles:
         cost, blended = _cost_of(spec.runs, plan, costs), store.ensemble(spec.name).verified("oof.parquet")
-        add(spec.name, "ensemble", load_fractions(blended), cost, kaggle=uploads.current_scores(store, spec.name))
-    return Leaderboard(tuple(sorted(entries, key=lambda entry: entry.rmse)), truth, fold_of, labels.index.to_numpy())
+        add(
+            spec.name,
+            "ensemble",
+            load_fractions(blended, schema),
+            cost,
+            kaggle=uploads.current_scores(store, spec.name),
+        )
+    ordered = tuple(sorted(entries, key=lambda entry: entry.score))
+    return Leaderboard(ordered, truth, fold_of, labels.index.to_numpy(), schema)
 
 
 def cost_of_run(store: Store, plan: Plan, run: str) -> tuple[float, float, float]:
@@ -176,7 +196,7 @@ def to_markdown(frame: pd.DataFrame) -> str:
     """The leaderboard as a Markdown table."""
     frame = _shown(frame)
     texts = _texts(frame)
-    rule = ["---" if column in COLUMNS[:2] else "--:" for column in frame.columns]
+    rule = ["---" if column in NAMES else "--:" for column in frame.columns]
     return "\n".join("| " + " | ".join(row) + " |" for row in [list(frame.columns), rule, *texts]) + "\n"
 
 
@@ -185,7 +205,7 @@ def to_text(frame: pd.DataFrame) -> str:
     frame = _shown(frame)
     rows = [list(frame.columns), *_texts(frame)]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    pads = [str.ljust if column in COLUMNS[:2] else str.rjust for column in frame.columns]
+    pads = [str.ljust if column in NAMES else str.rjust for column in frame.columns]
     padded = ([pad(*cell) for pad, *cell in zip(pads, row, widths, strict=True)] for row in rows)
     return "\n".join("  ".join(row).rstrip() for row in padded)
 
@@ -201,6 +221,7 @@ def read(path: Path) -> pd.DataFrame:
 
 
 def _score(
+    schema: Schema,
     name: str,
     kind: str,
     predicted: np.ndarray,
@@ -211,11 +232,17 @@ def _score(
     kaggle: tuple[float, float],
     seed: int,
 ) -> Entry:
-    errors = metrics.squared_error_per_galaxy(truth, predicted)
-    folds = np.array([np.sqrt(errors[fold_of == fold].mean()) for fold in np.unique(fold_of)])
-    interval = stats.bootstrap_rmse(errors, seed)
-    noise, accuracy = metrics.vote_noise(truth), metrics.accuracy5(truth, predicted)
-    return Entry(name, kind, predicted, errors, folds, interval, noise, single_view_rmse, accuracy, *cost, kaggle)
+    decides = metrics.deciding(schema)
+    errors = decides.per_galaxy(schema, truth, predicted)
+    folds = np.array([decides.of(errors[fold_of == fold]) for fold in np.unique(fold_of)])
+    interval = stats.bootstrap_rmse(errors, seed, finish=decides.finish)
+    noise = metrics.vote_noise(truth, schema.volunteers) if schema.volunteers else float("nan")
+    summary = {"accuracy": classes.accuracy(schema, truth, predicted)}
+    if schema.describes_classes:
+        summary = classes.summary(schema, truth, predicted)
+    return Entry(
+        name, kind, predicted, errors, folds, interval, noise, single_view_rmse, summary, *cost, kaggle, decides
+    )  # fmt: skip
 
 
 def _cost_of(
@@ -235,10 +262,9 @@ def _number(record: dict[str, Any], fact: str) -> float:
 
 def _texts(frame: pd.DataFrame) -> list[list[str]]:
     """The cells of a leaderboard as text: 4 to 5 digits, thousands parted, a dash for what is not known."""
-    forms = {"rmse": "{:.5f}", "rmse_low": "{:.5f}", "rmse_high": "{:.5f}"}
-    forms |= {"beyond_noise": "{:.5f}", "fold_std": "{:.5f}", "views_gain": "{:+.5f}", "accuracy5": "{:.4f}"}
-    forms |= {"params": "{:,}", "train_seconds": "{:,.1f}", "images_per_second": "{:,.1f}"}
-    forms |= dict.fromkeys(KAGGLE, "{:.5f}")
+    forms = {"views_gain": "{:+.5f}", "params": "{:,}", "train_seconds": "{:,.1f}", "images_per_second": "{:,.1f}"}
+    forms |= {column: "{:.4f}" for column in frame if column.startswith("accuracy") or column in OF_CLASSES}
+    forms |= {column: "{:.5f}" for column in frame if column not in (*forms, *NAMES)}
     return [
         [UNKNOWN if pd.isna(value) else forms.get(column, "{}").format(value) for column, value in row.items()]
         for row in frame.to_dict("records")

@@ -6,8 +6,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from pipeline.core import metrics
+from pipeline.core import classes
+from pipeline.core.labels import Schema
+from pipeline.core.metrics import Score, deciding
 from pipeline.plans.config import Plan
+from pipeline.report import wording
 from pipeline.report.figure import Figure
 from pipeline.report.leaderboard import Entry, Leaderboard
 from pipeline.report.pictures import Thumbnails
@@ -28,14 +31,30 @@ class Material:
         """The best ensemble; the best of all where there is none."""
         return self.board.best("ensemble") or self.board.entries[0]
 
+    @property
+    def schema(self) -> Schema:
+        """What the galaxies are labelled with."""
+        return self.board.schema
+
+    @property
+    def decides(self) -> Score:
+        """The score that decides."""
+        return deciding(self.schema)
+
+    @cached_property
+    def words(self) -> wording.Words:
+        """The words that fit the labels."""
+        return wording.of(self.schema)
+
     @cached_property
     def classes(self) -> tuple[np.ndarray, np.ndarray]:
-        """Five-class label by the volunteers, -1 outside the clean sample, and by the best entry: (n,) each."""
-        return metrics.five_class(self.board.truth), metrics.five_class_predicted(self.best.predicted)
+        """Class by the labels, -1 where they are not clear, and by the best entry: (n,) each."""
+        schema = self.schema
+        return classes.true_class(schema, self.board.truth), classes.predicted_class(schema, self.best.predicted)
 
     @cached_property
     def runs(self) -> np.ndarray:
-        """Out-of-fold predictions of every run: (M, n, 37), in the leaderboard's order."""
+        """Out-of-fold predictions of every run: (M, n, c), in the leaderboard's order."""
         return np.stack([entry.predicted for entry in self.board.of_kind("run")])
 
     @cached_property

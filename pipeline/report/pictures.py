@@ -7,10 +7,9 @@ import cv2
 import numpy as np
 from markupsafe import Markup
 
-from pipeline.competition import cutout
-from pipeline.competition.source_images import open_images
 from pipeline.errors import Damaged, DamagedImage, UserError
-from pipeline.plans.config import Crop, Plan
+from pipeline.labelled.source import open_images
+from pipeline.plans.config import IMAGE_SIDE, Crop, Plan
 from pipeline.store.artifacts import Store
 
 THUMBNAIL = Crop(region=256, size=128)
@@ -35,17 +34,20 @@ class Thumbnails:
             self._raw = None
         name, _ = max(plan.crops.items(), key=lambda item: item[1].size)
         self._store, self._crop = store, name
+        widest = max(plan.crops.values(), key=lambda crop: crop.pixels(IMAGE_SIDE))
+        own = "schema" in store.inputs().facts()  # framed as the plan says, not as the competition is
+        self._shown = widest.model_copy(update={"size": THUMBNAIL.size}) if own else THUMBNAIL
         self.uri = cache(self._uri)
 
-    def _uri(self, galaxy: int) -> str:
+    def _uri(self, galaxy: int | str) -> str:
         return data_uri(self.pixels(galaxy))
 
-    def pixels(self, galaxy: int) -> np.ndarray:
+    def pixels(self, galaxy: int | str) -> np.ndarray:
         """uint8 (128, 128, 3) of a training galaxy by its id; grey where it cannot be read."""
         made = np.full((THUMBNAIL.size, THUMBNAIL.size, 3), 128, np.uint8)
         try:
             if self._raw is not None:
-                cutout.cut(self._raw.read(int(galaxy)), [THUMBNAIL], [made])
+                self._raw.cut(self._raw.read(galaxy), [self._shown], [made])
             else:
                 images, ids = self._store.load_crops(self._crop, "train")
                 row = np.flatnonzero(ids == galaxy)[0]

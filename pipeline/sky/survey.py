@@ -18,7 +18,8 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from pipeline.core import machine, tree
+from pipeline.core import machine
+from pipeline.plans.label_schemas import galaxy_zoo_2
 from pipeline.sky import camera
 from pipeline.sky.galaxy import Galaxy, sample
 from pipeline.sky.render import render
@@ -51,7 +52,7 @@ def draw(
             galaxies = _observed(mapped, seed, range(first, first + len(ids)))
             labels.append(_write_images(folder / f"{name}.zip", ids, galaxies, bar))
     _write_csv(folder / "training_solutions_rev1.zip", train, labels[0])
-    _write_csv(folder / "all_zeros_benchmark.zip", test, np.zeros((n_test, len(tree.COLUMNS)), int))
+    _write_csv(folder / "all_zeros_benchmark.zip", test, np.zeros((n_test, len(galaxy_zoo_2().columns)), int))
     _write_csv(folder / "sky_test_solutions.csv", test, labels[1])
 
 
@@ -116,7 +117,7 @@ def _observed(mapped: Callable, seed: int, indices: range) -> Iterable[tuple[byt
 
 def _write_images(path: Path, ids: np.ndarray, galaxies: Iterable[tuple[bytes, np.ndarray]], bar: tqdm) -> np.ndarray:
     """Write <stem>/<GalaxyID>.jpg into a zip file and return the labels, (n, 37)."""
-    labels = np.empty((len(ids), len(tree.COLUMNS)))
+    labels = np.empty((len(ids), len(galaxy_zoo_2().columns)))
     with _whole(path) as part, zipfile.ZipFile(part, "w") as archive:
         for row, (galaxy_id, (jpeg, fractions)) in enumerate(zip(ids, galaxies, strict=True)):
             archive.writestr(zipfile.ZipInfo(f"{path.stem}/{galaxy_id}.jpg", TIMESTAMP), jpeg)
@@ -127,7 +128,10 @@ def _write_images(path: Path, ids: np.ndarray, galaxies: Iterable[tuple[bytes, n
 
 def _write_csv(path: Path, ids: np.ndarray, values: np.ndarray) -> None:
     """Write GalaxyID and the 37 columns with all their digits, as <stem>.csv inside a zip where `path` ends so."""
-    rows = [("GalaxyID", *tree.COLUMNS), *((i, *row) for i, row in zip(ids.tolist(), values.tolist(), strict=True))]
+    rows = [
+        ("GalaxyID", *galaxy_zoo_2().columns),
+        *((i, *row) for i, row in zip(ids.tolist(), values.tolist(), strict=True)),
+    ]
     text = "".join(",".join(map(str, row)) + "\n" for row in rows)
     with _whole(path) as part:
         if path.suffix == ".zip":

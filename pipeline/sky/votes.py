@@ -7,22 +7,23 @@ What the survey blurred or drowned in noise they cannot see: then they say "smoo
 import numpy as np
 
 from pipeline.core import tree
+from pipeline.plans.label_schemas import galaxy_zoo_2
 from pipeline.sky.galaxy import EDGE_ON, ODDITIES, Galaxy
 
 VOLUNTEERS = (36, 52)  # how many classified a galaxy, at least and below
 
 
 def vote(galaxy: Galaxy, rng: np.random.Generator) -> np.ndarray:
-    """(37,) vote fractions of about forty volunteers, columns as in `tree.COLUMNS`.
+    """(37,) vote fractions of about forty volunteers, columns as in Galaxy Zoo 2.
 
     Whole counts are drawn down the tree and divided by the number of volunteers, so each question's answers
     sum to the fraction that reached it; what nobody was asked is 0. Question 6 is put to everyone, as in
     the competition's files.
     """
-    likely = probabilities(galaxy)
-    counts = np.zeros(len(tree.COLUMNS))
+    schema, likely = galaxy_zoo_2(), probabilities(galaxy)
+    counts = np.zeros(len(schema.columns))
     volunteers = int(rng.integers(*VOLUNTEERS))
-    for columns, parent in tree.in_tree_order():
+    for columns, parent in tree.in_tree_order(schema):
         asked = volunteers if parent is None else int(counts[parent])
         counts[columns] = rng.multinomial(asked, likely[columns])
     return counts / volunteers
@@ -31,7 +32,7 @@ def vote(galaxy: Galaxy, rng: np.random.Generator) -> np.ndarray:
 def probabilities(galaxy: Galaxy) -> np.ndarray:
     """(37,) probability of each answer for a volunteer who is asked its question; each question sums to 1."""
     answers = np.concatenate([question(galaxy) for question in _QUESTIONS])
-    for columns in tree.SLICES:
+    for columns in galaxy_zoo_2().slices:
         answers[columns] /= answers[columns].sum()
     return answers
 

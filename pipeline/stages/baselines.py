@@ -22,26 +22,28 @@ import numpy as np
 from tqdm import tqdm
 
 from pipeline import cli
-from pipeline.core import morphology
-from pipeline.core.metrics import rmse
-from pipeline.plans.config import Plan
+from pipeline.core import metrics, morphology, tree
+from pipeline.core.labels import Schema
+from pipeline.core.metrics import filled
+from pipeline.plans.config import IMAGE_SIDE, Plan
 from pipeline.store import dependencies
 from pipeline.store.artifacts import Store, aligned_to, fractions_frame, save_fractions
 
 log = logging.getLogger(__name__)
 CENTRE = 10  # pixels of the competition's image on each side of the central patch
+LEAST_PROBABILITY = 0.01  # of a class
 CHUNK = 512  # images per task
 
 Model = Callable[[np.ndarray, np.ndarray, np.ndarray, int], np.ndarray]  # (x, y, x to predict, seed) -> answers
 
 
 def mean_answer(x: np.ndarray, y: np.ndarray, x_new: np.ndarray, seed: int) -> np.ndarray:
-    """The mean of the answers y (n, 37) for each row of x_new (m, d): (m, 37)."""
+    """The mean of the answers y (n, c) for each row of x_new (m, d): (m, c)."""
     return np.tile(y.mean(axis=0), (len(x_new), 1))
 
 
 def similar_centres(x: np.ndarray, y: np.ndarray, x_new: np.ndarray, seed: int) -> np.ndarray:
-    """The mean answer of the sqrt(n) galaxies whose central colour (n, 3) is nearest: (m, 37)."""
+    """The mean answer of the sqrt(n) galaxies whose central colour (n, 3) is nearest: (m, c)."""
     from sklearn.neighbors import KNeighborsRegressor
 
     return KNeighborsRegressor(max(1, round(len(x) ** 0.5))).fit(x, y).predict(x_new)
@@ -59,7 +61,7 @@ def ridge(x: np.ndarray, y: np.ndarray, x_new: np.ndarray, seed: int) -> np.ndar
 
 
 def random_forest(x: np.ndarray, y: np.ndarray, x_new: np.ndarray, seed: int) -> np.ndarray:
-    """200 trees on all 37 answers at once, leaves of at least 5 galaxies (Breiman 2001, Mach. Learn. 45, 5)."""
+    """200 trees on all answers at once, leaves of at least 5 galaxies (Breiman 2001, Mach. Learn. 45, 5)."""
     from sklearn.ensemble import RandomForestRegressor
 
     forest = RandomForestRegressor(200, min_samples_leaf=5, max_features=1 / 3, n_jobs=-1, random_state=seed)
@@ -69,9 +71,9 @@ def random_forest(x: np.ndarray, y: np.ndarray, x_new: np.ndarray, seed: int) ->
 def svm(x: np.ndarray, y: np.ndarray, x_new: np.ndarray, seed: int) -> np.ndarray:
     """One support vector regression per answer, with a Gaussian kernel in Nystroem's approximation.
 
-    An exact kernel machine takes time with the square of the number of galaxies, 37 times a fold. So 200 galaxies
-    stand for the kernel (Williams & Seeger 2001, NIPS 13, 682), and on these the machine is linear; its loss is
-    the squared epsilon-insensitive one, since the score is a squared error. On 1,500 galaxies it scores better than
+    An exact kernel machine takes time with the square of the number of galaxies, for each answer of each fold. So 200
+    galaxies stand for the kernel (Williams & Seeger 2001, NIPS 13, 682), and on these the machine is linear; its loss
+    is the squared epsilon-insensitive one, since the score is a squared error. On 1,500 galaxies it scores better than
     the exact machine with the plain loss.
     """
     from joblib import parallel_config
@@ -110,10 +112,11 @@ class Galaxies:
 
     images: np.ndarray  # (n, s, s, 3) uint8
     ids: np.ndarray  # (n,)
-    answers: np.ndarray  # (n, 37)
+    answers: np.ndarray  # (n, c)
     fold: np.ndarray  # (n,)
     usable: np.ndarray  # (n,) bool: not set aside
     centre: int  # pixels on each side of the central patch
+    schema: Schema
     _inputs: dict[str, tuple[np.ndarray, float]] = field(default_factory=dict)
 
     def model_input(self, input_name: str) -> tuple[np.ndarray, float]:
@@ -148,33 +151,39 @@ def load(plan: Plan, store: Store) -> Galaxies:
     answers = aligned_to(store.load_labels(), ids, f"crops/{name}/train").to_numpy(np.float64)
     fold = store.load_folds().loc[ids].to_numpy()
     aside = store.set_aside(name, "train")
-    centre = max(1, round(CENTRE * crop.size / crop.region))
+    centre = max(1, round(CENTRE * crop.size / crop.pixels(IMAGE_SIDE)))
     centre += (crop.size - centre) % 2  # the patch lies in the middle
-    return Galaxies(images, ids, answers, fold, ~np.isin(ids, aside), centre)
+    return Galaxies(images, ids, answers, fold, ~np.isin(ids, aside), centre, store.schema())
 
 
 def out_of_fold(galaxies: Galaxies, features: np.ndarray, model: Model, seed: int) -> np.ndarray:
-    """Answers (n, 37) in [0, 1] from features (n, d): each fold's from a model of the other folds' usable galaxies."""
+    """Answers (n, c) in [0, 1] from features (n, d): each fold's from a model of the other folds' usable galaxies."""
     predicted = np.empty_like(galaxies.answers)
     for fold in np.unique(galaxies.fold):
         own, others = galaxies.fold == fold, (galaxies.fold != fold) & galaxies.usable
-        predicted[own] = galaxies.answers[others].mean(axis=0)
+        known = filled(galaxies.answers[others])
+        predicted[own] = known.mean(axis=0)
         rows = own & galaxies.usable
-        predicted[rows] = model(features[others], galaxies.answers[others], features[rows], seed)
-    return np.clip(predicted, 0, 1)
+        predicted[rows] = model(features[others], known, features[rows], seed)
+    made = np.clip(predicted, 0, 1)
+    if galaxies.schema.describes_classes:  # probabilities, none of them so sure of itself that one error decides
+        made = tree.normalise(galaxies.schema, np.maximum(made, LEAST_PROBABILITY))
+    return made
 
 
 def build(unit: dependencies.Unit, galaxies: Galaxies, seed: int) -> float:
-    """Save one baseline's out-of-fold predictions; returns their RMSE."""
+    """Save one baseline's out-of-fold predictions; returns their score."""
     input_name, model = MODELS[unit.run]
     features, measuring = galaxies.model_input(input_name)
     started = time.monotonic()
     predicted = out_of_fold(galaxies, features, model, seed)
-    seconds, score = measuring + time.monotonic() - started, rmse(galaxies.answers, predicted)
+    decides, seconds = metrics.deciding(galaxies.schema), measuring + time.monotonic() - started
+    score = decides.of(decides.per_galaxy(galaxies.schema, galaxies.answers, predicted))
     unit.artifact.begin()
-    save_fractions(unit.artifact.files[0], fractions_frame(galaxies.ids, predicted))
-    unit.finish(rmse=score, seconds=round(seconds, 3), params=None)
-    log.info("%-10s %-24s RMSE %.4f  %.1f s", "baselines", unit.run, score, seconds)
+    frame = fractions_frame(galaxies.ids, predicted, galaxies.schema)
+    save_fractions(unit.artifact.files[0], frame, galaxies.schema)
+    unit.finish(**{decides.name: score}, seconds=round(seconds, 3), params=None)
+    log.info("%-10s %-24s %s %.4f  %.1f s", "baselines", unit.run, decides.title, score, seconds)
     return score
 
 

@@ -1,7 +1,7 @@
 """Stage 2 of 9: the central part of every image as one array per crop spec and split.
 
 reads   the competition's images where stage 0 found them, inputs/labels.parquet, inputs/sample.csv
-writes  crops/<crop>/{train,test}.npy uint8 (n, size, size, 3) RGB, {train,test}.ids.npy int64 (n,), ascending
+writes  crops/<crop>/{train,test}.npy uint8 (n, size, size, 3) RGB, {train,test}.ids.npy int64 or text (n,), ascending
 
 Every image is read and decoded once for all crops that are missing. Interrupted, the same command resumes after
 the last 256 finished rows. An image that cannot be used stops the stage or, where the plan says
@@ -22,16 +22,16 @@ import numpy as np
 from tqdm import tqdm
 
 from pipeline import cli
-from pipeline.competition import cutout
 from pipeline.competition.source_files import Images
-from pipeline.competition.source_images import open_images
 from pipeline.core import machine
 from pipeline.errors import DamagedImage, UserError
+from pipeline.labelled.source import open_images
 from pipeline.plans.config import Crop, Plan
 from pipeline.store import dependencies
 from pipeline.store.artifacts import Store
 from pipeline.store.dependencies import Unit
 from pipeline.store.growing_array import GrowingArray
+from pipeline.store.label_table import id_array
 from pipeline.store.records import atomic
 
 log = logging.getLogger(__name__)
@@ -45,7 +45,7 @@ class PartialCrop:
 
     def __init__(self, unit: Unit, ids: np.ndarray):
         self.unit, self.ids = unit, ids
-        self.crop = Crop(region=unit.spec["region"], size=unit.spec["size"])
+        self.crop = Crop.model_validate({key: unit.spec[key] for key in Crop.model_fields if key in unit.spec})
         final, self.ids_path = unit.artifact.files
         shape = (len(ids), self.crop.size, self.crop.size, 3)
         self.file = GrowingArray(final, shape, {"spec": unit.spec, "made_from": unit.made_from()})
@@ -61,7 +61,7 @@ class PartialCrop:
         with atomic(self.ids_path) as temporary:
             np.save(temporary, self.ids)
         digest = self.file.finish()
-        set_aside = [int(self.ids[row]) for row in sorted(self.file.notes)]
+        set_aside = [self.ids[row].item() for row in sorted(self.file.notes)]
         reasons = {str(self.ids[row]): why for row, why in self.file.notes.items()}
         facts |= {"set_aside": set_aside, "reasons": reasons}
         self.unit.finish(n=len(self.ids), digests={self.file.final: digest}, **facts)
@@ -74,7 +74,7 @@ def cut_rows(images: Images, ids: np.ndarray, crops: list[Crop], targets: list[n
     for i, galaxy_id in enumerate(ids):
         rows = [target[i] for target in targets]
         try:
-            cutout.cut(images.read(galaxy_id), crops, rows)
+            images.cut(images.read(galaxy_id), crops, rows)
         except DamagedImage as error:
             damaged[i] = str(error)
             for row in rows:
@@ -173,7 +173,7 @@ def make(store: Store, split: str, parts: list[PartialCrop], stop: bool) -> dict
         if not (stop and part.file.notes):
             part.finish(seconds=round(seconds, 2), images_per_second=rate)
     log.info("%-10s %s: %s images in %.1f s (%s a second)", "crops", names, f"{n_made:,}", seconds, f"{rate:,}")
-    return {int(part.ids[row]): why for part in parts for row, why in part.file.notes.items()}
+    return {part.ids[row].item(): why for part in parts for row, why in part.file.notes.items()}
 
 
 def check_policy(plan: Plan, store: Store) -> None:
@@ -203,7 +203,7 @@ def main(argv: list[str] | None = None) -> None:
     missing = request.to_do(dependencies.crops(plan, store))
     if not missing:
         return
-    ids = {"train": store.load_labels().index.to_numpy(np.int64), "test": np.sort(store.load_sample()[1])}
+    ids = {"train": id_array(store.load_labels().index), "test": np.sort(id_array(store.load_sample()[1]))}
     parts = [PartialCrop(unit, ids[unit.spec["split"]]) for unit in missing]
     store.require_space(sum(part.file.missing_bytes() for part in parts), "the crops")
     stop, damaged = plan.corrupt_images == "stop", {}

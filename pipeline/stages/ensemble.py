@@ -16,8 +16,7 @@ import numpy as np
 import pandas as pd
 
 from pipeline import cli
-from pipeline.core import blend, tree
-from pipeline.core.metrics import rmse
+from pipeline.core import blend, metrics, tree
 from pipeline.plans.config import Ensemble, Plan
 from pipeline.store import dependencies
 from pipeline.store.artifacts import Store, aligned_to, fractions_frame, load_fractions, save_fractions
@@ -27,38 +26,44 @@ log = logging.getLogger(__name__)
 
 def gather(store: Store, run: str, n_folds: int) -> tuple[pd.DataFrame, pd.DataFrame]:
     """One run's (out-of-fold, fold-averaged test) predictions, rows keyed by GalaxyID."""
+    schema = store.schema()
     artifacts = [store.predicted(run, fold) for fold in range(n_folds)]
     parts = [(one.verified("valid.parquet"), one.verified("test.parquet")) for one in artifacts]
-    oof = pd.concat([load_fractions(valid) for valid, _ in parts]).sort_index()
-    first = load_fractions(parts[0][1])
+    oof = pd.concat([load_fractions(valid, schema) for valid, _ in parts]).sort_index()
+    first = load_fractions(parts[0][1], schema)
     total = first.to_numpy(np.float64, copy=True)
     for fold, (_, test) in enumerate(parts[1:], 1):
-        total += aligned_to(load_fractions(test), first.index, f"test.parquet of {run}/fold{fold}").to_numpy()
-    return oof, fractions_frame(first.index.to_numpy(), (total / n_folds).astype(np.float32))
+        total += aligned_to(load_fractions(test, schema), first.index, f"test.parquet of {run}/fold{fold}").to_numpy()
+    return oof, fractions_frame(first.index.to_numpy(), (total / n_folds).astype(np.float32), schema)
 
 
 def build(unit: dependencies.Unit, spec: Ensemble, plan: Plan, store: Store) -> float:
     """Fit the blend on out-of-fold rows, save every artifact, return the cross-fitted RMSE."""
-    labels, fold_of = store.load_labels(), store.load_folds()
+    schema, labels, fold_of = store.schema(), store.load_labels(), store.load_folds()
     runs = [gather(store, run, plan.folds) for run in spec.runs]
     stack = np.stack([aligned_to(oof, labels.index, "out-of-fold predictions").to_numpy() for oof, _ in runs])
-    truth, folds = labels.to_numpy(), fold_of.loc[labels.index].to_numpy()  # stack: (runs, galaxies, 37)
+    truth, folds = labels.to_numpy(), fold_of.loc[labels.index].to_numpy()  # stack: (runs, galaxies, c)
     method, scores = (spec.method, {})
     if method == "best":
-        method, scores = blend.best_method(stack, truth, folds)
+        method, scores = blend.best_method(schema, stack, truth, folds)
     fit = blend.METHODS[method]
-    blended = blend.cross_fitted(stack, truth, folds, fit)
-    oof = tree.project(blended)
-    weights = fit(stack, truth)  # (runs,) or (runs, 11)
+    blended = blend.cross_fitted(schema, stack, truth, folds, fit)
+    oof = tree.project(schema, blended)
+    weights = fit(schema, stack, truth)  # (runs,) or (runs, q)
     ids = runs[0][1].index
     tests = np.stack([aligned_to(test, ids, "test predictions").to_numpy() for _, test in runs])
     unit.artifact.begin()
-    save_fractions(unit.artifact.files[0], fractions_frame(labels.index.to_numpy(), oof))
-    save_fractions(unit.artifact.files[1], fractions_frame(ids.to_numpy(), tree.project(blend.mix(tests, weights))))
-    score, by_run = rmse(truth, oof), dict(zip(spec.runs, weights.tolist(), strict=True))
-    facts = {"rmse": score, "rmse_before_projection": rmse(truth, blended)}
+    test = tree.project(schema, blend.mix(schema, tests, weights))
+    for path, galaxies, values in zip(unit.artifact.files, (labels.index, ids), (oof, test), strict=True):
+        save_fractions(path, fractions_frame(galaxies.to_numpy(), values, schema), schema)
+    decides, by_run = metrics.deciding(schema), dict(zip(spec.runs, weights.tolist(), strict=True))
+    score, before = (decides.of(decides.per_galaxy(schema, truth, made)) for made in (oof, blended))
+    facts = {decides.name: score, f"{decides.name}_before_projection": before}
     unit.finish(method=method, weights=by_run, scores=scores, **facts)
-    log.info("ensemble   %s: %s of %d runs, cross-fitted RMSE %.4f", spec.name, method, len(spec.runs), score)
+    log.info(
+        *("ensemble   %s: %s of %d runs, cross-fitted %s %.4f", spec.name, method, len(spec.runs)),
+        *(decides.title, score),
+    )
     return score
 
 

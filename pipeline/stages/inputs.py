@@ -1,17 +1,19 @@
-"""Stage 0 of 9: find the competition's files (or render synthetic galaxies) and check them before any work.
+"""Stage 0 of 9: find the competition's files, or your own labels and images, and check them before any work.
 
 reads   the folder --input DIR (remembered), else the synthetic galaxies of the plan's [sky], else input/
-writes  inputs/labels.parquet, inputs/sample.csv, inputs/images.json, inputs/weights.json, sky/ (synthetic galaxies)
+writes  inputs/labels.parquet, inputs/sample.csv, inputs/images.json, inputs/weights.json, sky/ (synthetic galaxies);
+        of your own labels inputs/labels.toml, the schema that they were read by
+
+Your own: a table labels.csv (.parquet, .fits, …) of ids and labels, and images/ (or .zip, .tar) of JPEG, PNG or FITS
+images, named by id or by a column; test/ with images to predict, and a sample file, where there are any. What the
+columns mean is said by the plan's labels = "…"; a column `label` or `class` alone needs nothing said.
 
     ./run.sh inputs --plan demo [--input DIR] [--weights BACKBONE=FILE ...] [--resume-from DIR]
 """
 
 import argparse
-import hashlib
 import logging
 import time
-from collections.abc import Callable, Iterable
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -19,141 +21,21 @@ import numpy as np
 import pandas as pd
 
 from pipeline import cli
-from pipeline.competition import duplicates, source_files, tables
-from pipeline.competition.source_files import Files, Images
-from pipeline.competition.tables import ID
-from pipeline.core import tree
+from pipeline.competition import duplicates, source_files
+from pipeline.competition.checks import copies_in, fingerprints, read_checked
 from pipeline.errors import Damaged, UserError
+from pipeline.labelled import folder as folders
+from pipeline.labelled.inputs import Prepared, prepare
 from pipeline.models import pretrained
+from pipeline.plans import label_schemas
+from pipeline.plans.config import Plan
+from pipeline.plans.label_schemas import DEFAULT, galaxy_zoo_2
 from pipeline.store import dependencies, resume
 from pipeline.store.artifacts import Store, save_fractions
+from pipeline.store.label_table import save_labels
 from pipeline.store.records import atomic, save_json
 
 log = logging.getLogger(__name__)
-IN_RANGE = 1e-6  # how far a vote fraction may lie outside [0, 1]
-SUMS = 1e-3  # how far the answers of a question may be from summing to their parent
-
-
-def examples(items: Iterable[Any]) -> str:
-    """'3 (such as 1, 2, 3)': the count and up to three of them."""
-    items = list(items)
-    return f"{len(items):,} (such as {', '.join(str(item) for item in items[:3])})"
-
-
-def label_problems(labels: pd.DataFrame) -> list[str]:
-    """What is wrong with the labels as read from their file, as sentences."""
-    problems = id_problems("labels", labels.index)
-    if header := header_problems("labels", list(labels.columns)):
-        return problems + header
-    values = labels.to_numpy()
-    finite = np.isfinite(values).all(axis=1)
-    inside = (values >= -IN_RANGE).all(axis=1) & (values <= 1 + IN_RANGE).all(axis=1)
-    off = np.nan_to_num(tree.violations(values)).max(axis=1)
-    checks = {
-        "galaxies with values that are not finite": ~finite,
-        "galaxies with values outside [0, 1]": finite & ~inside,
-        f"galaxies whose answers do not sum to their parent within {SUMS}": finite & inside & (off > SUMS),
-    }
-    return problems + [
-        f"labels: {what}: {examples(labels.index[wrong])}" for what, wrong in checks.items() if wrong.any()
-    ]
-
-
-def header_problems(what: str, columns: list[str]) -> list[str]:
-    """Columns that are missing or unknown, as at most one sentence."""
-    missing = [column for column in tree.COLUMNS if column not in columns]
-    unknown = [column for column in columns if column not in tree.COLUMNS]
-    parts = [f"{name} {examples(found)}" for name, found in (("missing", missing), ("unknown", unknown)) if found]
-    return [f"{what}: expected the 37 columns Class1.1 … Class11.6; {', '.join(parts)}"] if parts else []
-
-
-def id_problems(what: str, ids: pd.Index | np.ndarray) -> list[str]:
-    """Ids that are not integers or occur twice; or none at all."""
-    ids = pd.Index(ids)
-    if not len(ids):
-        return [f"{what}: no galaxies in it"]
-    strange = [i for i in map(str, ids) if source_files.parse_galaxy_id(i) is None]
-    texts = [i or "an empty cell" for i in strange if not (i.isascii() and i.isdecimal())]
-    others = [i for i in strange if i.isascii() and i.isdecimal()]
-    twice = ids[ids.duplicated()].unique()
-    checks = {
-        f"{ID}s that are not integers": texts,
-        f"{ID}s with leading zeros, or of more than 18 digits": others,
-        f"{ID}s that occur more than once": twice,
-    }
-    return [f"{what}: {name}: {examples(found)}" for name, found in checks.items() if len(found)]
-
-
-def matching_problems(what: str, images: np.ndarray, table: str, listed: pd.Index | np.ndarray) -> list[str]:
-    """Images that the table does not list, and galaxies of the table without image."""
-    listed = np.array([i for i in map(source_files.parse_galaxy_id, map(str, listed)) if i is not None], np.int64)
-    checks = {
-        f"{what} that are not in the {table}": np.setdiff1d(images, listed),
-        f"galaxies of the {table} without one of the {what}": np.setdiff1d(listed, images),
-    }
-    return [f"{name}: {examples(found)}" for name, found in checks.items() if len(found)]
-
-
-def read_checked(files: Files) -> tuple[pd.DataFrame, tuple[list[str], np.ndarray]]:
-    """(labels ascending by id, (header, ids) of the sample); UserError lists every problem at once."""
-    problems: list[str] = []
-
-    def attempt(read: Callable[[Path], Any], path: Path) -> Any:
-        try:
-            return read(path)
-        except UserError as error:
-            problems.append(str(error))
-            return None
-
-    labels = attempt(tables.read_labels, files.labels)
-    sample = attempt(tables.read_sample, files.sample)
-    train, test = attempt(_ids, files.train), attempt(_ids, files.test)
-    if labels is not None:
-        problems += label_problems(labels)
-    if sample is not None:
-        problems += id_problems("sample", sample[1]) + header_problems("sample", sample[0][1:])
-    for images, table, listed, what in (
-        (train, "labels", None if labels is None else labels.index, "training images"),
-        (test, "sample", None if sample is None else sample[1], "test images"),
-    ):
-        if images is not None:
-            problems += images[1] + (matching_problems(what, images[0], table, listed) if listed is not None else [])
-    if problems:
-        raise UserError(_problems_message(files, problems))
-    return labels.sort_index().clip(0, 1), sample
-
-
-def _ids(path: Path) -> tuple[np.ndarray, list[str]]:
-    with Images(path) as images:
-        return images.ids, images.problems
-
-
-def _problems_message(files: Files, problems: list[str]) -> str:
-    lines = "\n".join(f"  - {problem}" for problem in problems)
-    count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
-    return (
-        f"the competition's files in {files.labels.parent} have {count}; nothing was written:\n{lines}\n"
-        f"download the damaged files again from {source_files.DATA_PAGE}, or repair them, and run the same command"
-    )
-
-
-def fingerprints(files: Files) -> dict[str, Any]:
-    """Fingerprints of the content of the four files, independent of their location."""
-
-    def of_table(path: Path) -> dict[str, Any]:
-        data = tables.read_bytes(path)
-        return {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
-
-    def of_images(path: Path) -> dict[str, Any]:
-        with Images(path) as images:
-            return images.fingerprint()
-
-    readers = {"labels": of_table, "train": of_images, "test": of_images, "sample": of_table}
-    try:
-        return {field.name: readers[field.name](getattr(files, field.name)) for field in fields(files)}
-    except UserError:
-        read_checked(files)  # reports this problem together with all others
-        raise
 
 
 def choose_folder(given: Path | None, store: Store, has_sky: bool, *, force: bool = False) -> Path:
@@ -192,19 +74,17 @@ def render_sky(request: cli.Request) -> None:
 def make(request: cli.Request, folder: Path, synthetic: bool) -> dict[str, Any]:
     """Check the files of `folder` and write what the other stages read, where missing; returns the record."""
     store, files = request.store, source_files.find(folder)
-    # relative where it is the plan's own, so that an output folder may be moved
-    place = str(folder.relative_to(store.root)) if folder.is_relative_to(store.root) else str(folder)
-    found = {"folder": place, "signature": files.signature()}
+    found = {"folder": place_of(folder, store), "signature": files.signature()}
     record = store.inputs().facts()
     if record and found["signature"] and all(record.get(key) == value for key, value in found.items()):
         prints = record["spec"]
     else:
         prints = fingerprints(files)
     for unit in request.to_do(dependencies.inputs(request.plan, store, prints, synthetic)):
-        labels, (header, ids) = read_checked(files)
+        labels, (header, ids) = read_checked(files, galaxy_zoo_2())
         unit.artifact.begin()
         write(store, labels, header, ids, prints)
-        record = unit.finish(**found, n_train=len(labels), n_test=len(ids), copies=duplicates.find(files))
+        record = unit.finish(**found, n_train=len(labels), n_test=len(ids), copies=copies_in(files))
         for caveat in duplicates.caveats(record):
             log.warning("%-10s %s", "inputs", caveat)
     if any(record.get(key) != value for key, value in found.items()):  # the same files, elsewhere
@@ -213,14 +93,75 @@ def make(request: cli.Request, folder: Path, synthetic: bool) -> dict[str, Any]:
     return record
 
 
+def place_of(folder: Path, store: Store) -> str:
+    """The folder as records hold it: relative where it is the plan's own, so that an output folder may be moved."""
+    return str(folder.relative_to(store.root)) if folder.is_relative_to(store.root) else str(folder)
+
+
+def is_own(plan: Plan, folder: Path) -> bool:
+    """Whether the folder holds the user's own labels, and not the competition's files."""
+    if plan.labels not in (None, DEFAULT):
+        return True
+    try:
+        source_files.find(folder)
+    except UserError:
+        return folders.has_labels(folder)
+    return False
+
+
+def make_own(request: cli.Request, folder: Path) -> dict[str, Any]:
+    """The same for the user's own labels and images."""
+    store, plan = request.store, request.plan
+    made = prepare(folder, plan.labels, plan.folds)
+    _require_same_schema(request, made)
+    record = store.inputs().facts()
+    for unit in request.to_do(dependencies.inputs(plan, store, made.prints, synthetic=False)):
+        unit.artifact.begin()
+        labels_path, sample_path, images_path = unit.artifact.files
+        save_labels(labels_path, made.frame, made.schema, made.votes, made.names)
+        write_sample(sample_path, made.header, made.test_ids)
+        digested = {key: made.prints[key] for key in (*dependencies.SPLITS, "schema")}  # another schema, other networks
+        save_json(images_path, digested)
+        with atomic(labels_path.with_name("labels.toml")) as temporary:
+            temporary.write_text(label_schemas.to_toml(made.given), encoding="utf-8")
+        kinds = {"train": made.frame.index, "test": made.test_ids}
+        facts = {"n_train": len(made.frame), "n_test": len(made.test_ids), "named": made.named}
+        facts["ids"] = {split: "int64" if ids.dtype.kind in "iu" else "text" for split, ids in kinds.items()}
+        facts |= {"folder": place_of(folder, store), "schema": made.recorded, "left_out": made.left_out}
+        record = unit.finish(**facts, sample="sample" in made.prints, copies=duplicates.find(made.train, made.test))
+        for caveat in [*made.left_out, *duplicates.caveats(record)]:
+            log.warning("%-10s %s", "inputs", caveat)
+        log.info("%-10s labels %s: kind %s, answers %s", "inputs", made.schema.name, made.schema.kind,
+                 ", ".join(made.schema.columns[:12]))  # fmt: skip
+    return record
+
+
+def _require_same_schema(request: cli.Request, made: Prepared) -> None:
+    """UserError where all that was made is of another schema, which is not to be replaced."""
+    before = (request.store.inputs().facts().get("spec") or {}).get("schema")
+    if before is None or before == made.recorded or request.options.force:
+        return
+    again = request.store.command("inputs", "--force")
+    raise UserError(
+        f"the label schema {made.schema.name} has changed since stage 0: folds, networks, predictions and all else of "
+        f"{request.plan.name} were made with the other and become stale. Restore it, choose another --output, or take "
+        f"the new one by {again} and make all again"
+    )
+
+
 def write(store: Store, labels: pd.DataFrame, header: list[str], ids: np.ndarray, prints: dict[str, Any]) -> None:
     """labels.parquet, sample.csv (a submission of zeros) and images.json (so that other images are another digest)."""
     labels_path, sample_path, images_path = store.inputs().files
-    save_fractions(labels_path, labels)
-    zeros = pd.DataFrame(0, index=pd.Index(ids, name=header[0]), columns=header[1:])
-    with atomic(sample_path) as temporary:
-        zeros.to_csv(temporary, lineterminator="\n")
+    save_fractions(labels_path, labels, galaxy_zoo_2())
+    write_sample(sample_path, header, ids)
     save_json(images_path, {split: prints[split] for split in dependencies.SPLITS})
+
+
+def write_sample(path: Path, header: list[str], ids: np.ndarray) -> None:
+    """A submission of zeros."""
+    zeros = pd.DataFrame(0, index=pd.Index(ids, name=header[0]), columns=header[1:])
+    with atomic(path) as temporary:
+        zeros.to_csv(temporary, lineterminator="\n")
 
 
 def known_weights(store: Store, given: dict[str, Any], *, force: bool) -> dict[str, Any]:
@@ -236,7 +177,7 @@ def known_weights(store: Store, given: dict[str, Any], *, force: bool) -> dict[s
 def arguments() -> argparse.ArgumentParser:
     """The flags of this stage."""
     parser = cli.parser(__doc__)
-    parser.add_argument("--input", type=Path, metavar="DIR", help="folder of the competition's files; remembered")
+    parser.add_argument("--input", type=Path, metavar="DIR", help="folder of the files; remembered")
     parser.add_argument(
         "--weights",
         action="append",
@@ -257,13 +198,14 @@ def main(argv: list[str] | None = None) -> None:
         resume.resume(request.options.resume_from, plan.name, store)
     folder = choose_folder(request.options.input, store, plan.sky is not None, force=request.options.force)
     synthetic = plan.sky is not None and folder == store.sky().record_path.parent
-    if not synthetic:
+    own = not synthetic and is_own(plan, folder)
+    if not synthetic and not own:
         source_files.find(folder)  # check the files first: without them weights are useless
     weights = known_weights(store, weights, force=request.options.force) | weights
     pretrained.require_available(plan, store, weights)
     if synthetic:
         render_sky(request)
-    record = make(request, folder, synthetic)
+    record = make_own(request, folder) if own else make(request, folder, synthetic)
     if request.options.weights:
         store.save_weights_list(weights)
         log.info("%-10s weights given for %s", "inputs", ", ".join(weights))

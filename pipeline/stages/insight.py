@@ -3,10 +3,10 @@
 reads   runs/<run>/fold0/model.weights.h5, crops/<crop>/train.npy, folds.csv, inputs/labels.parquet
 writes  runs/<run>/insight.npz:
         ids (k,)                     representative galaxies
-        seen uint8 (k, s, s, 3)      input of the network; predicted float32 (k, 37)
+        seen uint8 (k, s, s, 3)      input of the network; predicted float32 (k, c)
         level_names (3,), level_0 … level_2 float16 (k, side, side, 8): activations of an early, a middle and a late
                                      layer, the channels that differ most, each between 0 and 1
-        cam_answers (k, 3), cam float16 (k, 3, side, side): three leading answers and their Grad-CAM
+        cam_answers (k, 3), cam float16 (k, 3, side, side): up to three leading answers and their Grad-CAM
         feature_ids (n,), features float32 (n, d), map float32 (n, 2): pooled features of up to 3,000 galaxies, their
                                      leading 64 principal components, and a 2-D embedding (t-SNE)
 
@@ -22,7 +22,8 @@ import numpy as np
 from tqdm import tqdm
 
 from pipeline import cli
-from pipeline.core import metrics, tree, views
+from pipeline.core import classes, tree, views
+from pipeline.core.labels import Schema
 from pipeline.errors import UserError
 from pipeline.plans.config import Plan
 from pipeline.store import dependencies
@@ -36,21 +37,29 @@ RELATIVE_NOISE = 1e-6  # of the largest feature: a smaller deviation is a roundi
 
 
 def held_out(store: Store, crop: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """(rows of the crops (n,), ids (n,), votes (n, 37)) of the galaxies of fold 0 whose image could be used."""
+    """(rows of the crops (n,), ids (n,), votes (n, c)) of the galaxies of fold 0 whose image could be used."""
     _, ids = store.load_crops(crop, "train")
     aside = store.set_aside(crop, "train")
     rows = np.flatnonzero((store.load_folds().loc[ids].to_numpy() == 0) & ~np.isin(ids, aside))
     return rows, ids[rows], store.load_labels().loc[ids[rows]].to_numpy()
 
 
-def representative_galaxies(votes: np.ndarray) -> np.ndarray:
-    """Rows of votes (n, 37): the clearest galaxy of each of the five classes, and the oddest other one."""
-    classes, own = metrics.five_class(votes), metrics.class_columns()
-    kinds = [np.where(classes == i, votes[:, column], -1) for i, column in enumerate(own)]
+def representative_galaxies(schema: Schema, votes: np.ndarray) -> np.ndarray:
+    """Rows of votes (n, c): the clearest galaxy of each class, and of the second question that all are asked.
+
+    The last is another one, that most would give its first answer: in Galaxy Zoo 2 the oddest. Without such a question
+    it is the one whose class is least clear.
+    """
+    known = np.nan_to_num(votes, nan=-1)
+    kinds = [
+        np.where(classes.true_class(schema, votes) == i, known[:, column], -1)
+        for i, column in enumerate(schema.class_columns)
+    ]
     chosen = [int(kind.argmax()) for kind in kinds if kind.max() >= 0]
-    odd = votes[:, tree.INDEX["Class6.1"]].copy()
-    odd[chosen] = -1
-    return np.array([*chosen, int(odd.argmax())])
+    others = [part.start for part, parent in zip(schema.slices[1:], schema.parents[1:], strict=True) if parent is None]
+    other = known[:, others[0]].copy() if others else -known[:, schema.class_columns].max(axis=1)
+    other[chosen] = -2
+    return np.array([*chosen, int(other.argmax())])
 
 
 def most_varied(maps: np.ndarray) -> np.ndarray:
@@ -97,18 +106,18 @@ def compute_arrays(unit: dependencies.Unit, plan: Plan, store: Store) -> dict[st
     from pipeline.nn import activations, network
     from pipeline.nn.predict import predict_views, require_plausible
 
-    run, trained = plan.run(unit.run), store.trained(unit.run, 0)
+    schema, run, trained = store.schema(), plan.run(unit.run), store.trained(unit.run, 0)
     stored, size = plan.crops[run.crop].size, plan.input_size(run)
-    built = network.build(run, stored=stored, size=size, seed=0, trained_as="float32")
+    built = network.build(run, schema, stored=stored, size=size, seed=0, trained_as="float32")
     built.model.load_weights(trained.verified("model.weights.h5"))
     images, _ = store.load_crops(run.crop, "train")
     rows, ids, votes = held_out(store, run.crop)
     if not len(rows):
         raise UserError(f"insight of {run.name}: fold 0 holds no galaxy whose image could be used; choose fewer folds")
-    kinds, single = representative_galaxies(votes), views.view_set("single")
+    kinds, single = representative_galaxies(schema, votes), views.view_set("single")
     shown = np.asarray(images[rows[kinds]])
     predicted = predict_views(built.model, shown, single, len(shown))
-    names, answers = activations.representative_layers(built.backbone), tree.leading_answers(predicted)
+    names, answers = activations.representative_layers(built.backbone), tree.leading_answers(schema, predicted)
     sampled = np.sort(np.random.default_rng(SEED).permutation(len(rows))[:MAX_GALAXIES])
     with tqdm(total=len(sampled), desc=unit.label, unit="galaxy", leave=False) as bar:
         features = predict_views(built.for_prediction().features, images[rows[sampled]], single, 64, bar.update)

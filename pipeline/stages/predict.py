@@ -18,10 +18,10 @@ import numpy as np
 from tqdm import tqdm
 
 from pipeline import cli
-from pipeline.core.metrics import rmse
+from pipeline.core import metrics
 from pipeline.models.predictor import Predictor
 from pipeline.store import dependencies
-from pipeline.store.artifacts import BYTES_PER_GALAXY, Store, fractions_frame, save_fractions
+from pipeline.store.artifacts import Store, bytes_per_galaxy, fractions_frame, save_fractions
 
 log = logging.getLogger(__name__)
 
@@ -36,7 +36,7 @@ class Source:
         self._test_features: np.ndarray | None = None
 
     def held_out(self, rows: np.ndarray, bar: tqdm) -> np.ndarray:
-        """Vote fractions (k, 37) of rows (k,) of the training galaxies."""
+        """Vote fractions (k, c) of rows (k,) of the training galaxies."""
         run = self.predictor.run
         if self.use_stored_features:
             bar.update(len(rows))
@@ -47,7 +47,7 @@ class Source:
         return self.predictor.predict_images(images[rows], bar.update)[0]
 
     def test(self, bar: tqdm) -> np.ndarray:
-        """Vote fractions (m, 37) of the test galaxies; their features are computed once where all folds share them."""
+        """Vote fractions (m, c) of the test galaxies; their features are computed once where all folds share them."""
         images, _ = self.store.load_crops(self.predictor.run.crop, "test")
         if not self.predictor.only_head:
             return self.predictor.predict_images(images, bar.update)[0]
@@ -58,8 +58,8 @@ class Source:
 
 def predict_fold(source: Source, unit: dependencies.Unit, store: Store) -> None:
     """Save the predictions of one fold for its held-out and the test galaxies."""
-    labels, fold_of = store.load_labels(), store.load_folds()
-    mean = labels[fold_of != unit.fold].to_numpy().mean(axis=0)
+    schema, labels, fold_of = store.schema(), store.load_labels(), store.load_folds()
+    mean = metrics.mean_answers(labels[fold_of != unit.fold].to_numpy())
     _, train_ids = store.load_crops(source.predictor.run.crop, "train")
     rows = np.flatnonzero(fold_of.loc[train_ids].to_numpy() == unit.fold)
     ids = {"train": train_ids[rows], "test": store.load_crops(source.predictor.run.crop, "test")[1]}
@@ -71,8 +71,8 @@ def predict_fold(source: Source, unit: dependencies.Unit, store: Store) -> None:
     for split, path in zip(dependencies.SPLITS, unit.artifact.files, strict=True):
         aside = store.set_aside(source.predictor.run.crop, split)
         predicted[split][np.isin(ids[split], aside)] = mean
-        save_fractions(path, fractions_frame(ids[split], predicted[split]))
-    score = rmse(labels.loc[ids["train"]].to_numpy(), predicted["train"])
+        save_fractions(path, fractions_frame(ids[split], predicted[split], schema), schema)
+    score = metrics.rmse(labels.loc[ids["train"]].to_numpy(), predicted["train"])
     facts = {"views": len(source.predictor.views), "precision": source.predictor.precision}
     unit.finish(seconds=seconds, images_per_second=count / seconds, rmse=score, **facts)
     log.info("predict    %-24s RMSE %.4f  %.0f galaxies/s", unit.label, score, count / seconds)
@@ -85,12 +85,13 @@ def main(argv: list[str] | None = None) -> None:
     todo = request.to_do(dependencies.predict(plan, store))
     if todo:
         galaxies = len(store.load_labels()) / plan.folds + len(store.load_sample()[1])
-        store.require_space(len(todo) * galaxies * BYTES_PER_GALAXY, "the predictions")
+        store.require_space(len(todo) * galaxies * bytes_per_galaxy(store.schema()), "the predictions")
     for _, of_run in groupby(todo, key=lambda unit: unit.run):
         first, *_ = units = list(of_run)
         precision = store.trained(first.run, first.fold).fact("precision", str)
         run = plan.run(first.run)
-        predictor = Predictor(run, stored=plan.crops[run.crop].size, size=plan.input_size(run), precision=precision)
+        stored, size = plan.crops[run.crop].size, plan.input_size(run)
+        predictor = Predictor(run, store.schema(), stored=stored, size=size, precision=precision)
         source = Source(predictor, store, precision)
         for unit in units:
             predictor.load(store.trained(unit.run, unit.fold).verified("model.weights.h5"))

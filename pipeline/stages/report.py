@@ -46,7 +46,7 @@ def build(unit: dependencies.Unit, plan: Plan, store: Store, plan_option: str) -
             temporary.write_text(text, encoding="utf-8")
     save_figures(store.root / "report", page.figures)
     best = board.entries[0]
-    unit.finish(best=best.name, rmse=best.rmse, seconds=time.monotonic() - started)
+    unit.finish(best=best.name, **{best.decides.name: best.score}, seconds=time.monotonic() - started)
     log.info("%-10s %d entries on %s galaxies", "report", len(board.entries), f"{len(board.truth):,}")
 
 

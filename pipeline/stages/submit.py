@@ -3,9 +3,10 @@
 reads   ensembles/<name>/test.parquet, inputs/sample.csv
 writes  submissions/<name>.csv, <name>.json; with --upload submissions/uploads.csv, Kaggle's scores
 
-Exactly the ids, order and header of the competition's sample file; values in [0, 1] and finite; read back and
-checked after writing. A file is sent once, confirmed by Kaggle's list of submissions, and waited for until it is
-scored; the same command resumes waiting.
+Exactly the ids, order and header of the sample file; values in [0, 1] and finite; read back and checked after writing.
+Your own galaxies need no such file: the ids are then those of the images, the columns those of the labels; without
+images to predict nothing is written. With --upload a file is sent once, confirmed by Kaggle's list of submissions, and
+waited for until it is scored; the same command resumes waiting.
 
     ./run.sh submit --plan demo [--run ENSEMBLE] [--force]
     ./run.sh submit --plan competition --upload [-m MESSAGE] [--yes] [--run ENSEMBLE]
@@ -22,6 +23,7 @@ import pandas as pd
 from pipeline import cli
 from pipeline.competition import kaggle_client, uploads
 from pipeline.core import tree
+from pipeline.core.labels import Schema
 from pipeline.errors import UserError
 from pipeline.store import dependencies
 from pipeline.store.artifacts import aligned_to, load_fractions
@@ -31,23 +33,24 @@ log = logging.getLogger(__name__)
 
 
 def rows(predicted: pd.DataFrame, header: list[str], ids: np.ndarray) -> pd.DataFrame:
-    """The submission as a frame: the ids, then 37 columns clipped to [0, 1], both in the sample's order."""
+    """The submission as a frame: the ids, then the answers' columns clipped to [0, 1], both in the sample's order."""
     ordered = aligned_to(predicted, ids, "test predictions against the sample file").clip(0, 1)
     return ordered[header[1:]].rename_axis(header[0]).reset_index()
 
 
-def check(path: Path, header: list[str], ids: np.ndarray) -> float:
+def check(schema: Schema, path: Path, header: list[str], ids: np.ndarray) -> float:
     """Read a submission back: the largest violation of a sum of the tree.
 
     RuntimeError where the file is not a valid submission.
     """
-    frame = pd.read_csv(path)
+    as_text = {"dtype": {header[0]: str}, "keep_default_na": False} if ids.dtype.kind not in "iu" else {}
+    frame = pd.read_csv(path, **as_text)
     values = frame.iloc[:, 1:].to_numpy()
     if list(frame.columns) != header or not np.array_equal(frame.iloc[:, 0], ids):
         raise RuntimeError(f"{path}: header or ids differ from the sample file after writing")
     if not (np.isfinite(values).all() and values.min() >= 0 and values.max() <= 1):
         raise RuntimeError(f"{path}: values outside [0, 1] or not finite after writing")
-    return float(tree.violations(frame[list(tree.COLUMNS)].to_numpy()).max())
+    return float(tree.violations(schema, frame[list(schema.columns)].to_numpy()).max())
 
 
 def arguments() -> argparse.ArgumentParser:
@@ -67,6 +70,8 @@ def upload(request: cli.Request) -> None:
         raise UserError(
             f"the galaxies of {request.plan.name} are synthetic, Kaggle does not know them: give --input DIR"
         )
+    if "schema" in store.inputs().required():
+        raise UserError(f"the galaxies of {request.plan.name} are your own, Kaggle does not know them")
     records = {e.name: store.ensemble(e.name).record() or {} for e in request.plan.ensembles}
     name = options.run or min(records, key=lambda name: records[name].get("rmse", 1))
     sender = uploads.Uploader(kaggle_client.client(), request.plan, store)
@@ -86,12 +91,13 @@ def main(argv: list[str] | None = None) -> None:
     request = cli.parse(arguments(), argv, select=("run",)).without_failed_runs()
     todo = request.to_do(dependencies.submit(request.plan, request.store))
     for unit in todo:
-        header, ids = request.store.load_sample()
-        frame = rows(load_fractions(request.store.ensemble(unit.run).verified("test.parquet")), header, ids)
+        schema, (header, ids) = request.store.schema(), request.store.load_sample()
+        blended = request.store.ensemble(unit.run).verified("test.parquet")
+        frame = rows(load_fractions(blended, schema), header, ids)
         unit.artifact.begin()
         with atomic(unit.artifact.files[0]) as path:
             frame.to_csv(path, index=False, float_format="%.6f")
-            gap = check(path, header, ids)
+            gap = check(schema, path, header, ids)
         unit.finish(rows=len(frame), tree_gap=gap)
         log.info(
             "submit     %s: %d galaxies; sums of the tree hold within %.0e", unit.artifact.files[0], len(frame), gap

@@ -52,6 +52,7 @@ def make_trainer(
     run, (images, labels, fold_of) = plan.run(todo[0].run), data
     built = network.build(
         run,
+        store.schema(),
         stored=plan.crops[run.crop].size,
         size=plan.input_size(run),
         seed=runtime.derived_seed(plan.seed, run.name),
@@ -70,7 +71,7 @@ def make_trainer(
     if run.head_phase.epochs:
         frozen = frozen_features.load_or_compute(built, dependencies.features(plan, store, run), images, fresh=fresh)
     run = run.model_copy(update={"batch_size": batch_size})
-    return fit.Trainer(built, run, plan.seed, images, labels, frozen, deadline.require)
+    return fit.Trainer(built, run, plan.seed, images, labels, frozen, store.training_votes(run.crop), deadline.require)
 
 
 def train_run(todo: list[dependencies.Unit], plan: Plan, store: Store, *, fresh: bool) -> dict[str, str]:
@@ -83,7 +84,8 @@ def train_run(todo: list[dependencies.Unit], plan: Plan, store: Store, *, fresh:
     run = plan.run(todo[0].run)
     images, labels, fold_of = store.load_training(run.crop)
     data = np.asarray(images), labels, fold_of  # in memory: batches are gathered from all over the array
-    check = prediction_check.Check(run, stored=plan.crops[run.crop].size, size=plan.input_size(run))
+    stored, size = plan.crops[run.crop].size, plan.input_size(run)
+    check = prediction_check.Check(run, store.schema(), stored=stored, size=size)
     trainer = lru_cache(maxsize=1)(lambda size: make_trainer(todo, size, plan, store, data, fresh=fresh))
     failed, batch_size = {}, run.batch_size
     for unit in todo:

@@ -11,16 +11,21 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from pipeline.core.tree import COLUMNS
+from pipeline.core.labels import Schema
 from pipeline.errors import Damaged, UserError
+from pipeline.plans import label_schemas
 from pipeline.plans.backbones import BACKBONES
 from pipeline.plans.config import PLANS
 from pipeline.store import sealed_json
+from pipeline.store.label_table import ID, IMAGE, check_fractions, vote_columns
 from pipeline.store.records import Artifact, atomic, save_json
 
-ID = "GalaxyID"
 MIN_FREE_BYTES = 1 << 26  # bytes to leave free on the disk
-BYTES_PER_GALAXY = 4 * len(COLUMNS) + 8  # bytes of a galaxy's vote fractions in a file
+
+
+def bytes_per_galaxy(schema: Schema) -> int:
+    """Bytes of a galaxy's vote fractions in a file."""
+    return 4 * len(schema.columns) + 8
 
 
 class Store:
@@ -138,9 +143,30 @@ class Store:
         """leaderboard.csv, leaderboard.md and report.html."""
         return self._artifact(self.root / "report.json", ("leaderboard.csv", "leaderboard.md", "report.html"), "report")
 
+    def schema(self) -> Schema:
+        """What the galaxies are labelled with, as stage 0 recorded it; without a record the competition's tree."""
+        recorded = (self.inputs().record() or {}).get("schema")
+        return label_schemas.from_record(recorded) if recorded else label_schemas.galaxy_zoo_2()
+
     def load_labels(self) -> pd.DataFrame:
-        """Vote fractions of the training galaxies: float32 (n, 37), indexed by GalaxyID, ascending."""
-        return load_fractions(self.inputs().verified("labels.parquet"))
+        """Vote fractions of the training galaxies: float32 (n, c), indexed by GalaxyID, ascending."""
+        path, schema = self.inputs().verified("labels.parquet"), self.schema()
+        frame = pd.read_parquet(path)
+        labels = frame[[column for column in frame if column not in (IMAGE, *vote_columns(schema))]]
+        check_fractions(labels, path, schema, missing=True)
+        return labels
+
+    def load_votes(self) -> pd.DataFrame | None:
+        """Numbers of votes of each question (n, q), rows as those of the labels; None where fractions are learnt."""
+        schema = self.schema()
+        if not schema.trains_on_votes:
+            return None
+        return pd.read_parquet(self.inputs().verified("labels.parquet"), columns=vote_columns(schema))
+
+    def load_image_names(self) -> pd.Series | None:
+        """Name of each training galaxy's image, indexed by GalaxyID; None where the id is its name."""
+        frame = pd.read_parquet(self.inputs().verified("labels.parquet"))
+        return frame.get(IMAGE)
 
     def duplicates(self) -> list[list[int]]:
         """Groups of GalaxyIDs whose training images are identical."""
@@ -148,12 +174,17 @@ class Store:
 
     def load_sample(self) -> tuple[list[str], np.ndarray]:
         """Header of a submission and its ids in order."""
-        frame = pd.read_csv(self.inputs().verified("sample.csv"))
+        frame = pd.read_csv(self.inputs().verified("sample.csv"), **self._ids_in("test", 0))
         return list(frame.columns), frame.iloc[:, 0].to_numpy()
 
     def load_folds(self) -> pd.Series:
         """Fold of every training galaxy, indexed by GalaxyID, ascending."""
-        return pd.read_csv(self.folds().verified(), index_col=ID)["fold"]
+        return pd.read_csv(self.folds().verified(), index_col=ID, **self._ids_in("train", ID))["fold"]
+
+    def _ids_in(self, split: str, column: int | str) -> dict[str, Any]:
+        """How a csv is read so that ids which are text stay as they are."""
+        is_text = self.inputs().facts().get("ids", {}).get(split) == "text"
+        return {"dtype": {column: str}, "keep_default_na": False} if is_text else {}
 
     def load_crops(self, crop: str, split: str) -> tuple[np.ndarray, np.ndarray]:
         """Memory-mapped uint8 (n, size, size, 3) and the GalaxyIDs (n,) of its rows, ascending."""
@@ -161,8 +192,13 @@ class Store:
         images, ids = artifact.verified(f"{split}.npy"), artifact.verified(f"{split}.ids.npy")
         return np.load(images, mmap_mode="r"), np.load(ids)
 
+    def training_votes(self, crop: str) -> np.ndarray | None:
+        """Numbers of votes (n, q) of the rows of a crop, where these are learnt."""
+        votes = self.load_votes()
+        return None if votes is None else votes.loc[self.load_crops(crop, "train")[1]].to_numpy()
+
     def load_training(self, crop: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """(images uint8 (n, s, s, 3), labels float32 (n, 37), fold (n,)); the fold is -1 for images set aside."""
+        """(images uint8 (n, s, s, 3), labels float32 (n, c), fold (n,)); the fold is -1 for images set aside."""
         images, ids = self.load_crops(crop, "train")
         labels = aligned_to(self.load_labels(), ids, f"crops/{crop}/train").to_numpy()
         fold = self.load_folds().loc[ids].to_numpy()
@@ -206,32 +242,23 @@ class Store:
         save_json(self.failure(run, fold), sealed_json.sealed({"spec": spec, "why": why}))
 
 
-def save_fractions(path: Path, frame: pd.DataFrame) -> None:
-    """Write vote fractions (n, 37), indexed by GalaxyID, as Parquet float32, ascending by id."""
-    _check_fractions(frame, path)
+def save_fractions(path: Path, frame: pd.DataFrame, schema: Schema) -> None:
+    """Write vote fractions (n, c), indexed by GalaxyID, as Parquet float32, ascending by id."""
+    check_fractions(frame, path, schema)
     with atomic(path) as temporary:
         frame.sort_index().astype(np.float32).to_parquet(temporary)
 
 
-def load_fractions(path: Path) -> pd.DataFrame:
-    """Vote fractions float32 (n, 37) of a `verified` path, indexed by GalaxyID; UserError where they are not that."""
+def load_fractions(path: Path, schema: Schema) -> pd.DataFrame:
+    """Vote fractions float32 (n, c) of a `verified` path, indexed by GalaxyID; UserError where they are not that."""
     frame = pd.read_parquet(path)
-    _check_fractions(frame, path)
+    check_fractions(frame, path, schema)
     return frame
 
 
-def _check_fractions(frame: pd.DataFrame, path: Path) -> None:
-    if tuple(frame.columns) != COLUMNS or frame.index.name != ID:
-        raise UserError(f"{path}: expected {ID} and the 37 columns Class1.1 … Class11.6 in order")
-    if frame.index.has_duplicates:
-        raise UserError(f"{path}: GalaxyID {frame.index[frame.index.duplicated()][0]} occurs twice")
-    if not np.isfinite(frame.to_numpy()).all():
-        raise UserError(f"{path}: {int((~np.isfinite(frame.to_numpy())).any(axis=1).sum())} rows are not finite")
-
-
-def fractions_frame(ids: np.ndarray, values: np.ndarray) -> pd.DataFrame:
-    """A frame of vote fractions from ids (n,) and values (n, 37)."""
-    return pd.DataFrame(values, index=pd.Index(ids, name=ID), columns=list(COLUMNS))
+def fractions_frame(ids: np.ndarray, values: np.ndarray, schema: Schema) -> pd.DataFrame:
+    """A frame of vote fractions from ids (n,) and values (n, c)."""
+    return pd.DataFrame(values, index=pd.Index(ids, name=ID), columns=list(schema.columns))
 
 
 def aligned_to(frame: pd.DataFrame, ids: pd.Index | np.ndarray, what: str) -> pd.DataFrame:

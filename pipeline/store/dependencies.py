@@ -195,8 +195,8 @@ def ensemble(plan: Plan, store: Store) -> Iterator[Unit]:
 
 
 def submit(plan: Plan, store: Store) -> Iterator[Unit]:
-    """Submissions, one per ensemble."""
-    for item in plan.ensembles:
+    """Submissions, one per ensemble; none where there are no galaxies to predict."""
+    for item in plan.ensembles if store.inputs().facts().get("n_test", 1) else ():
         sources = {f"ensembles/{item.name}": store.ensemble(item.name), "inputs": store.inputs()}
         artifact = store.submission(item.name)
         yield Unit("submit", f"submissions/{item.name}.csv", artifact, {}, sources, item.name)

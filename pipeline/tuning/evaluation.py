@@ -85,8 +85,8 @@ class Evaluator:
         if run.fine_tune.epochs:
             built = self._network(run, drawn, images)
         else:
-            built = network.head_only(run, frozen.shape[1], drawn)
-        trainer = fit.Trainer(built, run, seed, images, labels, frozen)
+            built = network.head_only(run, self.store.schema(), frozen.shape[1], drawn)
+        trainer = fit.Trainer(built, run, seed, images, labels, frozen, self.store.training_votes(run.crop))
         if frozen is not None:
             spec = dependencies.features(self.plan, self.store, run).spec
             key = (json.dumps(spec, sort_keys=True), run.crop, run.head, seed)
@@ -98,7 +98,9 @@ class Evaluator:
 
         stored, size = self.plan.crops[run.crop].size, self.plan.input_size(run)
         given = self.store.load_weights_list().get(run.backbone)
-        return network.build(run, stored=stored, size=size, seed=seed, given=given, sample=images[:64])
+        return network.build(
+            run, self.store.schema(), stored=stored, size=size, seed=seed, given=given, sample=images[:64]
+        )
 
     def _features(self, run: Run) -> np.ndarray:
         """Features of a variant: those of the run itself where they are the same, else cached beside the search."""
@@ -129,7 +131,8 @@ class Evaluator:
     def _folds(self, ids: np.ndarray, seed: int) -> np.ndarray:
         """Fold of each galaxy, stratified as those of the plan, duplicates in one fold."""
         labels = self.store.load_labels().loc[ids]
-        fold = pd.Series(stratified_folds(ids, labels.to_numpy(), self.plan.folds, seed), pd.Index(ids, name=ID))
+        fold = stratified_folds(self.store.schema(), ids, labels.to_numpy(), self.plan.folds, seed)
+        fold = pd.Series(fold, pd.Index(ids, name=ID))
         return duplicates.keep_in_one_fold(fold, self.store.duplicates()).to_numpy()
 
 
@@ -149,7 +152,7 @@ def _read(path: Path, n: int) -> np.ndarray:
 
 
 def _predictions(trainer: "Trainer", images: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    """Vote fractions (m, 37) that the network, trained, predicts for these rows."""
+    """Vote fractions (m, c) that the network, trained, predicts for these rows."""
     from pipeline.nn import predict
 
     run, network = trainer.run, trainer.network

@@ -34,7 +34,7 @@ POLL_SECONDS = 1  # between two checks on the trials of other processes
 def unit(plan: Plan, store: Store, name: str | None) -> Unit:
     """The search for one run; UserError where the plan has no such run, or its search space does not fit the run."""
     run = run_of(plan, name)
-    search = variants.check_search(plan, run)
+    search = variants.check_search(plan, run, store.schema())
     crops = search.space["crop"].choices if "crop" in search.space else (run.crop,)
     sources = {"inputs": store.inputs()} | {f"crops/{crop}": store.crops(crop, "train") for crop in crops}
     spec = {"run": run.model_dump(mode="json"), "search": search.model_dump(mode="json")}

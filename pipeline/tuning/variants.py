@@ -4,6 +4,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from pipeline.core.labels import Schema
 from pipeline.errors import UserError
 from pipeline.plans.config import Plan, Run
 from pipeline.plans.search_space import Search
@@ -38,7 +39,7 @@ def given_weights(run: Run, store: Store) -> dict[str, str]:
     return {"weights": given[run.backbone]["sha256"]} if run.backbone in given else {}
 
 
-def check_search(plan: Plan, run: Run) -> Search:
+def check_search(plan: Plan, run: Run, schema: Schema) -> Search:
     """The plan's [search], all of whose values this run can have; UserError where one is impossible."""
     if plan.search is None:
         raise UserError(
@@ -49,6 +50,11 @@ def check_search(plan: Plan, run: Run) -> Search:
         raise UserError(
             f"run {run.name} starts from {run.start_from}, whose networks know the galaxies that a trial would be "
             f"scored on: search {plan.lineage(run.name)[-1]}"
+        )
+    if schema.trains_on_votes and (fixed := [key for key in ("head", "loss") if key in plan.search.space]):
+        raise UserError(
+            f"search.space.{fixed[0]}: labels of kind {schema.kind} are learnt by their likelihood, with the head and "
+            f"the loss that it takes: take that setting out"
         )
     for key, tried in plan.search.space.items():
         for value in tried.ends():

@@ -17,11 +17,12 @@ from pipeline.core.metrics import squared_error_per_galaxy
 from pipeline.plans.config import load_plan
 from pipeline.stages import crops, folds, inputs, predict, train
 from pipeline.store.artifacts import Store, aligned_to, load_fractions
+from tests.builders.galaxy_zoo_2 import GZ2
 
 
 def errors(store: Store, run: str, held_out: list[int]) -> tuple[pd.Series, float]:
     """(squared error of each galaxy of the folds, seconds of training)."""
-    made = pd.concat([load_fractions(store.predicted(run, fold).files[0]) for fold in held_out])
+    made = pd.concat([load_fractions(store.predicted(run, fold).files[0], GZ2) for fold in held_out])
     truth = aligned_to(store.load_labels().loc[made.index], made.index, "labels")
     took = sum(store.trained(run, fold).record()["train_seconds"] for fold in held_out)
     return pd.Series(squared_error_per_galaxy(truth.to_numpy(), made.to_numpy()), made.index), took

@@ -15,6 +15,7 @@ from pipeline.nn.augment import Warp
 from pipeline.nn.predict import predict_views
 from pipeline.plans.config import Run
 from tests.benchmarks.measure import Row, compare, once, rate, seconds
+from tests.builders.galaxy_zoo_2 import GZ2
 
 AUGMENT = {"rotation": 180, "zoom": 1.2, "shift": 0.04, "flip": True}
 BATCH = 32
@@ -34,7 +35,7 @@ def galaxies(n: int, stored: int) -> tuple[np.ndarray, np.ndarray]:
 def built_of(run: Run, *, stored: int, size: int) -> network.Network:
     """A network at random weights: none are looked for."""
     precision, _ = runtime.choose_precision(run.precision)
-    return network.build(run, stored=stored, size=size, seed=1, trained_as=precision)
+    return network.build(run, GZ2, stored=stored, size=size, seed=1, trained_as=precision)
 
 
 def bare(built: network.Network, run: Run, size: int) -> keras.Model:
@@ -94,8 +95,6 @@ def notebook_rows(folder: Path, quick: bool) -> Iterator[Row]:
     import pandas as pd
     import tensorflow as tf
 
-    from pipeline.core.tree import COLUMNS
-
     n, size = 160 if quick else 640, 128
     images, labels = galaxies(n, 160)
     for i in range(n):
@@ -108,12 +107,19 @@ def notebook_rows(folder: Path, quick: bool) -> Iterator[Row]:
         for batch, _ in islice(stream, n // BATCH):
             warp(keras.ops.convert_to_tensor(batch["image"]), keras.ops.convert_to_tensor(batch["view"]))
 
-    frame = pd.DataFrame(labels, columns=list(COLUMNS)).assign(name=[f"{i}.jpg" for i in range(n)])
+    frame = pd.DataFrame(labels, columns=list(GZ2.columns)).assign(name=[f"{i}.jpg" for i in range(n)])
     generator = tf.keras.preprocessing.image.ImageDataGenerator(
         rotation_range=180, zoom_range=0.2, horizontal_flip=True, vertical_flip=True
     )
     flow = generator.flow_from_dataframe(
-        frame, folder, "name", list(COLUMNS), target_size=(size, size), class_mode="raw", batch_size=BATCH, verbose=0
+        frame,
+        folder,
+        "name",
+        list(GZ2.columns),
+        target_size=(size, size),
+        class_mode="raw",
+        batch_size=BATCH,
+        verbose=0,
     )
     dataset = _tf_data(tf, [str(folder / name) for name in frame["name"]], size)
     for name, goal, theirs in (

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from pipeline.core import tree
+from tests.builders.galaxy_zoo_2 import GZ2
 
 TRAIN, TEST = (100023, 100008, 100053, 987654, 100078, 200001), (300002, 300001, 300010)
 PLAN = """
@@ -55,8 +56,8 @@ def jpeg(image: np.ndarray, quality: int = 90) -> bytes:
 
 def labels(ids: tuple[int, ...] = TRAIN) -> pd.DataFrame:
     """Vote fractions on which every sum holds."""
-    values = tree.normalise(np.random.default_rng(5).random((len(ids), 37)))
-    return pd.DataFrame(values, index=pd.Index(ids, name="GalaxyID"), columns=list(tree.COLUMNS))
+    values = tree.normalise(GZ2, np.random.default_rng(5).random((len(ids), 37)))
+    return pd.DataFrame(values, index=pd.Index(ids, name="GalaxyID"), columns=list(GZ2.columns))
 
 
 def zip_of(path: Path, members: dict[str, bytes], method: int = zipfile.ZIP_STORED) -> Path:

@@ -10,6 +10,7 @@ from pipeline.plans.backbones import BACKBONES
 from pipeline.plans.config import Plan, load_plan
 from pipeline.store.artifacts import Store, fractions_frame
 from tests.builders import stage_outputs
+from tests.builders.galaxy_zoo_2 import GZ2
 
 PLAN = """
 seed = 5
@@ -43,8 +44,8 @@ NOISE = {"ridge": 0.12, "vgg16": 0.08, "efficientnetb0": 0.05}
 
 def votes(rng: np.random.Generator, n: int) -> np.ndarray:
     """Vote fractions (n, 37) with clear majorities, on which every sum of the tree holds."""
-    shares = [rng.dirichlet([0.35] * len(question.answers), n) for question in tree.QUESTIONS]
-    return tree.to_joint(np.concatenate(shares, axis=1))
+    shares = [rng.dirichlet([0.35] * len(question.answers), n) for question in GZ2.questions]
+    return tree.to_joint(GZ2, np.concatenate(shares, axis=1))
 
 
 def make(folder: Path, n: int = 90, folds: int = 3) -> tuple[Path, Plan, Store]:
@@ -59,26 +60,26 @@ def make(folder: Path, n: int = 90, folds: int = 3) -> tuple[Path, Plan, Store]:
     noisy["mean"] = np.tile(truth.mean(axis=0), (n, 1))
     for seconds, name in enumerate(plan.baselines, 1):
         stage_outputs.write(
-            store.baseline(name), {"oof.parquet": fractions_frame(ids, noisy[name])}, seconds=seconds, rmse=0.1
+            store.baseline(name), {"oof.parquet": fractions_frame(ids, noisy[name], GZ2)}, seconds=seconds, rmse=0.1
         )
     for run in plan.runs:
         stage_outputs.write(store.features(run.name), {"features.npy": ""}, seconds=5.0, images_per_second=100.0)
         for fold in range(folds):
-            _fold(store, run.name, fold, fractions_frame(ids, noisy[run.name])[fold_of == fold])
+            _fold(store, run.name, fold, fractions_frame(ids, noisy[run.name], GZ2)[fold_of == fold])
     for spec in plan.ensembles:
         stack = np.stack([noisy[run] for run in spec.runs])
-        method, scores = blend.best_method(stack, truth, fold_of) if spec.method == "best" else (spec.method, {})
-        weights = dict(zip(spec.runs, blend.METHODS[method](stack, truth).tolist(), strict=True))
-        oof = blend.cross_fitted(stack, truth, fold_of, blend.METHODS[method])
+        method, scores = blend.best_method(GZ2, stack, truth, fold_of) if spec.method == "best" else (spec.method, {})
+        weights = dict(zip(spec.runs, blend.METHODS[method](GZ2, stack, truth).tolist(), strict=True))
+        oof = blend.cross_fitted(GZ2, stack, truth, fold_of, blend.METHODS[method])
         facts = {"method": method, "weights": weights, "scores": scores, "rmse": metrics.rmse(truth, oof)}
-        frames = {"oof.parquet": fractions_frame(ids, oof), "test.parquet": fractions_frame(ids, oof)}
+        frames = {"oof.parquet": fractions_frame(ids, oof, GZ2), "test.parquet": fractions_frame(ids, oof, GZ2)}
         stage_outputs.write(store.ensemble(spec.name), frames, **facts)
         stage_outputs.write(store.submission(spec.name), {f"{spec.name}.csv": "made up\n"}, rows=20)
     return path, plan, store
 
 
 def _inputs(store: Store, ids: np.ndarray, truth: np.ndarray, fold_of: np.ndarray) -> None:
-    stage_outputs.inputs(store, truth, fractions_frame(ids, np.zeros_like(truth)).reset_index(), ids)
+    stage_outputs.inputs(store, truth, fractions_frame(ids, np.zeros_like(truth), GZ2).reset_index(), ids)
     stage_outputs.folds(store, fold_of, ids)
     pixels = np.random.default_rng(3).integers(0, 256, (len(ids), 32, 32, 3), np.uint8)
     for split in ("train", "test"):

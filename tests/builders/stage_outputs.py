@@ -10,9 +10,10 @@ import pandas as pd
 from pipeline.core import tree
 from pipeline.store.artifacts import ID, Store, fractions_frame, save_fractions
 from pipeline.store.records import Artifact
+from tests.builders.galaxy_zoo_2 import GZ2
 
 FIRST_TRAIN, FIRST_TEST = 100_000, 500_000
-SAVE = {str: Path.write_text, np.ndarray: np.save, pd.DataFrame: save_fractions}
+SAVE = {str: Path.write_text, np.ndarray: np.save, pd.DataFrame: lambda path, frame: save_fractions(path, frame, GZ2)}
 
 
 def write(artifact: Artifact, files: Mapping[str, Any], spec: dict | None = None, **facts: Any) -> None:
@@ -25,7 +26,7 @@ def write(artifact: Artifact, files: Mapping[str, Any], spec: dict | None = None
 
 def votes(n: int, seed: int = 0) -> np.ndarray:
     """Vote fractions (n, 37) on which every sum holds."""
-    return tree.normalise(np.random.default_rng(seed).random((n, 37)))
+    return tree.normalise(GZ2, np.random.default_rng(seed).random((n, 37)))
 
 
 def ids(n: int, first: int = FIRST_TRAIN) -> np.ndarray:
@@ -33,7 +34,7 @@ def ids(n: int, first: int = FIRST_TRAIN) -> np.ndarray:
     return first + 7 * np.arange(n)
 
 
-def sample(n: int, header: tuple[str, ...] = (ID, *tree.COLUMNS)) -> pd.DataFrame:
+def sample(n: int, header: tuple[str, ...] = (ID, *GZ2.columns)) -> pd.DataFrame:
     """A sample file of n galaxies, not in ascending order."""
     frame = pd.DataFrame(0, index=range(n), columns=list(header))
     frame.iloc[:, 0] = np.random.default_rng(1).permutation(ids(n, FIRST_TEST))
@@ -43,7 +44,7 @@ def sample(n: int, header: tuple[str, ...] = (ID, *tree.COLUMNS)) -> pd.DataFram
 def inputs(store: Store, labels: np.ndarray, sample: pd.DataFrame, galaxies: np.ndarray | None = None) -> None:
     """Stage 0: labels (n, 37) of `galaxies` (else of `ids(n)`), and the sample file."""
     galaxies = ids(len(labels)) if galaxies is None else galaxies
-    files = {"labels.parquet": fractions_frame(galaxies, labels), "sample.csv": sample.to_csv(index=False)}
+    files = {"labels.parquet": fractions_frame(galaxies, labels, GZ2), "sample.csv": sample.to_csv(index=False)}
     write(store.inputs(), files | {"images.json": "{}"}, folder="sky")
 
 
@@ -70,6 +71,6 @@ def predictions(store: Store, run: str, fold_of: np.ndarray, oof: np.ndarray, te
     """Stage 5 of one run: out-of-fold (n, 37), and the test predictions (m, 37) of each fold."""
     for fold, test in enumerate(tests):
         rows = fold_of == fold
-        valid = fractions_frame(ids(len(oof))[rows], oof[rows])
-        frames = {"valid.parquet": valid, "test.parquet": fractions_frame(ids(len(test), FIRST_TEST), test)}
+        valid = fractions_frame(ids(len(oof))[rows], oof[rows], GZ2)
+        frames = {"valid.parquet": valid, "test.parquet": fractions_frame(ids(len(test), FIRST_TEST), test, GZ2)}
         write(store.predicted(run, fold), frames)

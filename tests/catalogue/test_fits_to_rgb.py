@@ -243,7 +243,7 @@ def test_one_image_with_what_belongs_to_it_is_grey(names):
         (written(*(fits.ImageHDU(p, name=n) for p, n in zip(SCENE, "gr", strict=False))), "images of the bands g, r"),
         (of(SCENE[:2]), "2 bands"),
         (of(np.zeros((40, 80, 80), np.float32)), "40 bands"),
-        (of(SCENE[:, :40, :40]), "40 x 40 pixels"),
+        (of(SCENE[:, :24, :24]), "24 x 24 pixels"),
         (of(np.full((90, 90), 7.0)), "one and the same value everywhere"),
     ],
 )

@@ -13,6 +13,7 @@ from pipeline.catalogue import image_files, images
 from pipeline.catalogue.galaxies import Galaxies
 from pipeline.errors import DamagedImage, UserError
 from tests.builders import competition_files as tiny
+from tests.builders.galaxy_zoo_2 import GZ2
 
 Members = dict[str, bytes]
 
@@ -174,7 +175,7 @@ def test_ids_of_images_are_whole_and_unique(pack):
     def ids(members: Members) -> list[str]:
         made = Galaxies(pack(members), None, {})
         frames = list(made.batches())
-        made.survey()
+        made.survey(GZ2)
         source = images.open_source(made.where)
         for frame in frames:
             for identity, image in zip(frame["id"], frame["image"], strict=True):
@@ -202,7 +203,7 @@ def test_two_tars_of_the_same_names_keep_all_images(tmp_path):
     for i in range(2):
         tar(tmp_path / f"{i}.tar", {f"{k}.jpg": b"%d%d" % (i, k) for k in range(3)})
     galaxies = Galaxies(tmp_path, None, {})
-    assert galaxies.survey()[1] == 6
+    assert galaxies.survey(GZ2)[1] == 6
     source = images.open_source(str(tmp_path))
     frame = next(galaxies.batches())
     assert {source.read(name) for name in frame["image"]} == {b"00", b"01", b"02", b"10", b"11", b"12"}
@@ -213,7 +214,7 @@ def test_two_tars_of_the_same_names_keep_all_images(tmp_path):
 def test_loose_images_beside_a_tar_are_all_there(tmp_path):
     tiny.folder_of(tmp_path, {f"{k}.jpg": b"x" for k in range(5)})
     tar(tmp_path / "a.tar", {"6.jpg": b"y"})
-    assert Galaxies(tmp_path, None, {}).survey()[1] == 6
+    assert Galaxies(tmp_path, None, {}).survey(GZ2)[1] == 6
 
 
 @pytest.mark.parametrize("pack", [zipped, tarred, folder])

@@ -16,13 +16,13 @@ from astropy.table import Table
 from pipeline.catalogue import addresses, columns, galaxies, image_stamps, shards, writers
 from pipeline.catalogue.target import Target
 from pipeline.commands import classify
-from pipeline.core.tree import COLUMNS
 from pipeline.errors import UserError
 from pipeline.execution import locks
 from pipeline.models.classifier import Classifier
 from tests.builders import competition_files as tiny
+from tests.builders.galaxy_zoo_2 import GZ2
 
-COLUMNS = list(COLUMNS)
+COLUMNS = list(GZ2.columns)
 _classifier = cache(Classifier)
 
 
@@ -221,8 +221,8 @@ def test_all_shards_are_of_one_schema(command, folder, tmp_path, text, ids):
 
 
 def test_the_schema_has_the_columns_of_the_table_and_its_documented_types():
-    schema = columns.schema("string", ("ra",))
-    frame = columns.table(pd.DataFrame({"id": ["a"], "ra": [1]}), np.zeros((1, 37)), np.zeros((1, 37)), [""])
+    schema = columns.schema(GZ2, "string", ("ra",))
+    frame = columns.table(GZ2, pd.DataFrame({"id": ["a"], "ra": [1]}), np.zeros((1, 37)), np.zeros((1, 37)), [""])
     assert schema.names == list(frame.columns)
     rows = columns.to_arrow(frame, schema)
     assert rows.schema.types == schema.types
@@ -240,7 +240,7 @@ def test_the_least_type_of_ids():
 
 
 def test_a_table_without_rows_can_be_written_and_read(tmp_path):
-    schema = columns.schema("int64", ("ra", "dec"))
+    schema = columns.schema(GZ2, "int64", ("ra", "dec"))
     for name in ("a.parquet", "a.csv", "a.fits", "a.vot"):
         writers.write(iter([]), schema, tmp_path / name)
         assert list(read(tmp_path / name).columns) == schema.names
@@ -260,8 +260,10 @@ def test_every_format_gives_back_what_was_written(tmp_path, suffix):
         values[0] = np.nan
         frame = pd.DataFrame({"id": pd.Series(ids, dtype=object if kind == "string" else kind)})
         frame = frame.assign(ra=rng.random(len(ids)) * 360, dec=np.nan)
-        schema = columns.schema(kind, ("ra", "dec"))
-        made = columns.to_arrow(columns.table(frame, values, values / 3, ["broken", *[""] * (len(ids) - 1)]), schema)
+        schema = columns.schema(GZ2, kind, ("ra", "dec"))
+        made = columns.to_arrow(
+            columns.table(GZ2, frame, values, values / 3, ["broken", *[""] * (len(ids) - 1)]), schema
+        )
         for row in fit if kind == "string" else []:
             writers.check_ids(pd.Series([row]), writers.KINDS[suffix], 0)
         writers.write(iter([made[:1], made[1:]]), schema, path)

@@ -12,15 +12,15 @@ import pandas as pd
 import pytest
 from astropy.table import Table
 
-from pipeline.catalogue import columns, galaxies, shards
+from pipeline.catalogue import galaxies, shards
 from pipeline.commands import classify
-from pipeline.core import tree
 from pipeline.errors import UserError
 from pipeline.models.classifier import Classifier
 from pipeline.store.artifacts import load_fractions
 from tests.builders import competition_files as tiny
+from tests.builders.galaxy_zoo_2 import GZ2
 
-COLUMNS = list(tree.COLUMNS)
+COLUMNS = list(GZ2.columns)
 
 
 @pytest.fixture(autouse=True)
@@ -51,7 +51,7 @@ def read(path: Path) -> pd.DataFrame:
 
 
 def expected(survey) -> pd.DataFrame:
-    return load_fractions(survey.store.ensemble("final").files[1]).sort_index()
+    return load_fractions(survey.store.ensemble("final").files[1], GZ2).sort_index()
 
 
 @pytest.fixture(scope="module")
@@ -76,13 +76,13 @@ def test_answers_are_those_of_the_stages_that_predict_and_blend(survey, answered
 def test_the_table_has_its_documented_columns(answered):
     spreads = [f"{c}_spread" for c in COLUMNS]
     last = ["five_class", "five_class_share", "reason", "caveat"]
-    assert list(answered.columns) == ["id", *COLUMNS, *columns.ANSWERS, *spreads, *columns.QUESTIONS, *last]
+    assert list(answered.columns) == ["id", *COLUMNS, *GZ2.names, *spreads, *(q.name for q in GZ2.questions), *last]
     assert (answered["caveat"] == "").all()
     row = answered.iloc[0]
     assert row["disk-edge-on_yes"] == pytest.approx(row["Class2.1"] / row["Class1.2"], rel=1e-4)
     first = row[["Class1.1", "Class1.2", "Class1.3"]].to_numpy().argmax()
     assert row["smooth-or-featured"] == ("smooth", "featured-or-disk", "artifact")[first]
-    assert row["five_class"] in columns.CLASSES
+    assert row["five_class"] in GZ2.class_names
     assert 0.2 <= row["five_class_share"] <= 1
 
 

@@ -7,6 +7,7 @@ from pipeline.nn import speed_probe
 from pipeline.nn.fit import SCORED_EPOCHS
 from pipeline.store.artifacts import Store
 from tests.builders import fabricated, stage_outputs
+from tests.builders.galaxy_zoo_2 import GZ2
 
 SPEEDS = speed_probe.Speeds(start=5, train=100, forward=200, head=3, params=1_000_000, features=50)
 
@@ -17,14 +18,14 @@ def edited(folder, *edits):
 
 def test_a_head_on_frozen_features(tmp_path):
     run = edited(tmp_path).run("a")  # 8 views, head only
-    cost = estimate.cost_of_run(run, SPEEDS, n=1000, m=100, folds=2)
+    cost = estimate.cost_of_run(run, SPEEDS, n=1000, m=100, folds=2, answers=37)
     assert cost.seconds == pytest.approx(3 * 5 + 5 + 2 * 3 + 1000 * 8 / 200 + 100 * 8 / 200)
     assert cost.disk == 2 * 4_000_000 + 4 * 4_000_000 + 4 * 1000 * 50 + 4 * 37 * (1000 + 2 * 100)
 
 
 def test_fine_tuning(tmp_path):
     run = edited(tmp_path).run("b")  # two epochs, both scored, 8 views
-    cost = estimate.cost_of_run(run, SPEEDS, n=1000, m=100, folds=2)
+    cost = estimate.cost_of_run(run, SPEEDS, n=1000, m=100, folds=2, answers=37)
     predicted = (1000 + 2 * 100) * 8 / 200
     assert cost.seconds == pytest.approx(3 * 5 + 5 + 2 * 3 + 2 * 2 * 500 / 100 + 2 * 1000 / 200 + predicted)
 
@@ -32,7 +33,7 @@ def test_fine_tuning(tmp_path):
 def test_only_early_stopping_scores_every_epoch(tmp_path):
     run = edited(tmp_path, ("fine_tune = { epochs = 2 }", "fine_tune = { epochs = 40 }")).run("b")
     patient = edited(tmp_path, ("fine_tune = { epochs = 2 }", "fine_tune = { epochs = 40, patience = 5 }")).run("b")
-    took = [estimate.cost_of_run(one, SPEEDS, n=1000, m=100, folds=2).seconds for one in (run, patient)]
+    took = [estimate.cost_of_run(one, SPEEDS, n=1000, m=100, folds=2, answers=37).seconds for one in (run, patient)]
     assert took[1] - took[0] == pytest.approx((40 - SCORED_EPOCHS) * 1000 / 200)
 
 
@@ -54,7 +55,7 @@ def test_a_plan_without_a_sky_is_as_large_as_the_competition_until_files_are_kno
 def test_every_speed_of_a_real_network_is_measured(tmp_path):
     run = edited(tmp_path, ("head_phase = { epochs = 1 }\n[[runs]]", "fine_tune = { epochs = 1 }\n[[runs]]")).run("b")
     both = run.model_copy(update={"head_phase": edited(tmp_path).run("a").head_phase})
-    made = speed_probe.measure(both, stored=32, size=32, n_train=100)
+    made = speed_probe.measure(both, GZ2, stored=32, size=32, n_train=100)
     assert min(made.start, made.train, made.forward, made.head) > 0
     assert made.train < made.forward
     backbone = (

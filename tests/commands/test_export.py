@@ -15,6 +15,7 @@ from pipeline.errors import Defect, UserError
 from pipeline.models.classifier import Classifier
 from pipeline.plans.config import Crop, Run
 from pipeline.store.records import save_json
+from tests.builders.galaxy_zoo_2 import GZ2
 
 CROPS = [Crop(region=256, size=128), Crop(region=256, size=160), Crop(region=280, size=224), Crop(region=200, size=200)]
 CROPS += [Crop(region=424, size=106), Crop(region=420, size=140), Crop(region=160, size=200)]
@@ -51,9 +52,9 @@ def test_projection_of_the_graph_is_that_of_the_tree():
     from pipeline.nn import ensemble_graph
 
     values = np.random.default_rng(0).normal(0.3, 0.4, (400, 37)).astype(np.float32)
-    made = np.asarray(ensemble_graph.project(values))
-    np.testing.assert_allclose(made, tree.project(values), atol=2e-5)
-    assert tree.violations(made).max() < 1e-4
+    made = np.asarray(ensemble_graph.project(GZ2, values))
+    np.testing.assert_allclose(made, tree.project(GZ2, values), atol=2e-5)
+    assert tree.violations(GZ2, made).max() < 1e-4
 
 
 @pytest.mark.parametrize("form", ["onnx", pytest.param("saved-model", marks=pytest.mark.slow)])
@@ -61,7 +62,7 @@ def test_an_ensemble_answers_the_same_outside(survey, images, tmp_path, form):
     export.main(["--ensemble", str(survey.ensemble), "--to", str(tmp_path / "model"), "--format", form])
     record = json.loads((tmp_path / "model" / "model.json").read_text())
     assert record["largest_difference"] <= 1e-4
-    assert record["spec"]["output"]["columns"] == list(tree.COLUMNS)
+    assert record["spec"]["output"]["columns"] == list(GZ2.columns)
     assert not list((tmp_path / "model").glob(".*"))
     if form == "onnx":
         session = onnxruntime.InferenceSession(tmp_path / "model" / "model.onnx")
@@ -84,10 +85,10 @@ def exported(name: str, folder, images: np.ndarray) -> float:
         views.view_set("flips4"),
         np.asarray(ensemble_graph.make_cropper(crop, cutout.resize_matrix(crop))(images)).astype(np.uint8),
     )
-    built = network.build(run, stored=crop.size, size=crop.size, seed=1, sample=levels, trained_as="float32")
+    built = network.build(run, GZ2, stored=crop.size, size=crop.size, seed=1, sample=levels, trained_as="float32")
     exporting.to_onnx(
         ensemble_graph.EnsembleGraph(
-            [ensemble_graph.Member(run, crop, built, seen, cutout.resize_matrix(crop), np.ones(37))]
+            GZ2, [ensemble_graph.Member(run, crop, built, seen, cutout.resize_matrix(crop), np.ones(37))]
         ),
         folder / "model.onnx",
     )

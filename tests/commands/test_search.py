@@ -23,9 +23,11 @@ from pipeline.errors import UserError
 from pipeline.execution import locks
 from pipeline.nn.fit import Trainer
 from pipeline.plans.config import PLANS, load_plan
+from pipeline.plans.label_schemas import LabelTable
 from pipeline.store.artifacts import Store
 from pipeline.tuning import evaluation, study, variants
 from pipeline.tuning.evaluation import Evaluator
+from tests.builders.galaxy_zoo_2 import GZ2
 
 SHIPPED = sorted(path.stem for path in PLANS.glob("*.toml"))
 PLAN = """
@@ -311,7 +313,13 @@ fine_tune = { epochs = 1 }
 def test_what_the_shipped_plans_try_every_run_of_theirs_can_have(name):
     plan = load_plan(name)
     for run in plan.runs if plan.search else ():
-        assert variants.check_search(plan, run) is plan.search
+        assert variants.check_search(plan, run, GZ2) is plan.search
+
+
+def test_what_the_likelihood_of_the_labels_fixes_is_not_searched():
+    plan, table = load_plan("demo"), {"kind": "class", "questions": [{"name": "ring", "answers": ["yes", "no"]}]}
+    with pytest.raises(UserError, match=r"search.space.loss: labels of kind class .* take that setting out"):
+        variants.check_search(plan, plan.runs[0], LabelTable.model_validate(table).schema("rings"))
 
 
 @pytest.mark.slow

@@ -14,10 +14,10 @@ import uvicorn
 
 from pipeline.commands import serve
 from pipeline.commands.serve.galaxy_reader import Reader
-from pipeline.core import tree
 from pipeline.errors import UserError
 from pipeline.store.artifacts import load_fractions
 from tests.builders import competition_files as tiny
+from tests.builders.galaxy_zoo_2 import GZ2
 
 
 @pytest.fixture(scope="module")
@@ -45,11 +45,11 @@ def post(address: str, data: bytes) -> tuple[int, dict]:
 
 
 def test_answers_are_those_of_the_ensemble(survey, address):
-    expected = load_fractions(survey.store.ensemble("final").files[1])
+    expected = load_fractions(survey.store.ensemble("final").files[1], GZ2)
     code, read = post(address, survey.images[survey.test_ids[3]])
     assert code == 200
     joint = {a["column"]: a["joint"] for question in read["questions"] for a in question["answers"]}
-    np.testing.assert_allclose([joint[c] for c in tree.COLUMNS], expected.loc[survey.test_ids[3]], atol=1e-5)
+    np.testing.assert_allclose([joint[c] for c in GZ2.columns], expected.loc[survey.test_ids[3]], atol=1e-5)
     assert len(read["questions"]) == 11
     assert len(read["cams"]) == 3
     assert all(cam["picture"].startswith("data:image/webp") for cam in read["cams"])

@@ -3,14 +3,15 @@
 import numpy as np
 import pytest
 
-from pipeline.core import metrics, tree
+from pipeline.core import classes, metrics, tree
+from tests.builders.galaxy_zoo_2 import GZ2
 
 
 def galaxy(**votes: float) -> np.ndarray:
     """One row; galaxy(c1_1=0.5) sets Class1.1."""
     row = np.zeros((1, 37))
     for name, value in votes.items():
-        row[0, tree.INDEX["Class" + name[1:].replace("_", ".")]] = value
+        row[0, GZ2.index["Class" + name[1:].replace("_", ".")]] = value
     return row
 
 
@@ -28,10 +29,10 @@ def test_rmse_of_many_float32_values_is_summed_in_float64():
 
 def test_rmse_per_question_and_per_answer_by_hand():
     predicted = galaxy(c2_1=0.4, c8_7=0.7)
-    per_question = metrics.rmse_per_question(np.zeros((1, 37)), predicted)
+    per_question = metrics.rmse_per_question(GZ2, np.zeros((1, 37)), predicted)
     assert per_question.tolist() == pytest.approx([0, 0.08**0.5, 0, 0, 0, 0, 0, 0.07**0.5, 0, 0, 0])
     per_answer = metrics.rmse_per_answer(np.zeros((1, 37)), predicted)
-    assert per_answer[tree.INDEX["Class2.1"]] == pytest.approx(0.4)
+    assert per_answer[GZ2.index["Class2.1"]] == pytest.approx(0.4)
     assert np.count_nonzero(per_answer) == 2
 
 
@@ -47,7 +48,7 @@ def test_shapes_that_differ_are_refused_rather_than_broadcast():
     with pytest.raises(ValueError, match=r"shape \(2, 37\); received \(1, 37\)"):
         metrics.rmse(np.zeros((2, 37)), np.zeros((1, 37)))
     with pytest.raises(ValueError, match=r"\(n, 37\); received \(2, 36\)"):
-        metrics.rmse(np.zeros((2, 36)), np.zeros((2, 36)))
+        classes.accuracy(GZ2, np.zeros((2, 36)), np.zeros((2, 36)))
 
 
 CLEAN = [
@@ -68,19 +69,19 @@ CLEAN = [
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
 def test_clean_sample_at_its_thresholds(dtype):
     truth = np.concatenate([row for row, _ in CLEAN]).astype(dtype)
-    assert metrics.five_class(truth).tolist() == [expected for _, expected in CLEAN]
+    assert classes.true_class(GZ2, truth).tolist() == [expected for _, expected in CLEAN]
 
 
 def test_smooth_and_edge_on_in_spite_of_the_tree_is_not_clean():
-    assert metrics.five_class(galaxy(c1_1=0.5, c7_1=0.5, c1_2=0.7, c2_1=0.65)).tolist() == [-1]
+    assert classes.true_class(GZ2, galaxy(c1_1=0.5, c7_1=0.5, c1_2=0.7, c2_1=0.65)).tolist() == [-1]
 
 
 def test_no_galaxy_of_the_tree_meets_two_rules_but_for_ties():
     rng = np.random.default_rng(0)
-    fractions = tree.normalise(rng.random((20_000, 37)) ** 8)  # strong opinions
+    fractions = tree.normalise(GZ2, rng.random((20_000, 37)) ** 8)  # strong opinions
     met = [
-        np.all([fractions[:, tree.INDEX[column]] >= least for column, least in rule], axis=0)
-        for rule in metrics.CLEAN_SAMPLE.values()
+        np.all([fractions[:, GZ2.index[column]] >= least for column, least in rule], axis=0)
+        for rule in (one.least for one in GZ2.classes)
     ]
     assert np.sum(met, axis=0).max() == 1
     assert np.sum(met, axis=1).min() > 100
@@ -88,7 +89,7 @@ def test_no_galaxy_of_the_tree_meets_two_rules_but_for_ties():
 
 def test_predicted_class_is_the_largest_of_the_five_columns():
     predicted = np.concatenate([galaxy(c7_1=0.2, c4_1=0.3, c1_1=0.9), galaxy(c2_1=0.4, c7_3=0.3)])
-    assert [metrics.FIVE_CLASSES[i] for i in metrics.five_class_predicted(predicted)] == ["spiral", "edge-on"]
+    assert [GZ2.class_names[i] for i in classes.predicted_class(GZ2, predicted)] == ["spiral", "edge-on"]
 
 
 def test_accuracy_counts_the_clean_sample_only():
@@ -96,19 +97,19 @@ def test_accuracy_counts_the_clean_sample_only():
     predicted = truth.copy()
     predicted[0] = galaxy(c7_2=0.9)  # wrong
     predicted[5] = galaxy(c4_1=0.9)  # outside the sample
-    assert metrics.accuracy5(truth, predicted) == pytest.approx(0.8)
-    assert np.isnan(metrics.accuracy5(truth[5:], predicted[5:]))
+    assert classes.accuracy(GZ2, truth, predicted) == pytest.approx(0.8)
+    assert np.isnan(classes.accuracy(GZ2, truth[5:], predicted[5:]))
 
 
 def test_confusion_has_truth_in_rows_and_leaves_out_minus_one():
-    counts = metrics.confusion(np.array([0, 0, 1, 2, -1]), np.array([0, 1, 1, 0, 2]), 3)
+    counts = classes.confusion(np.array([0, 0, 1, 2, -1]), np.array([0, 1, 1, 0, 2]), 3)
     assert counts.tolist() == [[1, 1, 0], [0, 1, 0], [1, 0, 0]]
-    assert metrics.confusion(np.array([-1]), np.array([1]), 2).tolist() == [[0, 0], [0, 0]]
+    assert classes.confusion(np.array([-1]), np.array([1]), 2).tolist() == [[0, 0], [0, 0]]
 
 
 def test_confusion_refuses_unknown_classes():
     with pytest.raises(ValueError, match="expected classes 0 to 1; received 0 to 2"):
-        metrics.confusion(np.array([0, 2]), np.array([0, 1]), 2)
+        classes.confusion(np.array([0, 2]), np.array([0, 1]), 2)
 
 
 def test_leading_answer_among_galaxies_that_reached_the_question():
@@ -119,8 +120,8 @@ def test_leading_answer_among_galaxies_that_reached_the_question():
     ])  # fmt: skip
     predicted = truth.copy()
     predicted[1] = galaxy(c1_1=0.2, c1_2=0.8, c7_1=0.2, c6_2=1.0)  # wrong on 1 and 7
-    predicted[2, tree.SLICES[6]] = [1, 0, 0]  # wrong, not counted
-    share = metrics.leading_answer_accuracy(truth, predicted)
+    predicted[2, GZ2.slices[6]] = [1, 0, 0]  # wrong, not counted
+    share = metrics.leading_answer_accuracy(GZ2, truth, predicted)
     assert share[[0, 1, 5, 6]].tolist() == pytest.approx([2 / 3, 1.0, 1.0, 0.5])
     assert np.isnan(share[[2, 3, 4, 7, 8, 9, 10]]).all()
 
@@ -143,20 +144,20 @@ def test_calibration_refuses_what_is_not_finite():
 def test_no_galaxies_score_nan():
     nobody = np.zeros((0, 37))
     assert np.isnan(metrics.rmse(nobody, nobody))
-    assert np.isnan(metrics.rmse_per_question(nobody, nobody)).all()
+    assert np.isnan(metrics.rmse_per_question(GZ2, nobody, nobody)).all()
     assert metrics.rmse_per_answer(nobody, nobody).shape == (37,)
 
 
 def test_vote_noise_is_the_error_of_votes_counted_from_true_fractions():
     rng = np.random.default_rng(0)
-    true = tree.normalise(rng.random((4000, 37)))
+    true = tree.normalise(GZ2, rng.random((4000, 37)))
     counted = np.zeros_like(true)  # 44 volunteers walk through the tree
     asked = {None: np.full(len(true), 44)}
-    conditional = tree.to_conditional(true)
-    for columns, parent in tree.in_tree_order():
+    conditional = tree.to_conditional(GZ2, true)
+    for columns, parent in tree.in_tree_order(GZ2):
         shares = conditional[:, columns] / conditional[:, columns].sum(axis=1, keepdims=True)
         votes = rng.multinomial(asked[parent], shares)
         counted[:, columns] = votes / 44
         asked |= {columns.start + i: votes[:, i] for i in range(votes.shape[1])}
-    assert metrics.vote_noise(counted) == pytest.approx(metrics.rmse(counted, true), rel=0.01)
-    assert np.isnan(metrics.vote_noise(counted[:0]))
+    assert metrics.vote_noise(counted, GZ2.volunteers) == pytest.approx(metrics.rmse(counted, true), rel=0.01)
+    assert np.isnan(metrics.vote_noise(counted[:0], GZ2.volunteers))

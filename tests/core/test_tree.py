@@ -4,21 +4,22 @@ import numpy as np
 import pytest
 
 from pipeline.core import tree
+from tests.builders.galaxy_zoo_2 import GZ2
 
 
 def random_fractions(n: int = 200, seed: int = 0) -> np.ndarray:
-    return tree.normalise(np.random.default_rng(seed).random((n, 37)))
+    return tree.normalise(GZ2, np.random.default_rng(seed).random((n, 37)))
 
 
 def test_columns_are_those_of_the_label_file():
-    assert len(tree.COLUMNS) == 37
-    assert tree.COLUMNS[:5] == ("Class1.1", "Class1.2", "Class1.3", "Class2.1", "Class2.2")
-    assert tree.COLUMNS[-1] == "Class11.6"
-    assert [s.stop - s.start for s in tree.SLICES] == [3, 2, 2, 2, 4, 2, 3, 7, 3, 3, 6]
+    assert len(GZ2.columns) == 37
+    assert GZ2.columns[:5] == ("Class1.1", "Class1.2", "Class1.3", "Class2.1", "Class2.2")
+    assert GZ2.columns[-1] == "Class11.6"
+    assert [s.stop - s.start for s in GZ2.slices] == [3, 2, 2, 2, 4, 2, 3, 7, 3, 3, 6]
 
 
 def test_parents_are_those_of_the_published_tree():
-    names = [None if p is None else tree.COLUMNS[p] for p in tree.PARENTS]
+    names = [None if p is None else GZ2.columns[p] for p in GZ2.parents]
     assert names == [
         None, "Class1.2", "Class2.2", "Class2.2", "Class2.2", None,
         "Class1.1", "Class6.1", "Class2.1", "Class4.1", "Class4.1",
@@ -26,14 +27,14 @@ def test_parents_are_those_of_the_published_tree():
 
 
 def test_answers_name_columns():
-    assert tree.ANSWERS["Class7.3"] == "cigar-shaped"
-    assert tree.ANSWERS["Class11.6"] == "can't tell"
-    assert tuple(tree.ANSWERS) == tree.COLUMNS
+    assert GZ2.texts["Class7.3"] == "cigar-shaped"
+    assert GZ2.texts["Class11.6"] == "can't tell"
+    assert tuple(GZ2.texts) == GZ2.columns
 
 
 def test_tree_order_settles_a_parent_before_its_children():
     settled = set()
-    for columns, parent in tree.in_tree_order():
+    for columns, parent in tree.in_tree_order(GZ2):
         assert parent is None or parent in settled
         settled |= set(range(columns.start, columns.stop))
     assert settled == set(range(37))
@@ -42,67 +43,67 @@ def test_tree_order_settles_a_parent_before_its_children():
 def test_join_multiplies_along_the_path():
     conditional = np.zeros((1, 37))
     for column, value in {"Class1.2": 0.8, "Class2.2": 0.5, "Class4.1": 0.5, "Class11.2": 0.25}.items():
-        conditional[0, tree.INDEX[column]] = value
-    joined = tree.to_joint(conditional)[0]
-    assert joined[tree.INDEX["Class2.2"]] == pytest.approx(0.4)
-    assert joined[tree.INDEX["Class4.1"]] == pytest.approx(0.2)
-    assert joined[tree.INDEX["Class11.2"]] == pytest.approx(0.05)
-    assert conditional[0, tree.INDEX["Class2.2"]] == 0.5  # the argument is left alone
+        conditional[0, GZ2.index[column]] = value
+    joined = tree.to_joint(GZ2, conditional)[0]
+    assert joined[GZ2.index["Class2.2"]] == pytest.approx(0.4)
+    assert joined[GZ2.index["Class4.1"]] == pytest.approx(0.2)
+    assert joined[GZ2.index["Class11.2"]] == pytest.approx(0.05)
+    assert conditional[0, GZ2.index["Class2.2"]] == 0.5  # the argument is left alone
 
 
 def test_condition_undoes_join():
     fractions = random_fractions()
-    np.testing.assert_allclose(tree.to_joint(tree.to_conditional(fractions)), fractions, atol=1e-15)
+    np.testing.assert_allclose(tree.to_joint(GZ2, tree.to_conditional(GZ2, fractions)), fractions, atol=1e-15)
 
 
 def test_condition_is_zero_where_nobody_was_asked():
     fractions = np.zeros((1, 37))
-    fractions[0, tree.INDEX["Class1.1"]] = 1
-    assert tree.to_conditional(fractions)[0, tree.SLICES[1]].tolist() == [0, 0]
+    fractions[0, GZ2.index["Class1.1"]] = 1
+    assert tree.to_conditional(GZ2, fractions)[0, GZ2.slices[1]].tolist() == [0, 0]
 
 
 def test_reached_is_the_parents_fraction():
     fractions = random_fractions(3)
-    assert tree.reached(fractions)[:, 0].tolist() == [1, 1, 1]
-    np.testing.assert_array_equal(tree.reached(fractions)[:, 10], fractions[:, tree.INDEX["Class4.1"]])
+    assert tree.reached(GZ2, fractions)[:, 0].tolist() == [1, 1, 1]
+    np.testing.assert_array_equal(tree.reached(GZ2, fractions)[:, 10], fractions[:, GZ2.index["Class4.1"]])
 
 
 def test_normalise_makes_every_sum_hold_and_keeps_the_type():
     values = np.random.default_rng(1).normal(0.3, 0.5, (300, 37)).astype(np.float32)
-    fractions = tree.normalise(values)
+    fractions = tree.normalise(GZ2, values)
     assert fractions.dtype == np.float32
-    assert tree.violations(fractions).max() < 1e-6
+    assert tree.violations(GZ2, fractions).max() < 1e-6
     assert fractions.min() >= 0
 
 
 def test_normalise_keeps_conditional_fractions_and_shares_equally_where_all_are_zero():
     values = np.zeros((1, 37))
     values[0, :3] = [6, 2, -1]
-    fractions = tree.normalise(values)[0]
+    fractions = tree.normalise(GZ2, values)[0]
     assert fractions[:5].tolist() == pytest.approx([0.75, 0.25, 0, 0.125, 0.125])
 
 
 def test_project_makes_every_sum_hold_and_keeps_the_type():
     for spread in (0.01, 0.3, 3):
         values = random_fractions() + np.random.default_rng(1).normal(0, spread, (200, 37))
-        fractions = tree.project(values.astype(np.float32))
+        fractions = tree.project(GZ2, values.astype(np.float32))
         assert fractions.dtype == np.float32
-        assert tree.violations(fractions).max() < 2e-6
+        assert tree.violations(GZ2, fractions).max() < 2e-6
         assert fractions.min() >= 0
 
 
 def test_project_leaves_votes_as_they_are():
-    conditional = tree.to_conditional(random_fractions())
+    conditional = tree.to_conditional(GZ2, random_fractions())
     conditional[:, :3] = [1, 0, 0]  # with zeros, at the edge of the set
-    votes = tree.to_joint(conditional)
-    np.testing.assert_allclose(tree.project(votes), votes, atol=1e-12)
+    votes = tree.to_joint(GZ2, conditional)
+    np.testing.assert_allclose(tree.project(GZ2, votes), votes, atol=1e-12)
 
 
 def test_project_takes_no_galaxy_further_from_any_votes_and_finds_the_nearest():
     rng = np.random.default_rng(2)
     votes, others = random_fractions(400), random_fractions(400, seed=3)
     guess = votes + rng.normal(0, 0.2, votes.shape)
-    made = tree.project(guess)
+    made = tree.project(GZ2, guess)
     for truth in (votes, others):
         assert (np.linalg.norm(made - truth, axis=1) <= np.linalg.norm(guess - truth, axis=1) + 1e-5).all()
     # the condition of optimality: from the nearest point, no other point of the set lies towards the guess
@@ -111,8 +112,8 @@ def test_project_takes_no_galaxy_further_from_any_votes_and_finds_the_nearest():
 
 def test_violations_tell_which_sum_is_off_by_how_much():
     fractions = random_fractions(2)
-    fractions[1, tree.INDEX["Class10.1"]] += 0.1
-    off = tree.violations(fractions)
+    fractions[1, GZ2.index["Class10.1"]] += 0.1
+    off = tree.violations(GZ2, fractions)
     assert off[1, 9] == pytest.approx(0.1)
     assert np.delete(off.ravel(), 20).max() < 1e-12
 
@@ -120,4 +121,4 @@ def test_violations_tell_which_sum_is_off_by_how_much():
 def test_leading_answers_follow_the_tree():
     smooth = np.zeros((1, 37))
     smooth[0, [0, 16]] = 0.9, 0.7  # smooth, in between
-    assert tree.leading_answers(smooth).tolist() == [[0, 16, 13]]
+    assert tree.leading_answers(GZ2, smooth).tolist() == [[0, 16, 13]]

@@ -12,11 +12,11 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from pipeline.core.tree import COLUMNS
 from pipeline.errors import UserError
 from pipeline.stages import crops, folds, inputs
 from pipeline.store.artifacts import Store
 from tests.builders import competition_files as tiny
+from tests.builders.galaxy_zoo_2 import GZ2
 
 GOOD = tiny.jpeg(tiny.galaxy(3))
 VICTIM = "100008.jpg"
@@ -141,7 +141,7 @@ CASES = {
     "PNG with alpha": Case(image(pillow("RGBA", "PNG")), "set aside", "is no JPEG"),
     "PNG of 16 bits": Case(image(deep()), "set aside", "is no JPEG"),
     "image of another shape": Case(image(tiny.jpeg(tiny.galaxy(1)[:400])), "set aside", "has 424 x 400 pixels"),
-    "image too small": Case(image(tiny.jpeg(tiny.galaxy(1, side=40))), "set aside", "has 40 x 40 pixels"),
+    "image too small": Case(image(tiny.jpeg(tiny.galaxy(1, side=24))), "set aside", "has 24 x 24 pixels"),
     "decompression bomb": Case(image(resized(60000, 60000)), "set aside", "has 60000 x 60000 pixels"),
     "image of 70 MB of zeros": Case(
         lambda raw: members(raw, EVERY | {VICTIM: bytes(70 << 20)}, zipfile.ZIP_DEFLATED),
@@ -174,7 +174,7 @@ CASES = {
     # tables
     "byte-order mark": Case(text(lambda t: b"\xef\xbb\xbf" + t.encode()), "mended"),
     "CRLF": Case(text(lambda t: t.replace("\n", "\r\n")), "mended"),
-    "columns in another order": Case(frame(lambda f: f[list(COLUMNS[::-1])]), "mended"),
+    "columns in another order": Case(frame(lambda f: f[list(GZ2.columns[::-1])]), "mended"),
     "another spelling of GalaxyID": Case(text(lambda t: t.replace("GalaxyID", "galaxyid")), "mended"),
     "spaces around names": Case(text(lambda t: t.replace("GalaxyID,Class1.1,", " GalaxyID , Class1.1 ,")), "mended"),
     "id twice": Case(frame(lambda f: pd.concat([f, f.iloc[:1]])), "refused", "more than once: 1 (such as 100023)"),

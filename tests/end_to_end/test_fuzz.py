@@ -31,6 +31,7 @@ from pipeline.plans.config import Crop, load_plan
 from pipeline.store.records import Artifact
 from tests.builders import competition_files as tiny
 from tests.builders import fabricated
+from tests.builders.galaxy_zoo_2 import GZ2
 
 TRIES = settings(max_examples=int(os.environ.get("FUZZ", "150")), deadline=None)
 JPEG = tiny.jpeg(tiny.galaxy(3, side=96))
@@ -106,7 +107,7 @@ def told(by: type[Exception], read: Callable, *arguments: object) -> str:
 def test_tables(path, data):
     table = path.with_suffix(".csv")
     table.write_bytes(data)
-    for read in (tables.read_labels, tables.read_sample):
+    for read in (lambda path: tables.read_labels(path, GZ2), tables.read_sample):
         said = told(UserError, read, table)
         assert not said or said.startswith(str(table))
 
@@ -145,7 +146,7 @@ def catalogues() -> dict[str, bytes]:
 @given(draw=st.data())
 def test_catalogues(path, whole, draw):
     path.write_bytes(draw.draw(damaged(whole)))
-    said = told(UserError, lambda: Galaxies(path, None, {}).survey())
+    said = told(UserError, lambda: Galaxies(path, None, {}).survey(GZ2))
     assert not said or str(path) in said
 
 

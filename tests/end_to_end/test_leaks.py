@@ -15,6 +15,7 @@ from pipeline.stages import baselines, crops, ensemble, folds, inputs, predict, 
 from pipeline.store.artifacts import Store, load_fractions
 from tests.builders import competition_files as tiny
 from tests.builders import finished_plan
+from tests.builders.galaxy_zoo_2 import GZ2
 
 N = 160
 PLAN = """
@@ -67,12 +68,12 @@ def test_votes_that_pictures_cannot_tell_are_answered_no_better_than_by_the_mean
     truth = shuffled.load_labels()
 
     def score(path: Path) -> float:
-        return rmse(truth.to_numpy(), load_fractions(path).loc[truth.index].to_numpy())
+        return rmse(truth.to_numpy(), load_fractions(path, GZ2).loc[truth.index].to_numpy())
 
     mean = score(shuffled.baseline("mean").files[0])
     assert score(shuffled.baseline("ridge").files[0]) > mean
     for run in ("a", "b"):
-        parts = [load_fractions(shuffled.predicted(run, fold).files[0]) for fold in (0, 1)]
+        parts = [load_fractions(shuffled.predicted(run, fold).files[0], GZ2) for fold in (0, 1)]
         assert rmse(truth.to_numpy(), pd.concat(parts).loc[truth.index].to_numpy()) > mean
     assert score(shuffled.ensemble("final").files[0]) > mean
 

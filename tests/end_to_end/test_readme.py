@@ -16,8 +16,8 @@ import pandas as pd
 import pytest
 
 from pipeline import __main__ as command_line
-from pipeline.core import tree
 from pipeline.plans.config import load_plan
+from tests.builders.galaxy_zoo_2 import GZ2
 from tests.conftest import SURVEY
 
 ROOT = Path(__file__).parents[2]
@@ -35,6 +35,7 @@ STUB = """
 import sys
 from pathlib import Path
 from pipeline.__main__ import HELP, main, resolve
+from tests.builders.galaxy_zoo_2 import GZ2
 
 words = [f"{word}.toml" if Path(f"{word}.toml").is_file() else word for word in sys.argv[1:] or ["demo"]]
 if not set(HELP) & set(words):
@@ -223,7 +224,7 @@ def test_it_runs(text, place):
     assert not row.makes or (place / row.makes).exists()
     assert re.search(row.says, made.stdout + made.stderr)
     for table in place.glob("answers.parquet"):
-        assert pd.read_parquet(table)[list(tree.COLUMNS)].notna().all(axis=None)
+        assert pd.read_parquet(table)[list(GZ2.columns)].notna().all(axis=None)
 
 
 @pytest.mark.slow

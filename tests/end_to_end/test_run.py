@@ -11,10 +11,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pipeline.core.tree import COLUMNS
 from pipeline.plans.config import PLANS, load_plan
 from pipeline.store import dependencies
 from pipeline.store.artifacts import Store
+from tests.builders.galaxy_zoo_2 import GZ2
 
 ROOT = Path(__file__).parents[2]
 GIVEN = os.environ.get("GALAXY_ZOO_INPUT")
@@ -216,7 +216,7 @@ def test_real_files_become_a_submission_in_the_order_of_the_sample(home, tmp_pat
     store = Store(tmp_path / "real")
     sample = pd.read_csv(Path(GIVEN) / "all_zeros_benchmark.zip")
     check_submission(store.submission("final").files[0], sample)
-    assert list(sample.columns)[1:] == list(COLUMNS)
+    assert list(sample.columns)[1:] == list(GZ2.columns)
     record = store.trained("mobilenetv2", 0).record()
     assert record["weights"]["source"] == "file"
     assert store.ensemble("final").record()["rmse"] < 0.9 * store.baseline("mean").record()["rmse"]

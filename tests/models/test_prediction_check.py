@@ -16,6 +16,7 @@ from pipeline.plans.config import load_plan
 from pipeline.stages import folds, insight, predict, train
 from pipeline.store.artifacts import Store, load_fractions
 from tests.builders import fabricated, keras_weights, stage_outputs
+from tests.builders.galaxy_zoo_2 import GZ2
 
 N, SIZE = 24, 32
 ROOT = Path(__file__).parents[2]
@@ -83,7 +84,7 @@ def test_with_pretrained_weights_prediction_scores_what_training_scored(fine, in
         assert record["prediction_differs_by"] < 1e-4
         trained, predicted = held_out_rmse(store, fold)
         assert predicted == pytest.approx(trained, abs=2e-2 if fine else 1e-5)  # scored at one view in fine-tuning
-    test, oof = (load_fractions(path).to_numpy() for path in store.predicted("b0", 0).files[::-1])
+    test, oof = (load_fractions(path, GZ2).to_numpy() for path in store.predicted("b0", 0).files[::-1])
     rows = store.load_folds().to_numpy()[:6] == 0  # the test images are the first of the training images
     np.testing.assert_allclose(test[rows], oof[: rows.sum()], atol=1e-4)
 
@@ -115,7 +116,7 @@ def test_a_file_given_and_one_that_keras_has_make_the_same_everywhere(file, in_k
         outside = exporting.run_onnx(tmp_path / where / "x" / "model.onnx", export.synthetic_galaxies())
         with np.load(store.insight("b0").files[0]) as inside:
             seen = inside["predicted"]
-        made.append([*(load_fractions(path) for path in store.predicted("b0", 1).files), answers, outside, seen])
+        made.append([*(load_fractions(path, GZ2) for path in store.predicted("b0", 1).files), answers, outside, seen])
     for one, other in zip(*made, strict=True):
         np.testing.assert_allclose(one, other, atol=1e-5)
 
@@ -157,7 +158,7 @@ def test_saved_predictions_are_compared_with_what_the_classifier_would_answer(tr
     flags, store = trained
     predict.main(flags)
     run = load_plan(flags[1]).run("b0")
-    predictor = Predictor(run, stored=SIZE, size=SIZE, precision="float32")
+    predictor = Predictor(run, GZ2, stored=SIZE, size=SIZE, precision="float32")
     predictor.load(store.trained("b0", 1).files[0])
     assert prediction_check.compare_with_saved(predictor, store, 1, "float32") < 1e-4
     with pytest.raises(Defect, match=r"runs/b0/fold0, as its predictions were saved, predicts"):
@@ -181,7 +182,7 @@ def test_networks_of_another_graph_are_refused_by_name(trained):
             with pytest.raises(UserError, match=r"^runs/b0/fold0 was trained by another version .* efficientnetb0"):
                 stage.main([*flags, "--force"])
         with pytest.raises(UserError, match=r"fold 0 of b0 was trained by another version"):
-            classifier._member(store, "b0", 1, None)
+            classifier._member(store, store.schema(), "b0", 1, None)
     finally:
         save_json(artifact.record_path, record)
 

@@ -7,6 +7,7 @@ from keras import ops
 
 from pipeline.nn import activations, network
 from pipeline.plans.config import FineTune, Run
+from tests.builders.galaxy_zoo_2 import GZ2
 
 RNG = np.random.default_rng(0)
 STEP = 1e-3  # of an answer: well above the rounding of fifty layers in float32, whatever the order of its sums
@@ -16,7 +17,7 @@ IMAGES = RNG.integers(0, 256, (3, 40, 40, 3), np.uint8)
 def build(backbone: str = "mobilenetv2", size: int = 40, **keys) -> tuple[network.Network, Run]:
     keys = {"on_missing_weights": "random", "precision": "float32"} | keys  # half of it has no finite differences
     run = Run(name="a", backbone=backbone, crop="c", fine_tune=FineTune(epochs=1), **keys)
-    return network.build(run, stored=40, size=size, seed=1, sample=IMAGES), run
+    return network.build(run, GZ2, stored=40, size=size, seed=1, sample=IMAGES), run
 
 
 def pixels_of(built: network.Network) -> np.ndarray:

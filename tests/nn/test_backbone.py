@@ -18,6 +18,7 @@ from pipeline.nn.predict import predict_eagerly
 from pipeline.plans.backbones import BACKBONES
 from pipeline.plans.config import Crop, Run
 from tests.builders import keras_weights
+from tests.builders.galaxy_zoo_2 import GZ2
 
 SIZE = 32
 # a member of each family, with choices of a run that differ between them in pairs
@@ -80,7 +81,7 @@ def in_kerass_place(monkeypatch, given: dict) -> None:
 
 def trained(run: Run, given: dict | None) -> network.Network:
     """A network with those first weights and a head that tells images apart."""
-    built = network.build(run, stored=SIZE, size=SIZE, seed=1, given=given)
+    built = network.build(run, GZ2, stored=SIZE, size=SIZE, seed=1, given=given)
     pixels, rng = keras_weights.images(16, SIZE), np.random.default_rng(2)
     built.head.get_layer("standardise").fit(predict_eagerly(built.features, pixels, views.view_set("single")))
     for layer in built.head.layers:
@@ -107,7 +108,7 @@ def test_what_predicts_is_what_was_trained(name, choice, precision, files, tmp_p
     copy, _ = activations.with_probe(built, run, activations.grad_cam_layer(built.backbone), 4)
     inside = copy(built.features.get_layer("scale")(activations.network_input(built, pixels)))
     differs(inside, predict_eagerly(built.model, pixels, views.view_set("single")), allowed)
-    predictor = Predictor(run, stored=SIZE, size=SIZE, precision=precision)
+    predictor = Predictor(run, GZ2, stored=SIZE, size=SIZE, precision=precision)
     predictor.network.twin.model.run_eagerly = True
     predictor.load(tmp_path / "fold.weights.h5")
     differs(predictor.predict_images(pixels)[0], answers, allowed)
@@ -124,7 +125,7 @@ def test_a_file_given_and_a_file_that_keras_has_make_the_network_that_keras_make
     given = files(name)
     in_kerass_place(monkeypatch, given)
     pixels = keras_weights.images(4, SIZE)
-    made = [network.build(run_of(name), stored=SIZE, size=SIZE, seed=1, given=source) for source in (given, None)]
+    made = [network.build(run_of(name), GZ2, stored=SIZE, size=SIZE, seed=1, given=source) for source in (given, None)]
     assert [built.facts["weights"]["source"] for built in made] == ["file", "imagenet"]
     of_file, of_keras = (predict_eagerly(built.features, pixels, views.view_set("single")) for built in made)
     np.testing.assert_allclose(of_file, of_keras, atol=1e-5 * np.abs(of_keras).max())
@@ -172,7 +173,7 @@ def test_a_member_of_each_family_as_onnx(name, files, tmp_path):
     pixels = np.pad(keras_weights.images(4, 64), ((0, 0), (180, 180), (180, 180), (0, 0)))
     built = trained(run, files(name))
     part = ensemble_graph.Member(run, crop, built, views.view_set("flips4"), cutout.resize_matrix(crop), np.ones(37))
-    exporting.to_onnx(ensemble_graph.EnsembleGraph([part]), tmp_path / "model.onnx")
+    exporting.to_onnx(ensemble_graph.EnsembleGraph(GZ2, [part]), tmp_path / "model.onnx")
     levels = np.asarray(ensemble_graph.make_cropper(crop, cutout.resize_matrix(crop))(pixels)).astype(np.uint8)
-    answers = np.asarray(ensemble_graph.project(predict_eagerly(built.model, levels, part.views)))
+    answers = np.asarray(ensemble_graph.project(GZ2, predict_eagerly(built.model, levels, part.views)))
     differs(exporting.run_onnx(tmp_path / "model.onnx", pixels), answers, 2e-4)

@@ -14,6 +14,7 @@ from pipeline.nn.history import History
 from pipeline.nn.network import build
 from pipeline.nn.predict import predict_views
 from pipeline.plans.config import FineTune, HeadPhase
+from tests.builders.galaxy_zoo_2 import GZ2
 
 FOLD = np.arange(48) % 3
 SINGLE = views.view_set("single")
@@ -87,7 +88,7 @@ def test_a_fold_may_start_from_a_network_on_file(whole, trainer, tiny, tmp_path)
             "weight_decay": 0.0,
         }
     )
-    network = build(still, stored=40, size=32, seed=3, trained_as="float32")
+    network = build(still, GZ2, stored=40, size=32, seed=3, trained_as="float32")
     other = fit.Trainer(network, still, 7, tiny.images, tiny.labels, None)
     train, valid = np.flatnonzero(FOLD != 0), np.flatnonzero(FOLD == 0)
     facts = other.fit(train, valid, 0, tmp_path / "on", tmp_path / "first.weights.h5")
@@ -278,7 +279,7 @@ def by_layers(tiny):
             "fine_tune": FineTune(from_layer="block7a_expand_conv", **tune),
         }
     )
-    network = build(run, stored=40, size=32, seed=1, sample=tiny.images, trained_as="float32")
+    network = build(run, GZ2, stored=40, size=32, seed=1, sample=tiny.images, trained_as="float32")
     return fit.Trainer(network, run, 7, tiny.images, tiny.labels, None)
 
 

@@ -16,18 +16,20 @@ from pipeline.nn.head import (
     start_at_ridge,
 )
 from pipeline.plans.config import Run
+from pipeline.plans.label_schemas import LabelTable
+from tests.builders.galaxy_zoo_2 import GZ2
 
 RNG = np.random.default_rng(0)
 N, D = 400, 6
 FEATURES = (RNG.normal(0, 1, (N, D)) * [1, 10, 0.1, 1, 1, 5] + [0, 100, 0, 1, -2, 3]).astype(np.float32)
 SHARES = np.exp(0.5 * (FEATURES - FEATURES.mean(0)) / FEATURES.std(0) @ RNG.normal(0, 0.6, (D, 37)))
-LABELS = tree.normalise(SHARES).astype(np.float32)
+LABELS = tree.normalise(GZ2, SHARES).astype(np.float32)
 
 
 def head_of(kind: str, **more) -> keras.Model:
     run = Run(name="x", backbone="vgg16", crop="c", head=kind, head_phase={"epochs": 1}, **more)
     keras.utils.set_random_seed(0)
-    return build_head(run, D)
+    return build_head(run, GZ2, D)
 
 
 def answers(head: keras.Model) -> np.ndarray:
@@ -36,13 +38,13 @@ def answers(head: keras.Model) -> np.ndarray:
 
 def test_the_tree_layer_is_normalise_of_the_exponentials():
     logits = RNG.normal(0, 2, (50, 37)).astype(np.float32)
-    np.testing.assert_allclose(DecisionTree()(logits), tree.normalise(np.exp(logits)), atol=1e-6)
+    np.testing.assert_allclose(DecisionTree(GZ2)(logits), tree.normalise(GZ2, np.exp(logits)), atol=1e-6)
 
 
 def test_every_sum_of_the_tree_holds_for_any_logits():
     logits = RNG.normal(0, 30, (200, 37)).astype(np.float32)
-    made = np.asarray(DecisionTree()(logits))
-    assert tree.violations(made).max() < 1e-5
+    made = np.asarray(DecisionTree(GZ2)(logits))
+    assert tree.violations(GZ2, made).max() < 1e-5
     assert made.min() >= 0
     assert made.max() <= 1
 
@@ -51,7 +53,7 @@ def test_the_tree_layer_has_a_gradient_for_every_logit():
     tf = pytest.importorskip("tensorflow")
     logits = tf.Variable(RNG.normal(0, 1, (3, 37)).astype(np.float32))
     with tf.GradientTape() as tape:
-        loss = tf.reduce_sum(DecisionTree()(logits) ** 2)
+        loss = tf.reduce_sum(DecisionTree(GZ2)(logits) ** 2)
     assert (np.abs(tape.gradient(loss, logits)) > 0).all()
 
 
@@ -72,8 +74,8 @@ def test_without_features_the_first_answer_is_the_mean(kind):
     mean = LABELS.mean(axis=0)
     start_at_mean(head, mean)
     made = np.asarray(head(np.zeros((1, D), np.float32)))[0]
-    common = tree.to_conditional(mean[None])[0] > 2 * HALF_A_VOTE
-    expected = mean if kind == "sigmoid" else tree.normalise(tree.to_conditional(mean[None]))[0]
+    common = tree.to_conditional(GZ2, mean[None])[0] > 2 * HALF_A_VOTE
+    expected = mean if kind == "sigmoid" else tree.normalise(GZ2, tree.to_conditional(GZ2, mean[None]))[0]
     np.testing.assert_allclose(made[common], expected[common], atol=0.01)
 
 
@@ -83,14 +85,14 @@ def test_the_first_answers_are_the_ridge_solution(kind):
     *_, penalty = start_at_ridge(head, FEATURES, LABELS)
     standard = (FEATURES - FEATURES.mean(0)) / FEATURES.std(0)
     if kind == "tree":
-        logits = np.log(np.maximum(tree.to_conditional(LABELS), HALF_A_VOTE))
+        logits = np.log(np.maximum(tree.to_conditional(GZ2, LABELS), HALF_A_VOTE))
     else:
         inside = LABELS.clip(HALF_A_VOTE, 1 - HALF_A_VOTE)
         logits = np.log(inside / (1 - inside))
     ridge = RidgeCV(np.logspace(0, 6, 13)).fit(standard, logits)
     assert penalty == ridge.alpha_
     said = ridge.predict(standard)
-    expected = tree.normalise(np.exp(said)) if kind == "tree" else 1 / (1 + np.exp(-said))
+    expected = tree.normalise(GZ2, np.exp(said)) if kind == "tree" else 1 / (1 + np.exp(-said))
     np.testing.assert_allclose(answers(head), expected, atol=0.01)
 
 
@@ -142,3 +144,19 @@ def test_standardisation_is_kept_with_the_weights(tmp_path):
     head.save_weights(tmp_path / "x.weights.h5")
     again.load_weights(tmp_path / "x.weights.h5")
     np.testing.assert_array_equal(answers(again), answers(head))
+
+
+def test_a_class_is_one_vote_and_starts_no_surer_than_regression_can_be():
+    """Of noisy classes: the ridge start is about as sure as it is right."""
+    schema = LabelTable.model_validate(
+        {"kind": "class", "questions": [{"name": "kind", "answers": ["a", "b"]}]}
+    ).schema("x")  # fmt: skip
+    features = RNG.normal(0, 1, (4000, 3)).astype(np.float32)
+    chance = 1 / (1 + np.exp(-1.5 * features[:, 0]))
+    is_a = RNG.random(4000) < chance
+    head = build_head(Run(name="x", backbone="vgg16", crop="c", head="tree", head_phase={"epochs": 1}), schema, 3)
+    start_at_ridge(head, features, np.stack([is_a, ~is_a], axis=1).astype(np.float32))
+    said = np.asarray(head(features))[:, 0]
+    sure = said > 0.85
+    assert sure.sum() > 150
+    assert is_a[sure].mean() == pytest.approx(said[sure].mean(), abs=0.06)

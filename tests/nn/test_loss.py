@@ -6,30 +6,31 @@ from scipy.stats import multinomial
 
 from pipeline.core import tree
 from pipeline.nn import loss
+from tests.builders.galaxy_zoo_2 import GZ2
 
 RNG = np.random.default_rng(0)
 
 
 def fractions(n: int) -> np.ndarray:
-    return tree.normalise(RNG.random((n, 37)))
+    return tree.normalise(GZ2, RNG.random((n, 37)))
 
 
 def of(truth: np.ndarray, said: np.ndarray) -> np.ndarray:
-    return keras.ops.convert_to_numpy(loss.multinomial_votes(truth.astype(np.float32), said.astype(np.float32)))
+    return keras.ops.convert_to_numpy(loss.multinomial_votes(GZ2, truth.astype(np.float32), said.astype(np.float32)))
 
 
 def test_it_is_the_likelihood_of_the_counts_but_for_what_no_prediction_changes():
     """Two predictions for the same votes differ by the difference of their log-likelihoods."""
     said = fractions(2)
     counts, asked = np.zeros(37), {None: 40}
-    for columns, parent in tree.in_tree_order():
+    for columns, parent in tree.in_tree_order(GZ2):
         shares = RNG.dirichlet(np.ones(columns.stop - columns.start))
         counts[columns] = RNG.multinomial(asked[parent] if parent is None else int(counts[parent]), shares)
     log_likelihood = []
-    for one in tree.to_conditional(said):
+    for one in tree.to_conditional(GZ2, said):
         parts = [
             multinomial.logpmf(counts[columns], int(counts[columns].sum()), one[columns] / one[columns].sum())
-            for columns in tree.SLICES
+            for columns in GZ2.slices
         ]
         log_likelihood.append(sum(parts))
     made = of(np.tile(counts / 40, (2, 1)), said)
@@ -39,17 +40,17 @@ def test_it_is_the_likelihood_of_the_counts_but_for_what_no_prediction_changes()
 def test_smallest_at_the_truth():
     truth = fractions(20)
     exact = of(truth, truth)
-    for other in (fractions(20), tree.normalise(truth + 0.05 * RNG.random(truth.shape))):
+    for other in (fractions(20), tree.normalise(GZ2, truth + 0.05 * RNG.random(truth.shape))):
         assert (of(truth, other) > exact).all()
 
 
 def test_questions_that_nobody_reached_do_not_count():
     truth = fractions(1)
     truth[0, :3] = 1, 0, 0  # all of them say smooth
-    truth = tree.normalise(truth)
+    truth = tree.normalise(GZ2, truth)
     said = fractions(1)
     changed = said.copy()
-    changed[0, tree.SLICES[9]] = changed[0, tree.SLICES[9]][::-1]  # how the arms are wound
+    changed[0, GZ2.slices[9]] = changed[0, GZ2.slices[9]][::-1]  # how the arms are wound
     np.testing.assert_allclose(of(truth, changed), of(truth, said), rtol=1e-6)
 
 
@@ -57,3 +58,28 @@ def test_certain_answers_stay_finite():
     truth, said = np.zeros((1, 37)), np.zeros((1, 37))
     truth[0, 0] = said[0, 1] = 1
     assert np.isfinite(of(truth, said)).all()
+
+
+def test_masked_losses_are_keras_own_where_all_is_known_and_leave_out_what_is_not():
+    truth, said = fractions(4).astype(np.float32), fractions(4).astype(np.float32)
+    for name in ("mse", "bce"):
+        masked = loss.get_loss(name, GZ2, masked=True)
+        whole = keras.losses.get(loss.get_loss(name, GZ2, masked=False))
+        np.testing.assert_allclose(masked(truth, said), whole(truth, said), rtol=1e-5)
+        some = truth.copy()
+        some[:, 5:] = np.nan
+        few = masked(some, said)
+        assert np.isfinite(few).all()
+        assert (np.asarray(few) < np.asarray(masked(truth, said))).all()
+        changed = said.copy()
+        changed[:, 5:] = 0.5
+        np.testing.assert_allclose(masked(some, changed), few, rtol=1e-6)
+
+
+def test_unknown_questions_of_classes_add_nothing():
+    truth, said = fractions(2).astype(np.float32), fractions(2).astype(np.float32)
+    truth[:, GZ2.slices[1]] = 0
+    other = said.copy()
+    other[:, GZ2.slices[10]] = other[:, GZ2.slices[10]][:, ::-1]
+    truth[:, GZ2.slices[10]] = 0
+    np.testing.assert_allclose(of(truth, other), of(truth, said), rtol=1e-5)

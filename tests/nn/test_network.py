@@ -9,6 +9,7 @@ from pipeline.errors import UserError
 from pipeline.nn import network
 from pipeline.nn.predict import predict_views
 from pipeline.plans.config import Run
+from tests.builders.galaxy_zoo_2 import GZ2
 
 PIXELS = np.random.default_rng(0).uniform(0, 255, (2, 8, 8, 3)).astype(np.float32)
 REFERENCES = {
@@ -80,7 +81,7 @@ def test_pooling_yields_so_many_features(pooling, width):
 @pytest.mark.parametrize(("batch_norm", "count"), [("inference", 0), ("train", 52)])
 def test_normalisations_are_folded_unless_they_are_trained(batch_norm, count):
     run = run_of(batch_norm=batch_norm).model_copy(update={"backbone": "mobilenetv2"})
-    built = network.build(run, stored=32, size=32, seed=1, trained_as="float32")
+    built = network.build(run, GZ2, stored=32, size=32, seed=1, trained_as="float32")
     norms = [layer for layer in built.backbone.layers if isinstance(layer, keras.layers.BatchNormalization)]
     assert len(norms) == count
     assert all(layer.trainable for layer in norms)
@@ -102,7 +103,7 @@ def test_calibrated_features_are_neither_dead_nor_exploded(tiny):
 def test_the_same_seed_gives_the_same_random_network():
     run = run_of().model_copy(update={"precision": "float32"})
     first, again, other = (
-        network.build(run, stored=32, size=32, seed=seed, trained_as="float32").backbone.get_weights()[0]
+        network.build(run, GZ2, stored=32, size=32, seed=seed, trained_as="float32").backbone.get_weights()[0]
         for seed in (1, 1, 2)
     )
     np.testing.assert_array_equal(first, again)

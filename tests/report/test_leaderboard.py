@@ -42,7 +42,7 @@ def test_scores_are_those_of_the_files(made, frame, kind, name):
     assert row["kind"] == kind
     assert row["rmse"] == pytest.approx(np.sqrt(squared.mean()), abs=1e-6)
     assert row["fold_std"] == pytest.approx(np.std([np.sqrt(squared[folds == k].mean()) for k in range(3)]), abs=1e-6)
-    assert row["beyond_noise"] ** 2 + metrics.vote_noise(truth) ** 2 == pytest.approx(row["rmse"] ** 2, rel=1e-4)
+    assert row["beyond_noise"] ** 2 + metrics.vote_noise(truth, 44) ** 2 == pytest.approx(row["rmse"] ** 2, rel=1e-4)
     error_of_mean_square = squared.mean(axis=1).std() / np.sqrt(len(truth))
     width = 2 * 1.96 * error_of_mean_square / (2 * row["rmse"])
     assert row["rmse_low"] < row["rmse"] < row["rmse_high"]

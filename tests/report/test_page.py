@@ -21,6 +21,7 @@ from pipeline.report.sections import (
     votes,
 )
 from tests.builders import finished_plan
+from tests.builders.galaxy_zoo_2 import GZ2
 
 QUESTIONS = {1: 3, 2: 2, 3: 2, 4: 2, 5: 4, 6: 2, 7: 3, 8: 7, 9: 3, 10: 3, 11: 6}  # answers of each
 PARENTS = {2: "1.2", 3: "2.2", 4: "2.2", 5: "2.2", 7: "1.1", 8: "6.1", 9: "2.1", 10: "4.1", 11: "4.1"}
@@ -75,7 +76,7 @@ def answered(predicted: pd.DataFrame) -> pd.Series:
 
 def test_the_head_says_the_best_entry_and_galaxies_in_the_order_of_its_answer(made, best, files):
     head = summary.summary(made)
-    assert head["best"].rmse == pytest.approx(np.sqrt(((best - files["truth"]) ** 2).to_numpy().mean()))
+    assert head["best"].score == pytest.approx(np.sqrt(((best - files["truth"]) ** 2).to_numpy().mean()))
     predicted = [galaxy["predicted"] for galaxy in head["strip"]]
     assert predicted == sorted(predicted)
     assert len(predicted) == summary.STRIP
@@ -229,16 +230,16 @@ def test_features_that_group_by_class_are_told_from_those_that_do_not(made):
 
 def test_the_data_are_counted(made, files):
     truth = files["truth"]
-    balance = votes.class_balance(made.board.truth).numbers.set_index("class")["galaxies"]
+    balance = votes.class_balance(GZ2, made.board.truth).numbers.set_index("class")["galaxies"]
     expected = labelled(truth).value_counts()
     assert balance.drop("no clear votes").to_dict() == {name: expected.get(name, 0) for name in CLASSES}
     assert balance.sum() == len(truth)
-    spread = votes.distributions(made.board.truth).numbers
+    spread = votes.distributions(GZ2, made.board.truth).numbers
     asked = (truth["1.1"] >= 0.5).sum()
     assert spread.loc[spread["column"] == "Class7.1", "galaxies"].sum() == asked
-    together = votes.correlation(made.board.truth).numbers.set_index("column")
+    together = votes.correlation(GZ2, made.board.truth).numbers.set_index("column")
     assert together.loc["Class1.1", "Class1.2"] == pytest.approx(truth["1.1"].corr(truth["1.2"]))
-    lines = votes.clearest(made.thumbnails, made.store.load_labels(), 7, count=4)
+    lines = votes.clearest(GZ2, made.thumbnails, made.store.load_labels(), 7, count=4)
     assert lines.shape == (3 * 130 - 2, 4 * 130 - 2, 3)
 
 

@@ -10,6 +10,7 @@ from pipeline.stages import baselines
 from pipeline.store import dependencies
 from pipeline.store.artifacts import Store, aligned_to, load_fractions
 from tests.builders import fabricated, stage_outputs
+from tests.builders.galaxy_zoo_2 import GZ2
 
 N, SIDE = 60, 32
 
@@ -23,15 +24,15 @@ def sky(n: int = N) -> tuple[np.ndarray, np.ndarray]:
     colour = np.stack([ratio, np.full(n, 0.8), 1.1 - ratio], axis=1)
     images = np.clip(grey[..., None] * colour[:, None, None] + rng.normal(8, 2, (n, SIDE, SIDE, 3)), 0, 255)
     asked = np.full((n, 37), 0.5)
-    asked[:, tree.INDEX["Class1.1"]], asked[:, tree.INDEX["Class1.2"]] = ratio, 1 - ratio
-    return images.astype(np.uint8), tree.normalise(asked)
+    asked[:, GZ2.index["Class1.1"]], asked[:, GZ2.index["Class1.2"]] = ratio, 1 - ratio
+    return images.astype(np.uint8), tree.normalise(GZ2, asked)
 
 
 def galaxies(answers: np.ndarray | None = None, aside: tuple[int, ...] = ()) -> baselines.Galaxies:
     images, votes = sky()
     usable = ~np.isin(np.arange(N), aside)
     return baselines.Galaxies(
-        images, stage_outputs.ids(N), votes if answers is None else answers, np.arange(N) % 3, usable, 2
+        images, stage_outputs.ids(N), votes if answers is None else answers, np.arange(N) % 3, usable, 2, GZ2
     )
 
 
@@ -100,7 +101,7 @@ def test_the_stage_writes_every_baseline_once(store, tmp_path, caplog):
     labels = store.load_labels()
     for name in ("mean", "ridge"):
         artifact = store.baseline(name)
-        oof = aligned_to(load_fractions(artifact.files[0]), labels.index, name)
+        oof = aligned_to(load_fractions(artifact.files[0], GZ2), labels.index, name)
         record = artifact.record()
         assert record["rmse"] == pytest.approx(rmse(labels.to_numpy(), oof.to_numpy()), abs=1e-6)
         assert record["seconds"] >= 0

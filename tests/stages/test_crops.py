@@ -195,7 +195,7 @@ def resized(height: int, width: int) -> bytes:
         (b"\xff\xd8\xff\xd9", "frame header"),
         (b"\xff\xd8" + b"\0" * 50 + b"\xff\xd9", "frame header"),
         (tiny.jpeg(tiny.galaxy(1)[:400]), "424 x 400 pixels"),
-        (tiny.jpeg(tiny.galaxy(1, side=40)), "40 x 40 pixels"),
+        (tiny.jpeg(tiny.galaxy(1, side=24)), "24 x 24 pixels"),
         (resized(60000, 60000), "60000 x 60000 pixels"),  # and no memory is asked for
         (GOOD[: GOOD.index(b"\xff\xc4")] + b"\xff\xd9", "cannot be decoded"),
     ],

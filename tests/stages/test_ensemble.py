@@ -9,6 +9,7 @@ from pipeline.errors import UserError
 from pipeline.stages import ensemble
 from pipeline.store.artifacts import Store, load_fractions
 from tests.builders import fabricated, stage_outputs
+from tests.builders.galaxy_zoo_2 import GZ2
 
 N, M = 600, 40
 TRUTH = stage_outputs.votes(N).astype(np.float32)
@@ -42,7 +43,7 @@ def rewrite(store: Store, run: str, fold: int, file: int, rows: slice) -> None:
     """One table of predictions with only these rows, as if it had been written so."""
     artifact = store.predicted(run, fold)
     path = artifact.files[file]
-    load_fractions(path).iloc[rows].to_parquet(path)
+    load_fractions(path, GZ2).iloc[rows].to_parquet(path)
     artifact.finish({}, {})
 
 
@@ -62,30 +63,30 @@ def test_noise_of_a_tenth_and_a_fifth_gets_weights_near_four_to_one(tmp_path, st
 
 def test_the_out_of_fold_blend_is_cross_fitted_and_scored_as_saved(tmp_path, store):
     run(tmp_path, "convex", "--run", "both")
-    oof = load_fractions(store.ensemble("both").files[0]).to_numpy()
+    oof = load_fractions(store.ensemble("both").files[0], GZ2).to_numpy()
     stack = np.stack([noisy(0.1, ord("a")), noisy(0.2, ord("b"))])
     for fold in (0, 1):
-        weights = blend.convex_weights(stack[:, fold != FOLD], TRUTH[fold != FOLD])
-        expected = tree.project(blend.mix(stack[:, fold == FOLD], weights))
+        weights = blend.convex_weights(GZ2, stack[:, fold != FOLD], TRUTH[fold != FOLD])
+        expected = tree.project(GZ2, blend.mix(GZ2, stack[:, fold == FOLD], weights))
         np.testing.assert_allclose(oof[fold == FOLD], expected, atol=1e-6)
     assert store.ensemble("both").record()["rmse"] == pytest.approx(rmse(TRUTH, oof), rel=1e-6)
 
 
 def test_the_test_blend_is_the_weighted_mean_of_the_means_over_folds(tmp_path, store):
     run(tmp_path, "mean", "--run", "both")
-    test = load_fractions(store.ensemble("both").files[1])
+    test = load_fractions(store.ensemble("both").files[1], GZ2)
     assert test.index.tolist() == stage_outputs.ids(M, 500_000).tolist()
     parts = [noisy(width, 10 + fold, M) for width in (0.1, 0.2) for fold in range(2)]
-    np.testing.assert_allclose(test.to_numpy(), tree.project(np.mean(parts, axis=0)), atol=1e-5)
-    assert tree.violations(test.to_numpy()).max() < 1e-5
+    np.testing.assert_allclose(test.to_numpy(), tree.project(GZ2, np.mean(parts, axis=0)), atol=1e-5)
+    assert tree.violations(GZ2, test.to_numpy()).max() < 1e-5
 
 
 def test_rows_are_joined_by_id_not_by_position(tmp_path, store):
     rewrite(store, "b", 1, 1, slice(None, None, -1))
     run(tmp_path, "mean", "--run", "both")
     parts = [noisy(width, 10 + fold, M) for width in (0.1, 0.2) for fold in range(2)]
-    test = load_fractions(store.ensemble("both").files[1])
-    np.testing.assert_allclose(test, tree.project(np.mean(parts, axis=0)), atol=1e-5)
+    test = load_fractions(store.ensemble("both").files[1], GZ2)
+    np.testing.assert_allclose(test, tree.project(GZ2, np.mean(parts, axis=0)), atol=1e-5)
 
 
 def test_best_takes_a_fitted_blend_where_it_wins_and_tells_all_scores(tmp_path, store):
@@ -99,8 +100,8 @@ def test_best_takes_a_fitted_blend_where_it_wins_and_tells_all_scores(tmp_path, 
 
 def test_an_ensemble_of_one_run_is_that_run_on_the_tree(tmp_path, store):
     run(tmp_path, "mean", "--run", "alone")
-    oof = load_fractions(store.ensemble("alone").files[0])
-    np.testing.assert_allclose(oof, tree.project(noisy(0.1, ord("a"))), atol=1e-6)
+    oof = load_fractions(store.ensemble("alone").files[0], GZ2)
+    np.testing.assert_allclose(oof, tree.project(GZ2, noisy(0.1, ord("a"))), atol=1e-6)
     assert store.ensemble("both").record() is None
 
 

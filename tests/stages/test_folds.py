@@ -9,6 +9,7 @@ from pipeline.errors import UserError
 from pipeline.stages import folds
 from pipeline.store.artifacts import Store, fractions_frame
 from tests.builders import fabricated, stage_outputs
+from tests.builders.galaxy_zoo_2 import GZ2
 
 
 def run(folder, *edits: tuple[str, str]) -> Store:
@@ -32,7 +33,7 @@ def test_the_file_holds_what_core_says_for_the_seed_of_the_plan(tmp_path):
     store = run(tmp_path, ("seed = 1", "seed = 9"), ("folds = 2", "folds = 4"))
     table = pd.read_csv(store.root / "folds.csv")
     assert list(table.columns) == ["GalaxyID", "fold"]
-    expected = stratified_folds(stage_outputs.ids(31), store.load_labels().to_numpy(), 4, 9)
+    expected = stratified_folds(GZ2, stage_outputs.ids(31), store.load_labels().to_numpy(), 4, 9)
     assert table["fold"].tolist() == expected.tolist()
 
 
@@ -51,4 +52,4 @@ def test_another_number_of_folds_is_refused(tmp_path):
 
 def test_more_folds_than_galaxies_are_refused():
     with pytest.raises(UserError, match="5 folds need at least as many galaxies; there are 4"):
-        folds.assign(fractions_frame(stage_outputs.ids(4), stage_outputs.votes(4)), 5, 0)
+        folds.assign(GZ2, fractions_frame(stage_outputs.ids(4), stage_outputs.votes(4), GZ2), 5, 0)

@@ -12,14 +12,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pipeline.competition import source_files
-from pipeline.core.tree import COLUMNS
+from pipeline.competition import checks, source_files
 from pipeline.errors import UserError
 from pipeline.plans.config import load_plan
 from pipeline.stages import inputs
 from pipeline.store import dependencies
 from pipeline.store.artifacts import Store
 from tests.builders import competition_files as tiny
+from tests.builders.galaxy_zoo_2 import GZ2
 
 GIVEN = os.environ.get("GALAXY_ZOO_INPUT")
 SKY = "sky = { train = 10, test = 3 }"
@@ -48,7 +48,7 @@ def test_writes_labels_and_sample(tmp_path, caplog, zipped):
     store = run_on(tmp_path, tiny.write(tmp_path / "raw", zipped=zipped))
     pd.testing.assert_frame_equal(store.load_labels(), tiny.labels().sort_index().astype(np.float32))
     header, ids = store.load_sample()
-    assert header == ["GalaxyID", *COLUMNS]
+    assert header == ["GalaxyID", *GZ2.columns]
     assert ids.tolist() == list(tiny.TEST)
     sample = pd.read_csv(store.inputs().files[1], index_col=0)
     assert sample.shape == (3, 37)
@@ -62,9 +62,9 @@ def test_writes_labels_and_sample(tmp_path, caplog, zipped):
 def test_a_second_call_writes_nothing_and_remembers_the_folder(tmp_path, monkeypatch, zipped):
     store = run_on(tmp_path, tiny.write(tmp_path / "raw", zipped=zipped))
     times = {path: path.stat().st_mtime_ns for path in (store.root / "inputs").iterdir()}
-    monkeypatch.setattr(inputs, "read_checked", lambda _: pytest.fail("checked again"))
+    monkeypatch.setattr(inputs, "read_checked", lambda *_: pytest.fail("checked again"))
     if zipped:  # not even listed
-        monkeypatch.setattr(inputs, "Images", lambda _: pytest.fail("opened again"))
+        monkeypatch.setattr(checks, "Images", lambda _: pytest.fail("opened again"))
     began = time.perf_counter()
     run(tmp_path)
     assert time.perf_counter() - began < 0.5
@@ -103,7 +103,7 @@ def test_small_overshoots_are_fine_and_cut_off(tmp_path):
     def overshoot(frame):
         frame.iloc[0] = frame.iloc[0].where(frame.iloc[0] != frame.iloc[0].min(), -5e-7)
         frame.loc[100008, ["Class6.1", "Class6.2"]] = [-4e-7, 1 + 4e-7]
-        frame.loc[100008, [c for c in COLUMNS if c.startswith("Class8.")]] = 0
+        frame.loc[100008, [c for c in GZ2.columns if c.startswith("Class8.")]] = 0
 
     store = run_on(tmp_path, tiny.write(tmp_path / "raw", table=edited(overshoot)))
     labels = store.load_labels().to_numpy()

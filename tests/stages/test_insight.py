@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from pipeline.core import metrics, tree
+from pipeline.core import classes
 from pipeline.errors import UserError
 from pipeline.nn import predict as nn_predict
 from pipeline.plans.config import load_plan
@@ -11,6 +11,7 @@ from pipeline.stages import folds, insight, predict, train
 from pipeline.store import dependencies
 from pipeline.store.artifacts import Store, load_fractions
 from tests.builders import fabricated, stage_outputs
+from tests.builders.galaxy_zoo_2 import GZ2
 
 N = 40
 
@@ -73,7 +74,7 @@ def test_the_answers_are_those_of_the_stage_that_predicts(made):
     flags, store = made
     predict.main([*flags, "--run", "b"])
     arrays = load(store, "b")
-    whole = load_fractions(store.predicted("b", 0).files[0]).loc[arrays["ids"]].to_numpy()
+    whole = load_fractions(store.predicted("b", 0).files[0], GZ2).loc[arrays["ids"]].to_numpy()
     np.testing.assert_allclose(arrays["predicted"], whole, atol=2e-3)
 
 
@@ -96,13 +97,13 @@ def test_without_a_network_it_says_so(tmp_path):
 
 def test_of_each_kind_takes_the_clearest_of_each_class():
     votes = stage_outputs.votes(500, seed=3)
-    chosen = insight.representative_galaxies(votes)
-    classes = metrics.five_class(votes)
+    chosen = insight.representative_galaxies(GZ2, votes)
+    true = classes.true_class(GZ2, votes)
     assert len(set(chosen.tolist())) == len(chosen)
     for row in chosen[:-1]:
-        own = metrics.class_columns()[classes[row]]
-        assert votes[row, own] == votes[classes == classes[row], own].max()
-    assert votes[chosen[-1], tree.INDEX["Class6.1"]] >= np.sort(votes[:, tree.INDEX["Class6.1"]])[-len(chosen)]
+        own = GZ2.class_columns[true[row]]
+        assert votes[row, own] == votes[true == true[row], own].max()
+    assert votes[chosen[-1], GZ2.index["Class6.1"]] >= np.sort(votes[:, GZ2.index["Class6.1"]])[-len(chosen)]
 
 
 @pytest.mark.parametrize("n", [1, 2, 3, 4, 5, 7])

@@ -10,6 +10,7 @@ from pipeline.core.metrics import rmse
 from pipeline.stages import predict
 from pipeline.store.artifacts import Store, load_fractions
 from tests.builders import fabricated, stage_outputs
+from tests.builders.galaxy_zoo_2 import GZ2
 
 N, M = 9, 4
 FOLD = np.arange(N) % 2
@@ -46,7 +47,7 @@ def predicted(folder, store, fold: int):
         test=lambda bar: answers(np.arange(M)),
     )
     predict.predict_fold(source, unit, store)
-    return tuple(load_fractions(path) for path in unit.artifact.files)
+    return tuple(load_fractions(path, GZ2) for path in unit.artifact.files)
 
 
 def test_held_out_galaxies_of_all_folds_are_every_galaxy_once(tmp_path, store):

@@ -4,17 +4,17 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pipeline.core.tree import COLUMNS
 from pipeline.errors import UserError
 from pipeline.stages import submit
 from pipeline.store.artifacts import Store, fractions_frame, save_fractions
 from tests.builders import fabricated, stage_outputs
+from tests.builders.galaxy_zoo_2 import GZ2
 
 M = 30
 MADE = np.random.default_rng(0).normal(0.5, 0.4, (M, 37)).astype(np.float32)  # some outside [0, 1]
 
 
-def prepared(folder, header: tuple[str, ...] = ("GalaxyID", *COLUMNS), made: np.ndarray = MADE) -> Store:
+def prepared(folder, header: tuple[str, ...] = ("GalaxyID", *GZ2.columns), made: np.ndarray = MADE) -> Store:
     """A store with two blends and a sample of that header."""
     store = Store(folder / "output" / "mine")
     stage_outputs.inputs(store, stage_outputs.votes(5), stage_outputs.sample(M, header))
@@ -22,7 +22,7 @@ def prepared(folder, header: tuple[str, ...] = ("GalaxyID", *COLUMNS), made: np.
         artifact = store.ensemble(name)
         artifact.begin()
         for path in artifact.files:
-            save_fractions(path, fractions_frame(stage_outputs.ids(len(made), 500_000), made))
+            save_fractions(path, fractions_frame(stage_outputs.ids(len(made), 500_000), made, GZ2), GZ2)
         artifact.finish({}, {})
     return store
 
@@ -32,9 +32,9 @@ def run(folder, *flags: str) -> None:
 
 
 HEADERS = {
-    "as in the competition": ("GalaxyID", *COLUMNS),
-    "another spelling of the id": ("GalaxyId", *COLUMNS),
-    "columns in another order": ("GalaxyID", *COLUMNS[::-1]),
+    "as in the competition": ("GalaxyID", *GZ2.columns),
+    "another spelling of the id": ("GalaxyId", *GZ2.columns),
+    "columns in another order": ("GalaxyID", *GZ2.columns[::-1]),
 }
 
 
@@ -46,8 +46,8 @@ def test_ids_order_and_header_are_those_of_the_sample_and_values_stand_under_the
     assert lines[0] == ",".join(header)
     assert [line.split(",")[0] for line in lines[1:]] == [str(i) for i in stage_outputs.sample(M).iloc[:, 0]]
     table = pd.read_csv(store.submission("both").files[0], index_col=0)
-    expected = fractions_frame(stage_outputs.ids(M, 500_000), MADE.clip(0, 1)).loc[table.index]
-    np.testing.assert_allclose(table[list(COLUMNS)], expected, atol=1e-6)
+    expected = fractions_frame(stage_outputs.ids(M, 500_000), MADE.clip(0, 1), GZ2).loc[table.index]
+    np.testing.assert_allclose(table[list(GZ2.columns)], expected, atol=1e-6)
     record = store.submission("both").record()
     assert record["rows"] == M
     first_question = np.abs(expected.iloc[:, :3].sum(axis=1) - 1)
@@ -94,7 +94,7 @@ def test_a_file_that_is_not_what_was_asked_for_is_found_when_read_back(tmp_path,
     path = tmp_path / "a.csv"
     spoil(sample).to_csv(path, index=False)
     with pytest.raises(RuntimeError, match=said):
-        submit.check(path, list(sample.columns), sample.iloc[:, 0].to_numpy())
+        submit.check(GZ2, path, list(sample.columns), sample.iloc[:, 0].to_numpy())
 
 
 def test_what_fails_the_check_gets_no_name(tmp_path, monkeypatch):

@@ -6,19 +6,19 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pipeline.core import tree
 from pipeline.errors import UserError
 from pipeline.store.artifacts import Store, aligned_to, fractions_frame, load_fractions, save_fractions
+from tests.builders.galaxy_zoo_2 import GZ2
 
 
 def frame(ids=(3, 1, 2)) -> pd.DataFrame:
-    return fractions_frame(np.array(ids), np.random.default_rng(0).random((len(ids), 37)))
+    return fractions_frame(np.array(ids), np.random.default_rng(0).random((len(ids), 37)), GZ2)
 
 
 def test_fractions_are_saved_ascending_as_float32_and_come_back(tmp_path):
     path = tmp_path / "a.parquet"
-    save_fractions(path, frame())
-    loaded = load_fractions(path)
+    save_fractions(path, frame(), GZ2)
+    loaded = load_fractions(path, GZ2)
     assert loaded.index.tolist() == [1, 2, 3]
     assert set(loaded.dtypes) == {np.dtype(np.float32)}
     pd.testing.assert_frame_equal(loaded, frame().sort_index().astype(np.float32))
@@ -32,7 +32,7 @@ def with_nan() -> pd.DataFrame:
 
 NOT_FRACTIONS = {
     "too few columns": (lambda: frame().iloc[:, 1:], "expected GalaxyID and the 37 columns"),
-    "columns in another order": (lambda: frame()[list(tree.COLUMNS[::-1])], "37 columns Class1.1 … Class11.6 in order"),
+    "columns in another order": (lambda: frame()[list(GZ2.columns[::-1])], "37 columns Class1.1 … Class11.6 in order"),
     "no ids": (lambda: frame().reset_index(drop=True), "expected GalaxyID"),
     "an id twice": (lambda: frame((3, 1, 3)), "GalaxyID 3 occurs twice"),
     "a value that is none": (with_nan, "1 rows are not finite"),
@@ -43,11 +43,11 @@ NOT_FRACTIONS = {
 def test_what_are_no_fractions_is_neither_loaded_nor_saved(tmp_path, bad, sentence):
     path = tmp_path / "a.parquet"
     with pytest.raises(UserError, match=sentence):
-        save_fractions(path, bad())
+        save_fractions(path, bad(), GZ2)
     assert not path.exists()
     bad().to_parquet(path)
     with pytest.raises(UserError, match=rf"a\.parquet: .*{sentence}"):
-        load_fractions(path)
+        load_fractions(path, GZ2)
 
 
 def test_rows_come_in_the_order_of_the_ids():

@@ -7,10 +7,12 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from pipeline.catalogue import columns, pixels
-from pipeline.core import metrics, tree, views
+from pipeline.catalogue import pixels
+from pipeline.core import classes, tree, views
+from pipeline.core.labels import Schema
 from pipeline.models.classifier import Answers, Classifier
 from pipeline.report.pictures import data_uri, overlay_cam
+from pipeline.store.label_table import plain_id
 
 COMPARED, NEAREST, SEED = 2000, 6, 0  # training galaxies compared with, those shown, which
 
@@ -22,6 +24,7 @@ class Reader:
         from pipeline.nn.activations import GradCam
 
         self.classifier = Classifier(ensemble, view_set)
+        self.schema = self.classifier.schema
         self.member = self.classifier.members[0]
         predictor = self.member.predictor()
         predictor.load(self.member.folds[0])
@@ -38,10 +41,10 @@ class Reader:
             shown = crops[self.member.crop]
             return {
                 "caveat": caveat,
-                "five_class": metrics.FIVE_CLASSES[int(metrics.five_class_predicted(answers.joint)[0])],
-                "share": _share(answers.joint),
+                "five_class": self.schema.class_names[int(classes.predicted_class(self.schema, answers.joint)[0])],
+                "share": _share(self.schema, answers.joint),
                 "seen": data_uri(shown[0]),
-                "questions": questions(answers),
+                "questions": questions(self.schema, answers),
                 "cams": self._cams(shown, answers.joint),
                 "neighbours": self._neighbours(shown),
             }
@@ -51,7 +54,7 @@ class Reader:
         images, ids = store.load_crops(self.member.run.crop, "train")
         sampled = np.sort(np.random.default_rng(SEED).permutation(len(ids))[:COMPARED])
         self._pictures, self._ids = images[sampled], ids[sampled]
-        self._classes = metrics.five_class(store.load_labels().loc[self._ids].to_numpy())
+        self._classes = classes.true_class(self.schema, store.load_labels().loc[self._ids].to_numpy())
         with tqdm(total=len(sampled), desc="training galaxies", unit="galaxy", leave=False) as bar:
             features = self._features(self._pictures, bar.update)
         self._centre, self._width = features.mean(axis=0), np.maximum(features.std(axis=0), 1e-3)
@@ -70,50 +73,55 @@ class Reader:
     def _neighbours(self, images: np.ndarray) -> list[dict[str, Any]]:
         similarity = self._directions @ self._direction(self._features(images))[0]
         best = np.argsort(-similarity, kind="stable")[:NEAREST]
-        names = [*metrics.FIVE_CLASSES, "no clear class"]  # which is counted as -1
+        names = [*self.schema.class_names, "no clear class"]  # which is counted as -1
         return [
-            {"id": int(self._ids[i]), "picture": data_uri(self._pictures[i]), "five_class": names[self._classes[i]]}
+            {
+                "id": plain_id(self._ids[i]),
+                "picture": data_uri(self._pictures[i]),
+                "five_class": names[self._classes[i]],
+            }
             for i in best
         ]
 
     def _cams(self, images: np.ndarray, joint: np.ndarray) -> list[dict[str, Any]]:
         from pipeline.nn.activations import network_input
 
-        leading = tree.leading_answers(joint)
+        leading = tree.leading_answers(self.schema, joint)
         maps = self._grad_cam(images, leading)[0]
         picture = network_input(self._network, images)[0].round().astype(np.uint8)
         return [
-            {"answer": tree.ANSWERS[tree.COLUMNS[column]], "picture": data_uri(overlay_cam(picture, cam))}
+            {"answer": self.schema.texts[self.schema.columns[column]], "picture": data_uri(overlay_cam(picture, cam))}
             for column, cam in zip(leading[0], maps, strict=True)
         ]
 
 
-def _share(joint: np.ndarray) -> float:
-    """What the leading class has of the five classes' answers together: 0.2 (nothing is known) to 1."""
-    five = joint[0, metrics.class_columns()]
+def _share(schema: Schema, joint: np.ndarray) -> float:
+    """What the leading class has of the classes' answers together: 1/classes (nothing is known) to 1."""
+    five = joint[0, schema.class_columns]
     return float(five.max() / max(five.sum(), 1e-12))
 
 
-def questions(answers: Answers) -> list[dict[str, Any]]:
-    """The 11 questions, parents first: who reaches each, and its answers."""
-    conditional, reached = tree.to_conditional(answers.joint)[0], tree.reached(answers.joint)[0]
-    order = [tree.SLICES.index(part) for part, _ in tree.in_tree_order()]
+def questions(schema: Schema, answers: Answers) -> list[dict[str, Any]]:
+    """The questions, parents first: who reaches each, and its answers."""
+    conditional = tree.to_conditional(schema, answers.joint)[0]
+    reached = tree.reached(schema, answers.joint)[0]
+    order = [schema.slices.index(part) for part, _ in tree.in_tree_order(schema)]
     return [
         {
             "text": question.text,
-            "name": columns.QUESTIONS[number],
-            "parent": question.parent and tree.ANSWERS[question.parent],
+            "name": question.name,
+            "parent": question.parent and schema.texts[question.parent],
             "reached": float(reached[number]),
             "answers": [
                 {
-                    "text": tree.ANSWERS[column],
+                    "text": schema.texts[column],
                     "column": column,
-                    "joint": float(answers.joint[0, tree.INDEX[column]]),
-                    "conditional": float(conditional[tree.INDEX[column]]),
-                    "spread": float(answers.spread[0, tree.INDEX[column]]),
+                    "joint": float(answers.joint[0, schema.index[column]]),
+                    "conditional": float(conditional[schema.index[column]]),
+                    "spread": float(answers.spread[0, schema.index[column]]),
                 }
                 for column in question.columns
             ],
         }
-        for number, question in ((number, tree.QUESTIONS[number]) for number in order)
+        for number, question in ((number, schema.questions[number]) for number in order)
     ]

@@ -6,37 +6,40 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from pipeline.core import metrics
-from pipeline.core.tree import ANSWERS, COLUMNS, QUESTIONS, reached
+from pipeline.core import classes, metrics
+from pipeline.core.labels import Schema
+from pipeline.report import wording
 from pipeline.report.figure import ACCENT, GRID, INK, MUTED, PAPER, SECOND, Figure, draw, legend
 from pipeline.report.formatting import percent, share
 from pipeline.report.leaderboard import Entry
 from pipeline.report.material import Material, Section
+from pipeline.report.sections import class_scores
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 FEW = 12  # answers that carry most of the error
 AGREEMENT = np.linspace(0.4, 1.0, 7)
-ZHU = (0.9668, 0.9442, 0.5862, 0.9436, 0.9770)  # recall of each class, Zhu et al. 2019, Ap&SS 364, 55, abstract
-ZHU_ALL = 0.9521
 
 
 def section(material: Material) -> Section:
     """Where the error of the best entry lies."""
-    truth, best = material.board.truth, material.best
-    answers = per_answer(truth, best)
+    if material.schema.describes_classes:
+        return class_scores.section(material)
+    schema, truth, best = material.schema, material.board.truth, material.best
+    answers = per_answer(schema, truth, best)
     most = answers.numbers
     finding = (
-        f"{FEW} of the 37 answers carry {percent(most['share'][:FEW].sum())} of {best.name}'s squared error, "
+        f"{min(FEW, len(most))} of the {len(schema.columns)} answers carry {percent(most['share'][:FEW].sum())} of "
+        f"{best.name}'s squared error, "
         f"“{most['answer'][0]}” alone {percent(most['share'][0])}; "
-        f"of {int((material.classes[0] >= 0).sum()):,} galaxies with clear votes {share(best.accuracy5)} "
-        f"get the right one of five classes."
+        f"of {int((material.classes[0] >= 0).sum()):,} galaxies with clear votes {share(best.accuracy)} "
+        f"get the right one of {wording.NUMBERS.get(len(schema.classes), str(len(schema.classes))).lower()} classes."
     )
     table, questions = per_question(material)
-    agreement = by_agreement(truth, best.predicted)
+    agreement = by_agreement(schema, truth, best.predicted)
     facts = {"answers": answers, "table": table, "questions": questions, "agreement": agreement}
-    facts["classes"] = five_classes(material)
+    facts |= {"classes": five_classes(material), "schema": schema}
     return Section("accuracy", "Accuracy", finding, facts, (questions, answers, agreement))
 
 
@@ -46,25 +49,27 @@ def per_question(material: Material) -> tuple[dict[str, Any], Figure]:
     The table has how often the best entry's leading answer is the volunteers', too, among galaxies that half of them
     reached the question for.
     """
-    board = material.board
+    schema, board = material.schema, material.board
     baseline, ensemble, nets = board.best("baseline"), board.best("ensemble"), board.of_kind("run")
     shown = [entry for entry in (ensemble, *nets, baseline) if entry]
-    scores = np.stack([metrics.rmse_per_question(board.truth, entry.predicted) for entry in shown], axis=1)
-    leading = metrics.leading_answer_accuracy(board.truth, material.best.predicted)
-    asked = (reached(board.truth) >= 0.5).sum(axis=0)
-    columns = (QUESTIONS, scores.tolist(), scores.argmin(axis=1).tolist(), leading.tolist(), asked.tolist())
+    scores = np.stack([metrics.rmse_per_question(schema, board.truth, entry.predicted) for entry in shown], axis=1)
+    leading = metrics.leading_answer_accuracy(schema, board.truth, material.best.predicted)
+    asked = metrics.mostly_asked(schema, board.truth).sum(axis=0)
+    columns = (schema.questions, scores.tolist(), scores.argmin(axis=1).tolist(), leading.tolist(), asked.tolist())
     keys = ("question", "values", "best", "leading", "asked")
     rows = [dict(zip(keys, row, strict=True)) for row in zip(*columns, strict=True)]
     names = [f"{entry.kind} {entry.name}" for entry in shown]
     numbers = pd.DataFrame(scores, columns=names).assign(
-        question=[f"{q.number} {q.text}" for q in QUESTIONS], leading_answer_accuracy=leading, reached_by_half=asked
+        question=[f"{q.number} {q.text}" for q in schema.questions],
+        leading_answer_accuracy=leading,
+        reached_by_half=asked,
     )
     kinds = [entry.kind for entry in shown]
     return {"entries": shown, "rows": rows}, _dots(numbers.set_index("question"), scores, kinds)
 
 
 def _dots(numbers: pd.DataFrame, scores: np.ndarray, kinds: list[str]) -> Figure:
-    """Scores (11, shown) as marks on a line for each question."""
+    """Scores (q, shown) as marks on a line for each question."""
     marks = {
         "baseline": {"marker": "o", "color": PAPER, "markeredgecolor": MUTED, "label": "best baseline"},
         "run": {"marker": "|", "markersize": 8, "color": SECOND, "markeredgewidth": 1.4, "label": "runs"},
@@ -72,7 +77,7 @@ def _dots(numbers: pd.DataFrame, scores: np.ndarray, kinds: list[str]) -> Figure
     }
 
     def on(axes: "Axes") -> None:
-        y = np.arange(len(QUESTIONS))
+        y = np.arange(len(scores))
         axes.hlines(y, scores.min(axis=1), scores.max(axis=1), color=GRID, linewidth=2)
         for kind in ("baseline", "run", "ensemble"):
             mine = [column for column, its in enumerate(kinds) if its == kind]
@@ -90,19 +95,23 @@ def _dots(numbers: pd.DataFrame, scores: np.ndarray, kinds: list[str]) -> Figure
     return draw("per-question", alt, numbers.reset_index(), on, size=(4.3, 3.9), title="RMSE of each question")
 
 
-def per_answer(truth: np.ndarray, best: Entry) -> Figure:
-    """The share of the squared error that each of the 37 answers carries, largest first."""
+def per_answer(schema: Schema, truth: np.ndarray, best: Entry) -> Figure:
+    """The share of the squared error that each answer carries, largest first."""
     rmse = metrics.rmse_per_answer(truth, best.predicted)
-    names = [f"{ANSWERS[column]}" for column in COLUMNS]
-    numbers = pd.DataFrame({"column": COLUMNS, "answer": names, "mean_fraction": truth.mean(axis=0), "rmse": rmse})
+    names = list(schema.texts.values())
+    numbers = pd.DataFrame(
+        {"column": schema.columns, "answer": names, "mean_fraction": metrics.mean_answers(truth), "rmse": rmse}
+    )
     numbers["share"] = rmse**2 / (rmse**2).sum()
     numbers = numbers.sort_values("share", ascending=False, ignore_index=True)
+
+    short = schema.short_names
 
     def on(axes: "Axes") -> None:
         y = np.arange(len(numbers))
         colours = [SECOND if i < FEW else GRID for i in y]
         axes.barh(y, 100 * numbers["share"], color=colours, height=0.72)
-        axes.set_yticks(y, [f"{row.answer}  {row.column[5:]}" for row in numbers.itertuples()], fontsize=7.5)
+        axes.set_yticks(y, [f"{row.answer}  {short[row.column]}" for row in numbers.itertuples()], fontsize=7.5)
         axes.tick_params(axis="y", labelcolor=INK)
         axes.set(ylim=(len(y) - 0.4, -0.6), xlabel="share of the squared error, %")
         axes.grid(axis="y", visible=False)
@@ -112,9 +121,12 @@ def per_answer(truth: np.ndarray, best: Entry) -> Figure:
     return draw("per-answer", alt, numbers, on, size=(4.3, 5.6), title="Which answers carry the error")
 
 
-def by_agreement(truth: np.ndarray, predicted: np.ndarray) -> Figure:
+def by_agreement(schema: Schema, truth: np.ndarray, predicted: np.ndarray) -> Figure:
     """How often question 1's leading answer is right, by the share of volunteers who gave it."""
-    first = slice(0, len(QUESTIONS[0].answers))
+    first = schema.slices[0]
+    known = np.isfinite(truth[:, first]).all(axis=1)
+    if not known.all():
+        truth, predicted = truth[known], predicted[known]
     agreement = truth[:, first].max(axis=1)
     right = truth[:, first].argmax(axis=1) == predicted[:, first].argmax(axis=1)
     squared = metrics.squared_error_per_galaxy(truth, predicted)
@@ -142,16 +154,17 @@ def by_agreement(truth: np.ndarray, predicted: np.ndarray) -> Figure:
 
 def five_classes(material: Material) -> dict[str, Any] | None:
     """Precision, recall and F1 of each class beside published recalls; None where no galaxy is clean."""
-    counts = metrics.confusion(*material.classes, len(metrics.FIVE_CLASSES))
+    schema = material.schema
+    counts = classes.confusion(*material.classes, len(schema.classes))
     if not counts.sum():
         return None
-    scores = metrics.precision_recall_f1(counts)
-    columns = (metrics.FIVE_CLASSES, counts.sum(axis=1).tolist(), *(part.tolist() for part in scores), ZHU)
+    scores, published = classes.precision_recall_f1(counts), [one.published_recall for one in schema.classes]
+    columns = (schema.class_names, counts.sum(axis=1).tolist(), *(part.tolist() for part in scores), published)
     keys = ("name", "n", "precision", "recall", "f1", "published")
     return {
         "rows": [dict(zip(keys, row, strict=True)) for row in zip(*columns, strict=True)],
         "n": int(counts.sum()),
         "macro": [float(np.nanmean(part)) for part in scores],
         "right": float(np.trace(counts) / counts.sum()),
-        "published": ZHU_ALL,
+        "published": schema.published_accuracy,
     }

@@ -6,15 +6,17 @@ import numpy as np
 import pandas as pd
 
 from pipeline.core import metrics
-from pipeline.core.tree import ANSWERS, COLUMNS, QUESTIONS, SLICES
-from pipeline.report.figure import ACCENT, CLASSES, GRID, MUTED, SECOND, Figure, draw, legend
+from pipeline.core.labels import Schema
+from pipeline.core.metrics import Score
+from pipeline.report import wording
+from pipeline.report.figure import ACCENT, CLASSES, GRID, MUTED, SECOND, Figure, draw, legend, panel_grid
 from pipeline.report.formatting import score
 from pipeline.report.material import Material, Section
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-KEY = "observed (up) against\npredicted (across)\nvote fraction;\na line an answer,\nlarger dots:\nmore galaxies"
+KEY = "observed (up) against\npredicted (across)\n{value};\na line an answer,\nlarger dots:\nmore galaxies"
 MIN_GALAXIES = 10  # galaxies in a bin that is drawn
 DEFERRED = np.linspace(0, 0.5, 26)  # share of galaxies deferred to experts
 GROUPS = 10  # of galaxies, by how much the runs differ
@@ -22,23 +24,24 @@ GROUPS = 10  # of galaxies, by how much the runs differ
 
 def section(material: Material) -> Section:
     """Calibration of each answer, deferral to experts, and spread against error."""
-    truth, best = material.board.truth, material.best
-    curves = calibration_curves(truth, best.predicted)
+    truth, best, decides = material.board.truth, material.best, material.decides
+    curves = calibration_curves(material.schema, truth, best.predicted)
     weighted = curves.numbers.dropna()
     off = np.abs(weighted["predicted"] - weighted["observed"])
     typical = float(np.average(off, weights=weighted["galaxies"]))
     measures = {"the spread of the runs": spread(material)} if len(material.runs) > 1 else {}
-    measures["the fractions themselves"] = indecision(best.predicted)
-    deferral = deferral_curve(best.errors, measures)
+    measures[f"the {material.words.values.split()[-1]} themselves"] = indecision(best.predicted)
+    deferral = deferral_curve(best.errors, measures, decides)
     saved, by = best_measure_at(deferral.numbers, 0.1)
     finding = (
-        f"Predicted and observed vote fractions differ by {typical:.3f} on average over all bins; deferring the least "
-        f"certain 10 % to experts, by {by}, takes the RMSE of the rest from {score(best.rmse)} to {score(saved)}."
+        f"Predicted and observed {material.words.values} differ by {typical:.3f} on average over all bins; deferring "
+        f"the least certain 10 % to experts, by {by}, takes the {decides.title} of the rest from {score(best.score)} "
+        f"to {score(saved)}."
     )
     figures = [curves, deferral]
     facts: dict[str, Any] = {"curves": curves, "deferral": deferral, "spread": None}
     if len(material.runs) > 1:
-        facts["spread"] = spread_against_error(spread(material), best.errors)
+        facts["spread"] = spread_against_error(spread(material), best.errors, decides)
         figures.append(facts["spread"])
         rank = pd.Series(spread(material)).corr(pd.Series(best.errors), method="spearman")
         facts["rank"] = float(rank)
@@ -46,20 +49,21 @@ def section(material: Material) -> Section:
 
 
 def spread(material: Material) -> np.ndarray:
-    """How much the runs differ on a galaxy: root mean variance over the 37 columns, (n,)."""
+    """How much the runs differ on a galaxy: root mean variance over all columns, (n,)."""
     return np.sqrt(material.runs.var(axis=0).mean(axis=1))
 
 
 def indecision(predicted: np.ndarray) -> np.ndarray:
-    """How far a galaxy's fractions (n, 37) are from a clear yes or no: root mean of p (1 - p), (n,)."""
+    """How far a galaxy's fractions (n, c) are from a clear yes or no: root mean of p (1 - p), (n,)."""
     return np.sqrt((predicted * (1 - predicted)).clip(0).mean(axis=1))
 
 
-def calibration_curves(truth: np.ndarray, predicted: np.ndarray) -> Figure:
+def calibration_curves(schema: Schema, truth: np.ndarray, predicted: np.ndarray) -> Figure:
     """Observed against predicted fraction in ten bins, a panel a question, a line an answer."""
     rows = []
-    for i, column in enumerate(COLUMNS):
-        made = metrics.calibration(truth[:, i], predicted[:, i])
+    for i, column in enumerate(schema.columns):
+        known = np.isfinite(truth[:, i])
+        made = metrics.calibration(truth[known, i], predicted[known, i])
         for number, (predicted_mean, observed, n) in enumerate(zip(*made, strict=True)):
             means = {"predicted": predicted_mean, "observed": observed}
             rows.append({"column": column, "bin": number, **means, "galaxies": int(n)})
@@ -67,48 +71,55 @@ def calibration_curves(truth: np.ndarray, predicted: np.ndarray) -> Figure:
     drawn = numbers[numbers["galaxies"] >= MIN_GALAXIES]
 
     def on(panels: "list[Axes]") -> None:
-        for axes, question, columns in zip(panels, QUESTIONS, SLICES, strict=False):
+        for axes, question, columns in zip(panels, schema.questions, schema.slices, strict=False):
             axes.plot([0, 1], [0, 1], color=MUTED, linewidth=0.7, linestyle=(0, (3, 3)))
-            for i, column in enumerate(COLUMNS[columns]):
+            for i, column in enumerate(schema.columns[columns]):
                 line = drawn[drawn["column"] == column]
                 size = 2 + 3.5 * (line["galaxies"] / len(truth)) ** 0.5
-                axes.plot(line["predicted"], line["observed"], color=CLASSES[i % 5], linewidth=1.1, alpha=0.9)
-                axes.scatter(line["predicted"], line["observed"], s=size**2, color=CLASSES[i % 5], linewidths=0)
+                axes.plot(
+                    line["predicted"], line["observed"], color=CLASSES[i % len(CLASSES)], linewidth=1.1, alpha=0.9
+                )
+                axes.scatter(
+                    line["predicted"], line["observed"], s=size**2, color=CLASSES[i % len(CLASSES)], linewidths=0
+                )
                 place = {"xy": (0.03, 0.97 - 0.085 * i), "xycoords": "axes fraction", "va": "top"}
-                axes.annotate(ANSWERS[column], **place, fontsize=6, color=CLASSES[i % 5])
+                axes.annotate(schema.texts[column], **place, fontsize=6, color=CLASSES[i % len(CLASSES)])
             axes.set_title(f"{question.number} {question.text}", fontsize=8)
             axes.set(xlim=(0, 1), ylim=(0, 1), aspect="equal")
             axes.set_xticks([0, 0.5, 1], ["0", "0.5", "1"], fontsize=7)
             axes.set_yticks([0, 0.5, 1], ["0", "0.5", "1"], fontsize=7)
-        for axes in panels[len(QUESTIONS) :]:
+        for axes in panels[len(schema.questions) :]:
             axes.set_axis_off()
         style = {"xycoords": "axes fraction", "va": "center", "fontsize": 8, "color": MUTED}
-        panels[-1].annotate(KEY, (0, 0.5), **style)
+        panels[-1].annotate(KEY.format(value=wording.of(schema).value), (0, 0.5), **style)
 
-    alt = "Observed against predicted vote fraction in bins, a panel for each question, a line for each answer."
-    return draw("calibration", alt, numbers, on, size=(7.6, 5.9), panels=(3, 4), title="Calibration curves")
+    grid = panel_grid(len(schema.questions) + 1)
+    size = (1.9 * grid[1], 5.9 / 3 * grid[0])
+    value = wording.of(schema).value
+    alt = f"Observed against predicted {value} in bins, a panel for each question, a line for each answer."
+    return draw("calibration", alt, numbers, on, size=size, panels=grid, title="Calibration curves")
 
 
-def deferral_curve(errors: np.ndarray, measures: dict[str, np.ndarray]) -> Figure:
-    """RMSE of the remaining galaxies when the most uncertain share is deferred to experts.
+def deferral_curve(errors: np.ndarray, measures: dict[str, np.ndarray], decides: Score) -> Figure:
+    """Score of the remaining galaxies when the most uncertain share is deferred to experts.
 
-    Random deferral leaves the RMSE unchanged; deferral by the true error is the limit.
+    Random deferral leaves the score unchanged; deferral by the true error is the limit.
     """
     orders = {by: np.argsort(-uncertainty, kind="stable") for by, uncertainty in measures.items()}
     orders["their true error (the limit)"] = np.argsort(-errors, kind="stable")
     numbers = pd.DataFrame({"deferred": DEFERRED})
     for by, order in orders.items():
         kept = [errors[order[round(part * len(errors)) :]] for part in DEFERRED]
-        numbers[by] = [float(np.sqrt(part.mean())) for part in kept]
+        numbers[by] = [decides.of(part) for part in kept]
 
     def on(axes: "Axes") -> None:
         axes.axhline(numbers.iloc[0, 1], color=MUTED, linewidth=0.9, linestyle=(0, (3, 3)), label="by chance")
         for by, colour in zip(orders, (ACCENT, SECOND, GRID) if len(orders) == 3 else (ACCENT, GRID), strict=True):
             axes.plot(100 * DEFERRED, numbers[by], color=colour, linewidth=1.6, label=f"by {by}")
-        axes.set(xlabel="deferred to experts, %", ylabel="RMSE of the rest", ylim=(0, None), xlim=(0, 50))
+        axes.set(xlabel="deferred to experts, %", ylabel=f"{decides.title} of the rest", ylim=(0, None), xlim=(0, 50))
         legend(axes, 2)
 
-    alt = "RMSE of the remaining galaxies against the share deferred to experts, by measure of uncertainty."
+    alt = f"{decides.title} of the remaining galaxies against the share deferred to experts, by measure of uncertainty."
     return draw("deferral", alt, numbers, on, size=(4.3, 3.2), title="Deferral to experts")
 
 
@@ -120,18 +131,18 @@ def best_measure_at(numbers: pd.DataFrame, part: float) -> tuple[float, str]:
     return float(row[by]), by
 
 
-def spread_against_error(uncertainty: np.ndarray, errors: np.ndarray) -> Figure:
-    """RMSE in groups of equally many galaxies, by the spread of the runs."""
+def spread_against_error(uncertainty: np.ndarray, errors: np.ndarray, decides: Score) -> Figure:
+    """Score in groups of equally many galaxies, by the spread of the runs."""
     groups = [part for part in np.array_split(np.argsort(uncertainty, kind="stable"), GROUPS) if len(part)]
     numbers = pd.DataFrame({
         "spread": [float(uncertainty[part].mean()) for part in groups],
-        "rmse": [float(np.sqrt(errors[part].mean())) for part in groups],
+        decides.name: [decides.of(errors[part]) for part in groups],
         "galaxies": [len(part) for part in groups],
     })  # fmt: skip
 
     def on(axes: "Axes") -> None:
-        axes.plot(numbers["spread"], numbers["rmse"], "o-", color=ACCENT, linewidth=1.3, markersize=5)
-        axes.set(xlabel="spread of the runs", ylabel="RMSE", ylim=(0, None), xlim=(0, None))
+        axes.plot(numbers["spread"], numbers[decides.name], "o-", color=ACCENT, linewidth=1.3, markersize=5)
+        axes.set(xlabel="spread of the runs", ylabel=decides.title, ylim=(0, None), xlim=(0, None))
 
-    alt = "RMSE against the spread of the runs, in ten groups of equally many galaxies."
+    alt = f"{decides.title} against the spread of the runs, in ten groups of equally many galaxies."
     return draw("spread", alt, numbers, on, size=(4.3, 2.9), title="Spread of the runs against error")

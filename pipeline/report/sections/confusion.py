@@ -4,37 +4,39 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.core import metrics
-from pipeline.core.tree import QUESTIONS, SLICES, reached
+from pipeline.core import classes, metrics
 from pipeline.report.formatting import percent, share
 from pipeline.report.material import Material, Section
 from pipeline.report.pictures import img_tag
+from pipeline.store.label_table import plain_id
 
 PAIRS, EXAMPLES = 4, 6  # most confused pairs that are shown, galaxies of each
 
 
 def section(material: Material) -> Section:
     """The matrices and the most confused pairs."""
-    true, predicted = material.classes
-    five = matrix(true, predicted, metrics.FIVE_CLASSES)
+    (true, predicted), n = material.classes, len(material.schema.classes)
+    five = matrix(true, predicted, material.schema.class_names)
     pairs = most_confused(material)
     if five is None:
-        finding = "No galaxy of this sample has votes clear enough for the five classes."
+        finding = f"No galaxy of this sample is {material.words.labelled}, clear enough for a class."
     elif not pairs:
-        finding = f"All {five['n']:,} galaxies with clear votes get the right one of five classes."
+        finding = f"All {five['n']:,} galaxies {material.words.labelled} get the right one of {n} classes."
     else:
         wrong, first = five["n"] - five["right"], pairs[0]
         finding = (
-            f"Of {five['n']:,} galaxies with clear votes {wrong:,} ({share(wrong / five['n'])}) get another class; "
-            f"{percent(first['n'] / wrong)} of these are {first['true']} galaxies predicted as {first['predicted']}."
+            f"Of {five['n']:,} galaxies {material.words.labelled} {wrong:,} ({share(wrong / five['n'])}) get another "
+            f"class; {percent(first['n'] / wrong)} of these are {first['true']} galaxies predicted as "
+            f"{first['predicted']}."
         )
     facts = {"five": five, "pairs": pairs, "questions": per_question(material), "best": material.best}
+    facts |= {"words": material.words, "classes": material.schema.describes_classes}
     return Section("confusion", "Confusion matrices", finding, facts)
 
 
 def matrix(true: np.ndarray, predicted: np.ndarray, names: tuple[str, ...]) -> dict[str, Any] | None:
     """Counts and shares of each line by true (lines) and predicted class (columns); None where no galaxy counts."""
-    counts = metrics.confusion(true, predicted, len(names))
+    counts = classes.confusion(true, predicted, len(names))
     if not counts.sum():
         return None
     totals = counts.sum(axis=1)
@@ -48,22 +50,22 @@ def matrix(true: np.ndarray, predicted: np.ndarray, names: tuple[str, ...]) -> d
 
 def per_question(material: Material) -> list[dict[str, Any]]:
     """For each question, the volunteers' leading answer against the predicted one, where half of them reached it."""
-    truth, predicted = material.board.truth, material.best.predicted
-    asked = reached(truth) >= 0.5
+    schema, truth, predicted = material.schema, material.board.truth, material.best.predicted
+    asked = metrics.mostly_asked(schema, truth)
     found = []
-    for question, columns, rows in zip(QUESTIONS, SLICES, asked.T, strict=True):
+    for question, columns, rows in zip(schema.questions, schema.slices, asked.T, strict=True):
         true = np.where(rows, truth[:, columns].argmax(axis=1), -1)
-        made = matrix(true, predicted[:, columns].argmax(axis=1), question.answers)
+        made = matrix(true, predicted[:, columns].argmax(axis=1), question.texts)
         found.append({"question": question, "matrix": made})
     return found
 
 
 def most_confused(material: Material) -> list[dict[str, Any]]:
     """The off-diagonal cells with most galaxies, and their most confident examples."""
-    true, predicted = material.classes
-    counts = metrics.confusion(true, predicted, len(metrics.FIVE_CLASSES))
+    (true, predicted), schema = material.classes, material.schema
+    counts = classes.confusion(true, predicted, len(schema.classes))
     np.fill_diagonal(counts, 0)
-    own = metrics.class_columns()
+    own = schema.class_columns
     found = []
     for cell in np.argsort(-counts, axis=None, kind="stable")[:PAIRS]:
         voted, model = np.unravel_index(cell, counts.shape)
@@ -71,8 +73,8 @@ def most_confused(material: Material) -> list[dict[str, Any]]:
             rows = np.flatnonzero((true == voted) & (predicted == model))
             surest = rows[np.argsort(-material.best.predicted[rows, own[model]], kind="stable")[:EXAMPLES]]
             found.append({
-                "true": metrics.FIVE_CLASSES[voted],
-                "predicted": metrics.FIVE_CLASSES[model],
+                "true": schema.class_names[voted],
+                "predicted": schema.class_names[model],
                 "n": int(counts[voted, model]),
                 "galaxies": [_example(material, row, own[voted], own[model]) for row in surest],
             })  # fmt: skip
@@ -81,7 +83,7 @@ def most_confused(material: Material) -> list[dict[str, Any]]:
 
 def _example(material: Material, row: int, voted: int, model: int) -> dict[str, Any]:
     """A galaxy with the volunteers' and the predicted fractions of the two classes' columns."""
-    galaxy = int(material.board.ids[row])
+    galaxy = plain_id(material.board.ids[row])
     truth, predicted = material.board.truth[row], material.best.predicted[row]
     return {
         "id": galaxy,

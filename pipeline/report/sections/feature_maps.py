@@ -6,12 +6,11 @@ import cv2
 import numpy as np
 import pandas as pd
 
-from pipeline.core import metrics
-from pipeline.core.tree import ANSWERS, COLUMNS
 from pipeline.report.figure import CLASSES, MUTED, Figure, draw
 from pipeline.report.formatting import percent
 from pipeline.report.material import Material, Section
 from pipeline.report.pictures import apply_colormap, contact_sheet, data_uri, img_tag, overlay_cam
+from pipeline.store.label_table import plain_id
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -20,6 +19,7 @@ CELL = 64  # pixels of a picture in a sheet
 CHANNELS = 4  # maps of a level that are shown
 NEAREST = 10  # neighbours that are counted
 SHOWN = 6  # neighbours that are shown
+MARKERS = "o^s"  # of classes beyond the colours
 MOSAIC = (14, 22, 40)  # rows, columns, pixels of a galaxy on the map of features
 
 
@@ -36,8 +36,9 @@ def section(material: Material) -> Section:
     best, arrays = next(iter(known.items()))
     alike = facts["runs"][0]["alike"]
     finding = (
-        f"In the features of {best}, {percent(alike)} of the {NEAREST} nearest neighbours of a galaxy with clear votes "
-        f"belong to its own class; by chance it would be {percent(facts['runs'][0]['chance'])}."
+        f"In the features of {best}, {percent(alike)} of the {NEAREST} nearest neighbours of a galaxy "
+        f"{material.words.labelled} belong to its own class; by chance it would be "
+        f"{percent(facts['runs'][0]['chance'])}."
     )
     drawn = features_map(material, arrays)
     facts |= {"best": best, "map": drawn, "mosaic": mosaic(material, arrays)}
@@ -65,18 +66,18 @@ def run_facts(material: Material, run: str, arrays: dict[str, np.ndarray]) -> di
         "name": run,
         "levels": arrays["level_names"].tolist(),
         "activations": data_uri(contact_sheet(lines)),
-        "cams": [grad_cams(arrays, i) for i in range(len(arrays["ids"]))],
+        "cams": [grad_cams(material, arrays, i) for i in range(len(arrays["ids"]))],
         "alike": alike,
         "chance": chance,
     }
 
 
-def grad_cams(arrays: dict[str, np.ndarray], i: int) -> dict[str, Any]:
+def grad_cams(material: Material, arrays: dict[str, np.ndarray], i: int) -> dict[str, Any]:
     """One galaxy and the Grad-CAM overlay for each of three answers."""
-    seen, galaxy = arrays["seen"][i], int(arrays["ids"][i])
+    schema, seen, galaxy = material.schema, arrays["seen"][i], plain_id(arrays["ids"][i])
     shown = []
     for column, cam in zip(arrays["cam_answers"][i], arrays["cam"][i], strict=True):
-        answer = ANSWERS[COLUMNS[column]]
+        answer = schema.texts[schema.columns[column]]
         picture = img_tag(data_uri(overlay_cam(seen, cam)), f"where “{answer}” comes from in galaxy {galaxy}")
         shown.append({"answer": answer, "picture": picture, "fraction": float(arrays["predicted"][i, column])})
     return {
@@ -122,15 +123,15 @@ def neighbours(material: Material, arrays: dict[str, np.ndarray]) -> list[dict[s
     near, classes = nearest(arrays["features"], min(SHOWN, len(ids) - 1)), classes_of(material, ids)
     truth = pd.DataFrame(material.board.truth, material.board.ids).loc[ids].to_numpy()
     found = []
-    for i, name in enumerate(metrics.FIVE_CLASSES):
+    for i, name in enumerate(material.schema.class_names):
         if (classes == i).any():
-            row = int(np.where(classes == i, truth[:, metrics.class_columns()[i]], -1).argmax())
-            galaxies = [_picture(material, int(ids[other])) for other in near[row]]
-            found.append({"class": name, "query": _picture(material, int(ids[row])), "found": galaxies})
+            row = int(np.where(classes == i, truth[:, material.schema.class_columns[i]], -1).argmax())
+            galaxies = [_picture(material, plain_id(ids[other])) for other in near[row]]
+            found.append({"class": name, "query": _picture(material, plain_id(ids[row])), "found": galaxies})
     return found
 
 
-def _picture(material: Material, galaxy: int) -> dict[str, Any]:
+def _picture(material: Material, galaxy: int | str) -> dict[str, Any]:
     return {"id": galaxy, "picture": img_tag(material.thumbnails.uri(galaxy), f"galaxy {galaxy}")}
 
 
@@ -138,14 +139,16 @@ def features_map(material: Material, arrays: dict[str, np.ndarray]) -> Figure:
     """Galaxies on the map of features, coloured by class; those without clear votes are grey."""
     ids = arrays["feature_ids"]
     classes = classes_of(material, ids)
-    names = np.array([*metrics.FIVE_CLASSES, "no clear votes"])
+    names = np.array([*material.schema.class_names, material.words.unclear])
     x, y = arrays["map"].T
     numbers = pd.DataFrame({"GalaxyID": ids, "x": x, "y": y, "class": names[classes]})
 
     def on(axes: "Axes") -> None:
-        for i, colour in ((-1, MUTED), *enumerate(CLASSES)):
+        for i in range(-1, len(names) - 1):
+            colour = MUTED if i < 0 else CLASSES[i % len(CLASSES)]
             mine = numbers[classes == i]
             style = {"alpha": 0.25, "s": 4} if i < 0 else {"alpha": 0.8, "s": 8}
+            style["marker"] = MARKERS[max(i, 0) // len(CLASSES) % len(MARKERS)]
             axes.scatter(mine["x"], mine["y"], color=colour, linewidths=0, label=names[i], **style)
         axes.set_axis_off()
         marks = axes.figure.legend(loc="outside lower center", ncols=3, handletextpad=0.2, columnspacing=1.0)
@@ -166,7 +169,7 @@ def mosaic(material: Material, arrays: dict[str, np.ndarray]) -> str:
     off = np.abs(places * (columns, rows) - cell - 0.5).max(axis=1)
     order = pd.DataFrame({"x": cell[:, 0], "y": cell[:, 1], "off": off}).sort_values("off", kind="stable")
     for row in order.drop_duplicates(["x", "y"]).itertuples():
-        pixels = material.thumbnails.pixels(int(arrays["feature_ids"][row.Index]))
+        pixels = material.thumbnails.pixels(plain_id(arrays["feature_ids"][row.Index]))
         y, x = (rows - 1 - row.y) * side, row.x * side
         made[y : y + side, x : x + side] = cv2.resize(pixels, (side, side), interpolation=cv2.INTER_AREA)
     return data_uri(made)

@@ -5,27 +5,30 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from pipeline.core import metrics
-from pipeline.core.tree import ANSWERS, COLUMNS
 from pipeline.report.material import Material, Section
 from pipeline.report.pictures import img_tag
 from pipeline.report.sections.calibration import spread
 from pipeline.store import dependencies
+from pipeline.store.label_table import plain_id
 
 SHOWN = 12
 
 
 def section(material: Material) -> Section:
     """Four galleries of at most a dozen galaxies."""
-    true, predicted = material.classes
-    certainty = material.best.predicted[np.arange(len(true)), metrics.class_columns()[predicted]]
+    (true, predicted), count = material.classes, len(material.schema.columns)
+    certainty = material.best.predicted[np.arange(len(true)), material.schema.class_columns[predicted]]
+    words, decides = material.words, material.decides
+    clear, largest = words.clear, f"The {count} {words.values} furthest from the labels."
     clean, right = true >= 0, true == predicted
     galleries = [
-        _gallery(material, "Confident and right", "Clear votes, the right class, the highest fractions of each class.",
+        _gallery(material, "Confident and right",
+                 f"{clear}, the right class, the highest {words.values} of each class.",
                  _class_by_class(np.where(clean & right, certainty, -np.inf), predicted), _class),
-        _gallery(material, "Confident and wrong", "Clear votes, the wrong class, the highest predicted fractions.",
+        _gallery(material, "Confident and wrong", f"{clear}, the wrong class, the highest {words.values}.",
                  np.where(clean & ~right, certainty, -np.inf), _class),
-        _gallery(material, "Largest error", "The 37 fractions furthest from the votes.", material.best.errors, _error),
+        _gallery(material, "Largest error", largest, material.best.errors,
+                 _error),
     ]  # fmt: skip
     if len(material.runs) > 1:
         doubt = spread(material)
@@ -38,11 +41,11 @@ def section(material: Material) -> Section:
                 _error,
             )
         )
-    worst = galleries[2]["galaxies"][0]
+    worst, error = galleries[2]["galaxies"][0], "a log loss" if decides.name == "log_loss" else "an error"
     wrong = int((clean & ~right).sum())
     finding = (
-        f"Of {int(clean.sum()):,} galaxies with clear votes {wrong:,} get a wrong class; galaxy {worst['id']} is "
-        f"predicted worst, with an error of {worst['error']:.3f} over its 37 fractions."
+        f"Of {int(clean.sum()):,} galaxies {words.labelled} {wrong:,} get a wrong class; galaxy {worst['id']} is "
+        f"predicted worst, with {error} of {worst['error']:.3f} over its {count} {words.values}."
     )
     facts = {"galleries": [one for one in galleries if one["galaxies"]], "aside": set_aside(material)}
     return Section("galleries", "Galleries", finding, facts)
@@ -62,24 +65,26 @@ def _gallery(material: Material, title: str, what: str, order: np.ndarray, capti
 
 
 def _galaxy(material: Material, row: int, caption: Any) -> dict[str, Any]:
-    galaxy = int(material.board.ids[row])
-    error = float(np.sqrt(material.best.errors[row]))
+    galaxy = plain_id(material.board.ids[row])
+    error = float(material.decides.finish(material.best.errors[row]))
     picture = img_tag(material.thumbnails.uri(galaxy), f"galaxy {galaxy}")
     return {"id": galaxy, "picture": picture, "error": error, "caption": caption(material, row)}
 
 
 def _class(material: Material, row: int) -> str:
     true, predicted = (int(part[row]) for part in material.classes)
-    fraction = material.best.predicted[row, metrics.class_columns()[predicted]]
-    answer = f"{metrics.FIVE_CLASSES[predicted]} {100 * fraction:.0f}\N{NO-BREAK SPACE}%"
-    return answer if true == predicted else f"{answer}; people: {metrics.FIVE_CLASSES[true]}"
+    fraction = material.best.predicted[row, material.schema.class_columns[predicted]]
+    answer = f"{material.schema.class_names[predicted]} {100 * fraction:.0f}\N{NO-BREAK SPACE}%"
+    return answer if true == predicted else f"{answer}; {material.words.people}: {material.schema.class_names[true]}"
 
 
 def _error(material: Material, row: int) -> str:
     truth, predicted = material.board.truth[row], material.best.predicted[row]
-    column = int(np.abs(truth - predicted).argmax())
-    fractions = f"{100 * predicted[column]:.0f}\N{NO-BREAK SPACE}%, people {100 * truth[column]:.0f}\N{NO-BREAK SPACE}%"
-    return f"{ANSWERS[COLUMNS[column]]}: {fractions}"
+    column = int(np.nan_to_num(np.abs(truth - predicted)).argmax())
+    percent = "\N{NO-BREAK SPACE}%"
+    voted = f"{material.words.people} {100 * truth[column]:.0f}{percent}"
+    fractions = f"{100 * predicted[column]:.0f}{percent}, {voted}"
+    return f"{material.schema.texts[material.schema.columns[column]]}: {fractions}"
 
 
 def set_aside(material: Material) -> list[dict[str, Any]]:

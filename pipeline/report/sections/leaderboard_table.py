@@ -1,5 +1,6 @@
 """Leaderboard: all entries, against the best single run, and what their accuracy costs."""
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -7,9 +8,10 @@ import pandas as pd
 
 from pipeline.competition import uploads
 from pipeline.core import stats
+from pipeline.core.metrics import RMSE, Score
 from pipeline.report import leaderboard
 from pipeline.report.figure import ACCENT, MUTED, SECOND, Figure, draw, legend
-from pipeline.report.formatting import score, share
+from pipeline.report.formatting import count, duration, score, share, signed
 from pipeline.report.leaderboard import Entry
 from pipeline.report.material import Material, Section
 
@@ -25,34 +27,60 @@ def section(material: Material) -> Section:
     """The table, the pairs, and RMSE against training time and speed."""
     board = material.board
     run, baseline, ensemble = (board.best(kind) for kind in ("run", "baseline", "ensemble"))
-    finding = f"{board.entries[0].name} leads with an RMSE of {score(board.entries[0].rmse)}"
+    decides = material.decides
+    finding = f"{board.entries[0].name} leads with {decides.article} {decides.title} of {score(board.entries[0].score)}"
     if run and baseline:
-        finding += f"; the best single run, {run.name}, reaches {score(run.rmse)}, {_than(run, baseline)}"
-    if run and ensemble and ensemble.rmse < run.rmse - MIN_DIFFERENCE:
-        finding += f"; {ensemble.name} is {share(1 - ensemble.rmse / run.rmse)} below that run"
-    costs = cost_figure(board.of_kind("run") + board.of_kind("ensemble"), baseline)
+        finding += f"; the best single run, {run.name}, reaches {score(run.score)}, {_than(run, baseline)}"
+    if run and ensemble and ensemble.score < run.score - MIN_DIFFERENCE:
+        finding += f"; {ensemble.name} is {share(1 - ensemble.score / run.score)} below that run"
+    costs = cost_figure(board.of_kind("run") + board.of_kind("ensemble"), baseline, decides)
     sent = against_kaggle(uploads.load(material.store))
-    facts = {"rows": rows(material), "pairs": pairs(material), "noise": board.entries[0].noise}
-    facts |= {"costs": costs, "sent": sent}
+    facts = {"rows": rows(material, sent), "pairs": pairs(material), "noise": board.entries[0].noise}
+    facts |= {
+        "costs": costs,
+        "sent": sent,
+        "decides": decides,
+        "columns": [title for title, *_ in cells_of(material, sent)],
+    }
+    facts |= {"classes": material.schema.describes_classes, "volunteers": material.schema.volunteers}
     return Section("leaderboard", "Leaderboard", finding + ".", facts, tuple(drawn for drawn in (costs, sent) if drawn))
 
 
 def _than(run: Entry, baseline: Entry) -> str:
-    side = "below" if run.rmse < baseline.rmse else "ABOVE"
-    return f"{share(abs(1 - run.rmse / baseline.rmse))} {side} the best baseline, {baseline.name}"
+    side = "below" if run.score < baseline.score else "ABOVE"
+    return f"{share(abs(1 - run.score / baseline.score))} {side} the best baseline, {baseline.name}"
 
 
-def rows(material: Material) -> list[dict[str, Any]]:
+Cell = tuple[str, str, Callable[[float], str]]
+
+
+def cells_of(material: Material, sent: Figure | None = None) -> list[Cell]:
+    """(title, column, how its values are written) of the cells behind the score and its interval."""
+    spread = ("Spread of folds", "fold_std", "{:.5f}".format)
+    costs = [("Parameters", "params", count), ("Training", "train_seconds", duration)]
+    costs.append(("Images/s", "images_per_second", count))
+    if material.schema.describes_classes:
+        titles = ("Accuracy", "Balanced accuracy", "F1, mean", "Average precision, mean")
+        of_classes = [(title, key, share) for title, key in zip(titles, leaderboard.OF_CLASSES, strict=True)]
+        return [spread, *of_classes, *costs]
+    kaggle = [("Kaggle public", "kaggle_public", score), ("Kaggle private", "kaggle_private", score)] if sent else []
+    gain = ("Gain by views", "views_gain", signed)
+    noise = [("Beyond vote noise", "beyond_noise", score)] if material.schema.volunteers else []
+    return [*noise, spread, gain, (material.words.accuracy, "accuracy", share), *costs, *kaggle]
+
+
+def rows(material: Material, sent: Figure | None = None) -> list[dict[str, Any]]:
     """The leaderboard's rows with where their intervals lie on a common scale, in per cent."""
-    entries = material.board.entries
+    entries, cells = material.board.entries, cells_of(material, sent)
     top = max(entry.interval[1] for entry in entries) * 1.02
-    pinned = material.board.best("baseline")
-    return [
-        dict(zip(leaderboard.COLUMNS, entry.row(), strict=True))
-        | {"left": 100 * entry.interval[0] / top, "at": 100 * entry.rmse / top, "right": 100 * entry.interval[1] / top}
-        | {"pinned": entry is pinned}
-        for entry in entries
-    ]
+    pinned, found = material.board.best("baseline"), []
+    for entry in entries:
+        low, high = entry.interval
+        row, places = entry.row(), {"left": 100 * low / top, "at": 100 * entry.score / top, "right": 100 * high / top}
+        shown = [(row[key], form(row[key])) for _, key, form in cells]
+        found.append(row | places | {"pinned": entry is pinned, "score": entry.score, "low": low, "high": high,
+                                     "cells": shown})  # fmt: skip
+    return found
 
 
 def pairs(material: Material) -> dict[str, Any] | None:
@@ -66,7 +94,7 @@ def pairs(material: Material) -> dict[str, Any] | None:
     found = []
     for entry in material.board.entries:
         if entry is not reference:
-            difference, low, high = stats.paired_difference(entry.errors, reference.errors)
+            difference, low, high = stats.paired_difference(entry.errors, reference.errors, finish=entry.decides.finish)
             found.append({"entry": entry, "difference": difference, "low": low, "high": high,
                           "verdict": stats.verdict(low, high)})  # fmt: skip
     nets = [pair for pair in found if pair["entry"].kind != "baseline"] or found
@@ -77,35 +105,38 @@ def pairs(material: Material) -> dict[str, Any] | None:
     return {"reference": reference, "rows": found}
 
 
-def cost_figure(entries: list[Entry], baseline: Entry | None) -> Figure | None:
-    """RMSE against seconds of training and against galaxies a second: the best value lies low, left and right."""
-    axes_of = {"train_seconds": "seconds of training, all folds", "images_per_second": "galaxies a second, all views"}
+def cost_figure(entries: list[Entry], baseline: Entry | None, decides: Score = RMSE) -> Figure | None:
+    """The score against seconds of training and against galaxies a second: the best value lies low, left and right."""
+    name, axes_of = (
+        decides.name,
+        {"train_seconds": "seconds of training, all folds", "images_per_second": "galaxies a second, all views"},
+    )
     numbers = pd.DataFrame(
-        {"name": e.name, "kind": e.kind, "rmse": e.rmse, **{key: getattr(e, key) for key in axes_of}} for e in entries
+        {"name": e.name, "kind": e.kind, name: e.score, **{key: getattr(e, key) for key in axes_of}} for e in entries
     )
     known = numbers.dropna()
-    if known.empty or np.ptp(known["rmse"]) < MIN_DIFFERENCE:  # nothing to choose between
+    if known.empty or np.ptp(known[name]) < MIN_DIFFERENCE:  # nothing to choose between
         return None
 
     def on(panels: "list[Axes]") -> None:
         for axes, (key, label) in zip(panels, axes_of.items(), strict=True):
             for kind, colour in (("run", SECOND), ("ensemble", ACCENT)):
                 mine = known[known["kind"] == kind]
-                axes.plot(mine[key], mine["rmse"], "o", markersize=6, color=colour, label=f"{kind}s")
-            axes.set(xscale="log", xlabel=label, ylabel="RMSE" if key == "train_seconds" else "")
+                axes.plot(mine[key], mine[name], "o", markersize=6, color=colour, label=f"{kind}s")
+            axes.set(xscale="log", xlabel=label, ylabel=decides.title if key == "train_seconds" else "")
             axes.margins(0.12)
             axes.xaxis.set_major_formatter("{x:g}")
             axes.xaxis.set_minor_formatter("")
             axes.xaxis.get_major_locator().set_params(subs=(1, 2, 5))
-            if baseline and baseline.rmse < known["rmse"].max() * 1.3:
-                axes.axhline(baseline.rmse, color=MUTED, linewidth=0.9, linestyle=(0, (3, 3)))
-                axes.annotate(f"{baseline.name}, baseline", (1, baseline.rmse), xycoords=("axes fraction", "data"),
+            if baseline and baseline.score < known[name].max() * 1.3:
+                axes.axhline(baseline.score, color=MUTED, linewidth=0.9, linestyle=(0, (3, 3)))
+                axes.annotate(f"{baseline.name}, baseline", (1, baseline.score), xycoords=("axes fraction", "data"),
                               ha="right", va="bottom", fontsize=8, color=MUTED)  # fmt: skip
         panels[0].figure.draw_without_rendering()  # settles the limits, which the names go by
         for axes, key in zip(panels, axes_of, strict=True):
-            _name_points(axes, known[key].to_numpy(), known["rmse"].to_numpy(), known["name"].tolist())
+            _name_points(axes, known[key].to_numpy(), known[name].to_numpy(), known["name"].tolist())
 
-    alt = "RMSE against seconds of training and against galaxies a second, a dot for each run and ensemble."
+    alt = f"{decides.title} against seconds of training and against galaxies a second, a dot for each run and ensemble."
     return draw("cost", alt, numbers, on, size=(7.6, 2.9), panels=(1, 2), title="What accuracy costs")
 
 

@@ -5,7 +5,6 @@ from typing import Any
 import numpy as np
 
 from pipeline.core import metrics
-from pipeline.core.tree import INDEX
 from pipeline.report import caveats
 from pipeline.report.material import Material
 from pipeline.report.pictures import img_tag
@@ -18,11 +17,15 @@ STRIP = 10  # galaxies
 def summary(material: Material) -> dict[str, Any]:
     """The best entry that can be submitted, against the mean answer, and what it rests on."""
     plan, store, board, best = material.plan, material.store, material.board, material.best
-    mean = metrics.rmse(board.truth, out_of_fold_mean(board.truth, board.fold_of))
+    decides, schema = material.decides, material.schema
+    mean = decides.of(decides.per_galaxy(schema, board.truth, out_of_fold_mean(board.truth, board.fold_of)))
     return {
         "best": best,
+        "schema": schema,
+        "words": material.words,
+        "decides": decides,
         "mean": mean,
-        "gain": 1 - best.rmse / mean,
+        "gain": 1 - best.score / mean,
         "weights": {SOURCES.get(s, s) for s in caveats.weight_sources(plan, store).values()},
         "drawn": dependencies.uses_synthetic_galaxies(plan, store),
         "galaxies": len(board.truth),
@@ -31,25 +34,27 @@ def summary(material: Material) -> dict[str, Any]:
         "training": sum(entry.train_seconds for entry in board.of_kind("run")),
         "predicting": sum(dependencies.seconds(unit) for unit in dependencies.predict(plan, store)),
         "strip": strip(material),
+        "strip_of": list(schema.texts.values())[schema.leading_column],
         "caveats": caveats.collect(plan, store, board),
     }
 
 
 def strip(material: Material) -> list[dict[str, Any]]:
-    """Galaxies at even steps of the predicted fraction of "features or disk", from the smoothest on."""
-    featured = material.best.predicted[:, INDEX["Class1.2"]]
+    """Galaxies at even steps of the predicted fraction of the answer that the tree hangs on, such as featured."""
+    column = material.schema.leading_column
+    featured = material.best.predicted[:, column]
     order = np.argsort(featured, kind="stable")
     rows = order[(np.linspace(0.01, 0.99, STRIP) * (len(order) - 1)).round().astype(int)]
     return [
         {"picture": img_tag(material.thumbnails.uri(material.board.ids[row]), f"galaxy {material.board.ids[row]}"),
-         "predicted": float(featured[row]), "voted": float(material.board.truth[row, INDEX["Class1.2"]])}
+         "predicted": float(featured[row]), "voted": float(material.board.truth[row, column])}
         for row in rows
     ]  # fmt: skip
 
 
 def out_of_fold_mean(truth: np.ndarray, fold_of: np.ndarray) -> np.ndarray:
-    """For each galaxy the mean answer of the other folds: (n, 37)."""
+    """For each galaxy the mean answer of the other folds: (n, c)."""
     made = np.empty_like(truth)
     for fold in np.unique(fold_of):
-        made[fold_of == fold] = truth[fold_of != fold].mean(axis=0)
+        made[fold_of == fold] = metrics.mean_answers(truth[fold_of != fold])
     return made

@@ -7,7 +7,8 @@ import numpy as np
 import pandas as pd
 
 from pipeline.core import blend, stats
-from pipeline.core.metrics import squared_error_per_galaxy
+from pipeline.core.labels import Schema
+from pipeline.core.metrics import deciding
 from pipeline.report.figure import ACCENT, MUTED, Figure, draw
 from pipeline.report.formatting import score
 from pipeline.report.material import Material, Section
@@ -25,15 +26,17 @@ CURVES = (  # column of a history, its name, how it is drawn
 def section(material: Material) -> Section:
     """Curves of every run; weights, gains and correlations of every ensemble."""
     found, drawn = ensembles(material), curves(material)
+    facts = {"curves": drawn, "ensembles": found, "decides": material.decides, "schema": material.schema}
     finding = "One run, and nothing to blend it with."
     if found and len(found[0]["members"]) > 1:
         first = found[0]
         most = max(first["members"], key=lambda member: member["gain"])
         finding = (
-            f"{first['name']} blends {len(first['members'])} runs ({first['method']}) to {score(first['rmse'])}; "
-            f"without {most['run']}, its most valuable member, the RMSE would grow by {score(most['gain'])}."
+            f"{first['name']} blends {len(first['members'])} runs ({first['method']}) to {score(first['score'])}; "
+            f"without {most['run']}, its most valuable member, the {material.decides.title} would grow by "
+            f"{score(most['gain'])}."
         )
-    return Section("training", "Learning curves and ensembles", finding, {"curves": drawn, "ensembles": found},
+    return Section("training", "Learning curves and ensembles", finding, facts,
                    tuple(drawn))  # fmt: skip
 
 
@@ -96,39 +99,42 @@ def ensembles(material: Material) -> list[dict[str, Any]]:
         record = material.store.ensemble(spec.name).record() or {}
         weights = {run: np.atleast_1d(value).tolist() for run, value in record.get("weights", {}).items()}
         stack = np.stack([predicted[run] for run in spec.runs])
-        gained = members(stack, board.truth, board.fold_of, record.get("method", "mean"))
+        gained = members(board.schema, stack, board.truth, board.fold_of, record.get("method", "mean"))
         gains = dict(zip(spec.runs, gained, strict=True))
         found.append({
             "name": spec.name,
             "asked": spec.method,
             "method": record.get("method"),
-            "rmse": record.get("rmse"),
-            "before": record.get("rmse_before_projection"),
+            "score": record.get(board.entries[0].decides.name),
+            "before": record.get(f"{board.entries[0].decides.name}_before_projection"),
             "tree_gap": (material.store.submission(spec.name).record() or {}).get("tree_gap"),
             "scores": record.get("scores") or {},
             "widest": max((max(values) for values in weights.values()), default=1.0),
             "members": [{"run": run, "weights": weights.get(run, [])} | gains[run] for run in spec.runs],
-            "correlation": correlation(stack - board.truth).tolist(),
+            "correlation": correlation(np.nan_to_num(stack - board.truth)).tolist(),
         })  # fmt: skip
     return found
 
 
-def members(stack: np.ndarray, truth: np.ndarray, fold_of: np.ndarray, method: str) -> list[dict[str, float]]:
-    """For each member, by how much the blend's cross-fitted RMSE would grow without it, and the 95 % interval."""
+def members(
+    schema: Schema, stack: np.ndarray, truth: np.ndarray, fold_of: np.ndarray, method: str
+) -> list[dict[str, float]]:
+    """For each member, by how much the blend's cross-fitted score would grow without it, and the 95 % interval."""
     if len(stack) == 1:
         return [{"gain": float("nan"), "low": float("nan"), "high": float("nan")}]
     fit = blend.METHODS[method]
-    whole = squared_error_per_galaxy(truth, blend.cross_fitted(stack, truth, fold_of, fit))
+    score = deciding(schema)
+    whole = score.per_galaxy(schema, truth, blend.cross_fitted(schema, stack, truth, fold_of, fit))
     found = []
     for i in range(len(stack)):
-        rest = blend.cross_fitted(np.delete(stack, i, axis=0), truth, fold_of, fit)
-        gain, low, high = stats.paired_difference(squared_error_per_galaxy(truth, rest), whole)
+        rest = blend.cross_fitted(schema, np.delete(stack, i, axis=0), truth, fold_of, fit)
+        gain, low, high = stats.paired_difference(score.per_galaxy(schema, truth, rest), whole, finish=score.finish)
         found.append({"gain": gain, "low": low, "high": high})
     return found
 
 
 def correlation(errors: np.ndarray) -> np.ndarray:
-    """Correlation (M, M) of the errors (M, n, 37) of models, about 0: what an unbiased blend would care for."""
+    """Correlation (M, M) of the errors (M, n, c) of models, about 0: what an unbiased blend would care for."""
     flat = errors.reshape(len(errors), -1)
     products = flat @ flat.T
     scale = np.sqrt(np.diag(products))

@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from pipeline.core import metrics, tree
-from pipeline.core.tree import ANSWERS, COLUMNS, QUESTIONS, SLICES
-from pipeline.report.figure import ACCENT, CLASSES, GRID, INK, MUTED, Figure, draw
+from pipeline.core import classes, metrics, tree
+from pipeline.core.labels import Schema
+from pipeline.report.figure import ACCENT, CLASSES, GRID, INK, MUTED, Figure, draw, panel_grid
 from pipeline.report.pictures import Thumbnails, contact_sheet
 
 if TYPE_CHECKING:
@@ -16,16 +16,16 @@ if TYPE_CHECKING:
 BINS = np.linspace(0, 1, 21)
 
 
-def class_balance(truth: np.ndarray) -> Figure:
-    """Galaxies of each of the five classes, and those whose votes (n, 37) are not clear."""
-    classes = metrics.five_class(truth)
-    names = [*metrics.FIVE_CLASSES, "no clear votes"]
-    counts = [*np.bincount(classes[classes >= 0], minlength=len(metrics.FIVE_CLASSES)), int((classes < 0).sum())]
+def class_balance(schema: Schema, truth: np.ndarray) -> Figure:
+    """Galaxies of each of the classes, and those whose votes (n, c) are not clear."""
+    found = classes.true_class(schema, truth)
+    names = [*schema.class_names, "no clear votes"]
+    counts = [*np.bincount(found[found >= 0], minlength=len(schema.classes)), int((found < 0).sum())]
     numbers = pd.DataFrame({"class": names, "galaxies": counts})
 
     def on(axes: "Axes") -> None:
         y = np.arange(len(names))
-        axes.barh(y, counts, color=[*CLASSES, GRID], height=0.7)
+        axes.barh(y, counts, color=[*(CLASSES[i % len(CLASSES)] for i in range(len(schema.classes))), GRID], height=0.7)
         for at, count in zip(y, counts, strict=True):
             axes.annotate(f" {count:,}", (count, at), va="center", fontsize=8, color=MUTED)
         axes.set_yticks(y, names)
@@ -34,60 +34,70 @@ def class_balance(truth: np.ndarray) -> Figure:
         axes.margins(x=0.12)
         axes.grid(axis="y", visible=False)
 
-    alt = "Galaxies of each of the five classes, and those without clear votes."
+    alt = "Galaxies of each of the classes, and those without clear votes."
     return draw("class-balance", alt, numbers, on, size=(5.2, 2.4), title="Class balance")
 
 
-def distributions(truth: np.ndarray) -> Figure:
-    """How the votes for each answer are spread among galaxies (n, 37) for which half of the volunteers were asked."""
-    conditional, asked = tree.to_conditional(truth), tree.reached(truth) >= 0.5
-    rows = []
-    for question, columns, mine in zip(QUESTIONS, SLICES, asked.T, strict=True):
+def distributions(schema: Schema, truth: np.ndarray) -> Figure:
+    """How the votes for each answer are spread among galaxies (n, c) for which half of the volunteers were asked."""
+    conditional, asked = tree.to_conditional(schema, truth), metrics.mostly_asked(schema, truth)
+    rows, texts = [], list(schema.texts.values())
+    for question, columns, mine in zip(schema.questions, schema.slices, asked.T, strict=True):
         for column in range(columns.start, columns.stop):
             counts, _ = np.histogram(conditional[mine, column], BINS)
             for low, count in zip(BINS[:-1], counts, strict=True):
-                rows.append((question.number, COLUMNS[column], ANSWERS[COLUMNS[column]], round(low, 2), int(count)))
+                rows.append((question.number, schema.columns[column], texts[column], round(low, 2), int(count)))
     numbers = pd.DataFrame(rows, columns=["question", "column", "answer", "from", "galaxies"])
 
     def on(panels: "list[Axes]") -> None:
-        for axes, question, mine in zip(panels, QUESTIONS, asked.T, strict=False):
+        for axes, question, mine in zip(panels, schema.questions, asked.T, strict=False):
             for i, column in enumerate(question.columns):
                 counts = numbers.loc[numbers["column"] == column, "galaxies"].to_numpy()
-                axes.stairs(counts / max(1, mine.sum()), BINS, color=CLASSES[i % 5], linewidth=1.1)
+                axes.stairs(counts / max(1, mine.sum()), BINS, color=CLASSES[i % len(CLASSES)], linewidth=1.1)
                 place = {"xy": (0.97, 0.97 - 0.09 * i), "xycoords": "axes fraction", "va": "top", "ha": "right"}
-                axes.annotate(ANSWERS[column], **place, fontsize=6, color=CLASSES[i % 5])
+                axes.annotate(schema.texts[column], **place, fontsize=6, color=CLASSES[i % len(CLASSES)])
             axes.set_title(f"{question.number} {question.text} ({mine.sum():,})", fontsize=8)
             axes.set(xlim=(0, 1), ylim=(0, None))
             axes.set_xticks([0, 0.5, 1], ["0", "0.5", "1"], fontsize=7)
             axes.set_yticks([])
-        for axes in panels[len(QUESTIONS) :]:
+        for axes in panels[len(schema.questions) :]:
             axes.set_axis_off()
 
+    grid = panel_grid(len(schema.questions))
     alt = "Histograms of the share of votes for each answer among galaxies for which half were asked its question."
-    return draw("vote-distributions", alt, numbers, on, size=(7.6, 5.4), panels=(3, 4), title="Distribution of votes")
+    return draw(
+        "vote-distributions",
+        alt,
+        numbers,
+        on,
+        size=(1.9 * grid[1], 1.8 * grid[0]),
+        panels=grid,
+        title="Distribution of votes",
+    )
 
 
-def correlation(truth: np.ndarray) -> Figure:
-    """Correlation of the 37 vote fractions (n, 37) with each other."""
+def correlation(schema: Schema, truth: np.ndarray) -> Figure:
+    """Correlation of the vote fractions (n, c) with each other."""
     spread = truth.std(axis=0) > 0
-    made = np.full((len(COLUMNS), len(COLUMNS)), np.nan)
+    made = np.full((len(schema.columns), len(schema.columns)), np.nan)
     made[np.ix_(spread, spread)] = np.corrcoef(truth[:, spread], rowvar=False)
-    names = [f"{column[5:]} {ANSWERS[column]}" for column in COLUMNS]
+    short = list(schema.short_names.values())
+    names = [f"{name} {text}" for name, text in zip(short, schema.texts.values(), strict=True)]
 
     def on(axes: "Axes") -> None:
         shown = axes.imshow(made, cmap="RdBu_r", vmin=-1, vmax=1, interpolation="nearest")
         axes.set_yticks(range(len(names)), names, fontsize=5.5)
-        axes.set_xticks(range(len(names)), [column[5:] for column in COLUMNS], fontsize=5.5, rotation=90)
+        axes.set_xticks(range(len(names)), short, fontsize=5.5, rotation=90)
         axes.grid(visible=False)
         axes.figure.colorbar(shown, shrink=0.5, label="correlation").ax.tick_params(labelcolor=MUTED)
         axes.tick_params(axis="y", labelcolor=ACCENT)
 
-    alt = "Correlation of the 37 vote fractions with each other."
-    numbers = pd.DataFrame(made, columns=COLUMNS).assign(column=COLUMNS)
+    alt = "Correlation of the vote fractions with each other."
+    numbers = pd.DataFrame(made, columns=schema.columns).assign(column=schema.columns)
     return draw("vote-correlation", alt, numbers, on, size=(6.4, 5.6), title="Correlation of answers")
 
 
-def clearest(thumbnails: Thumbnails, labels: pd.DataFrame, question: int, count: int = 8) -> np.ndarray:
+def clearest(schema: Schema, thumbnails: Thumbnails, labels: pd.DataFrame, question: int, count: int = 8) -> np.ndarray:
     """A line for each answer of a question: the galaxies with most votes for it; uint8 (h, w, 3)."""
-    columns = QUESTIONS[question - 1].columns
+    columns = schema.questions[question - 1].columns
     return contact_sheet([[thumbnails.pixels(one) for one in labels[c].nlargest(count).index] for c in columns])

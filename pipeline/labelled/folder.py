@@ -1,0 +1,64 @@
+"""What lies in a folder of the user's: the table of labels, images to train on and to predict, a sample file."""
+
+from pathlib import Path
+from typing import NamedTuple
+
+from pipeline.competition.source_files import is_system_file
+from pipeline.errors import UserError
+
+TABLES = (".csv", ".tsv", ".txt", ".csv.gz", ".parquet", ".fits", ".fit", ".vot", ".xml", ".ecsv", ".feather", ".arrow")
+ARCHIVES = (".zip", ".tar")
+NAMES = {  # kind -> names without suffix, the likeliest first
+    "labels": ("labels", "train", "training", "catalogue", "catalog"),
+    "images": ("images", "images_train", "images_training", "train", "training"),
+    "test": ("test", "test_images", "images_test"),
+    "sample": ("sample_submission", "sample", "all_zeros_benchmark"),
+}
+
+
+class Folder(NamedTuple):
+    """The user's files; None where one is not there."""
+
+    labels: Path
+    images: Path | None
+    test: Path | None
+    sample: Path | None
+
+
+def find(folder: Path) -> Folder:
+    """The files in a folder; UserError where there is no table of labels, or no telling which it is."""
+    if not folder.is_dir():
+        raise UserError(f"there is no folder {folder}: --input names that of labels.csv and its images")
+    entries = [entry for entry in sorted(folder.iterdir()) if not is_system_file(entry.name)]
+    tables = {name: e for e in entries if e.is_file() and (name := _stem(e, TABLES))}
+    places = {e.name.lower(): e for e in entries if e.is_dir()}
+    places |= {name: e for e in entries if e.is_file() and (name := _stem(e, ARCHIVES))}
+    sample = _pick(tables, "sample")
+    others = {name: path for name, path in tables.items() if path != sample}
+    labels = _pick(others, "labels") or (next(iter(others.values())) if len(others) == 1 else None)
+    if labels is None:
+        found = ", ".join(path.name for path in others.values()) or "none"
+        raise UserError(
+            f"{folder}: expected a table of labels, such as labels.csv or labels.parquet, and its images in images/, "
+            f"images.zip or images.tar; the tables there: {found}"
+        )
+    return Folder(labels, _pick(places, "images"), _pick(places, "test"), sample)
+
+
+def has_labels(folder: Path) -> bool:
+    """Whether `find` finds a table of labels there."""
+    try:
+        find(folder)
+    except UserError:
+        return False
+    return True
+
+
+def _stem(path: Path, suffixes: tuple[str, ...]) -> str:
+    """The lower-case name of a file without its suffix; "" where that is none of these."""
+    name = path.name.lower()
+    return next((name.removesuffix(suffix) for suffix in suffixes if name.endswith(suffix)), "")
+
+
+def _pick(there: dict[str, Path], kind: str) -> Path | None:
+    return next((there[name] for name in NAMES[kind] if name in there), None)

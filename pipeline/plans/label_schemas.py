@@ -1,0 +1,229 @@
+"""Label schemas from TOML: what was asked, and how a table of labels says it. Shipped ones are in plans/labels/.
+
+A schema is strict, as plans are: an unknown key or value is an error that names its place and what is allowed.
+"""
+
+import json
+import tomllib
+from collections.abc import Iterable
+from functools import cache
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, ValidationError, model_validator
+
+from pipeline.core.labels import KINDS, DerivedClass, Question, Schema
+from pipeline.errors import UserError
+from pipeline.plans.strict import Strict, sentence
+
+SHIPPED = Path(__file__).parent / "labels"
+DEFAULT = "galaxy-zoo-2"
+RESERVED = {"id", "GalaxyID", "ra", "dec", "image", "reason", "caveat"}  # columns of tables of predictions
+Text = Annotated[str, Field(min_length=1, max_length=200)]
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class QuestionTable(Strict):
+    """One question of a schema."""
+
+    name: Text
+    text: str = ""  # for people; the name by default
+    answers: tuple[Text, ...] = Field(min_length=2)
+    texts: tuple[Text, ...] = ()  # of the answers, for people; the answers by default
+    parent: Text | None = None  # "question: answer" that leads to it
+    column: Text | None = None  # of kind "class", where it is not named as the question
+    codes: tuple[Text, ...] = ()  # of kind "class": what a table may say in place of the answers, such as numbers
+
+    @model_validator(mode="after")
+    def _fits(self) -> "QuestionTable":
+        if twice := _twice(self.answers):
+            raise ValueError(f"the answer {twice!r} is given twice; answers must differ")
+        for key, values in (("texts", self.texts), ("codes", self.codes)):
+            if values and len(values) != len(self.answers):
+                raise ValueError(f"{key}: expected one for each of {len(self.answers)} answers; received {len(values)}")
+        return self
+
+
+class ClassTable(Strict):
+    """One derived class: galaxies with clear votes."""
+
+    name: Text
+    least: dict[str, Share] = Field(min_length=1)  # "question: answer" -> the least fraction; the last is its own
+    published_recall: Share | None = None
+
+
+class LabelTable(Strict):
+    """A schema as it stands in its file."""
+
+    kind: Literal[KINDS]
+    source: str = ""
+    id: Text | None = None
+    image: Text | None = None
+    columns: Text = "{question}_{answer}"  # of the answers in a table; {q} and {a} are their numbers
+    fractions: Literal["joint", "conditional"] = "joint"  # shares of all volunteers, or of those who were asked
+    class_weights: Literal["none", "balanced"] = "none"
+    questions: tuple[QuestionTable, ...] = Field(min_length=1)
+    classes: tuple[ClassTable, ...] = ()
+    published_accuracy: Share | None = None
+    volunteers: int | None = Field(None, ge=2)  # who saw a galaxy, on average
+
+    @model_validator(mode="after")
+    def _is_sound(self) -> "LabelTable":
+        if twice := _twice(question.name for question in self.questions):
+            raise ValueError(f"@questions: two are named {twice!r}; names must differ")
+        known: dict[str, str] = {}
+        for i, question in enumerate(self.questions):
+            if question.parent is not None and question.parent not in known:
+                _refuse_parent(self.questions, i, known)
+            known |= {f"{question.name}: {answer}": answer for answer in question.answers}
+        if twice := _twice(column for q, _ in enumerate(self.questions) for column in self._columns_of(q)):
+            raise ValueError(f"@columns: {self.columns!r} names the column {twice!r} twice")
+        columns = {column for q, _ in enumerate(self.questions) for column in self._columns_of(q)}
+        for i, question in enumerate(self.questions):
+            if question.name in RESERVED | columns:
+                raise ValueError(f"@questions[{i}].name: {question.name!r} is a column of tables; choose another name")
+        for i, one in enumerate(self.classes):
+            for place in one.least:
+                if place not in known:
+                    raise ValueError(f"@classes[{i}].least: no answer {place!r}; the answers are {', '.join(known)}")
+        if self.class_weights == "balanced" and self.kind != "class":
+            raise ValueError('@class_weights: "balanced" weighs classes: it needs kind = "class"')
+        return self
+
+    def _columns_of(self, q: int) -> tuple[str, ...]:
+        question = self.questions[q]
+        parts = {"question": question.name, "q": q + 1}
+        try:
+            return tuple(self.columns.format(**parts, answer=a, a=i) for i, a in enumerate(question.answers, 1))
+        except (KeyError, IndexError, ValueError, AttributeError) as error:
+            raise ValueError(
+                f"@columns: {self.columns!r} is no pattern of {{question}}, {{answer}}, {{q}} and {{a}} ({error})"
+            ) from None
+
+    def schema(self, name: str) -> Schema:
+        """The schema of that name."""
+        columns = [self._columns_of(q) for q in range(len(self.questions))]
+        column = {
+            f"{question.name}: {answer}": c
+            for question, of_question in zip(self.questions, columns, strict=True)
+            for answer, c in zip(question.answers, of_question, strict=True)
+        }
+        questions = tuple(
+            Question(i, q.name, q.text or q.name, q.answers, q.texts or q.answers, of_question,
+                     q.parent and column[q.parent], (q.column or q.name) if self.kind == "class" else None, q.codes)
+            for i, (q, of_question) in enumerate(zip(self.questions, columns, strict=True), 1)
+        )  # fmt: skip
+        classes = tuple(
+            DerivedClass(one.name, tuple((column[place], least) for place, least in one.least.items()),
+                         one.published_recall)
+            for one in self.classes
+        )  # fmt: skip
+        return Schema(
+            name=name,
+            kind=self.kind,
+            questions=questions,
+            own_classes=classes,
+            published_accuracy=self.published_accuracy,
+            volunteers=self.volunteers,
+            id=self.id,
+            image=self.image,
+            conditional=self.fractions == "conditional",
+            balanced=self.class_weights == "balanced",
+        )
+
+
+def _twice(names: Iterable[str]) -> str | None:
+    """The first name that repeats an earlier one."""
+    seen: set[str] = set()
+    return next((name for name in names if name in seen or seen.add(name)), None)
+
+
+def _refuse_parent(questions: tuple[QuestionTable, ...], i: int, known: dict[str, str]) -> None:
+    """ValueError for a question whose parent is no answer of an earlier question."""
+    parent = questions[i].parent
+    where = f"@questions[{i}].parent: {parent!r}"
+    if parent in [f"{q.name}: {answer}" for q in questions[i:] for answer in q.answers]:
+        whose = "the question itself" if parent.startswith(f"{questions[i].name}: ") else "a later question"
+        raise ValueError(
+            f"{where} is an answer of {whose}: a question stands after the one that leads to it, so that no circle "
+            f"can arise"
+        )
+    raise ValueError(f'{where} is no "question: answer" before it; these are: {", ".join(known) or "none"}')
+
+
+def shipped() -> list[str]:
+    """Names of the schemas that are shipped."""
+    return sorted(path.stem for path in SHIPPED.glob("*.toml"))
+
+
+def is_path(name: str) -> bool:
+    """Whether that is what it is, and not the name of a shipped schema."""
+    return name.endswith(".toml") or "/" in name
+
+
+def path_of(name: str) -> Path:
+    """Path of a schema: a shipped name, or the path of a TOML file."""
+    return Path(name) if is_path(name) else SHIPPED / f"{name}.toml"
+
+
+def load_table(name: str) -> LabelTable:
+    """A schema as it stands in its file; UserError says what is wrong where."""
+    path = path_of(name)
+    if not path.is_file():
+        raise UserError(f"no label schema {name!r}: give one of {', '.join(shipped())}, or the path of a TOML file")
+    try:
+        raw = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: not a TOML file: {error}") from None
+    return _validated(raw, str(path))
+
+
+def _validated(raw: dict[str, Any], where: str) -> LabelTable:
+    try:
+        return LabelTable.model_validate(raw)
+    except ValidationError as error:
+        raise UserError(f"{where}: {sentence(error, _keys)}") from None
+
+
+def load_schema(name: str) -> Schema:
+    """The schema of a shipped name or of a TOML file."""
+    return load_table(name).schema(path_of(name).stem)
+
+
+@cache
+def galaxy_zoo_2() -> Schema:
+    """The tree of the competition: what plans and outputs that say nothing else are labelled with."""
+    return load_schema(DEFAULT)
+
+
+def from_record(recorded: dict[str, Any]) -> Schema:
+    """The schema that `to_record` recorded."""
+    return _validated(recorded["table"], "the recorded label schema").schema(recorded["name"])
+
+
+def to_record(name: str, table: LabelTable) -> dict[str, Any]:
+    """A schema as records hold it: its name and its table, as far as that departs from the defaults."""
+    return {"name": name, "table": table.model_dump(mode="json", exclude_defaults=True)}
+
+
+def to_toml(table: LabelTable) -> str:
+    """A schema as the TOML file that it can be read from."""
+    raw = table.model_dump(mode="json", exclude_defaults=True)
+    lines = [f"{key} = {json.dumps(value)}" for key, value in raw.items() if key not in ("questions", "classes")]
+    for name in ("questions", "classes"):
+        for one in raw.get(name, ()):
+            lines += ["", f"[[{name}]]", *(f"{key} = {_toml(value)}" for key, value in one.items())]
+    return "\n".join(lines) + "\n"
+
+
+def _toml(value: Any) -> str:
+    if isinstance(value, dict):
+        return "{ " + ", ".join(f"{json.dumps(key)} = {json.dumps(one)}" for key, one in value.items()) + " }"
+    return json.dumps(value, ensure_ascii=False)
+
+
+def _keys(location: tuple[int | str, ...]) -> list[str]:
+    """The keys that a table of a schema may have."""
+    tables = {"questions": QuestionTable, "classes": ClassTable}
+    names = [part for part in location if isinstance(part, str)]
+    return sorted((tables[names[0]] if names else LabelTable).model_fields)
