@@ -8,7 +8,7 @@ first; each is scored fold by fold, and pruned where it is unpromising. The fold
 another seed than the plan's, so that the leaderboard stays unbiased. At the end the best and the unchanged run are
 retrained on fresh folds: their difference there is the result, and the excess of the gain during selection is reported
 as optimism. Killed, it resumes; several processes share the trials. The search space, and the number of galaxies where
-all would take too long, are in the plan's [search].
+all would take too long, are in the plan's [search]. Scores are the RMSE of fractions, of classes that of probabilities.
 
     ./run.sh search --plan P --run R --trials N [--hours H] [--workers N] [--engine local|ray] [--force]
 """

@@ -2,6 +2,8 @@
 
 `stack` is (M, n, c), M models' out-of-fold predictions of the same galaxies in the same order; `truth` (n, c).
 Weights are (M,), or (M, q) with one column per question; they are not negative and sum to 1 over the models.
+They minimise the squared error, of classes the Brier score, where the truth is known; methods are compared by the score
+that decides.
 Memory: besides the inputs, chunks of 4,096 galaxies in float64; cross-fitting copies the rows it fits on.
 """
 

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import NamedTuple
 
-from pipeline.competition.source_files import is_system_file
+from pipeline.competition.source_files import FILE_NAMES, is_system_file
 from pipeline.errors import UserError
 
 TABLES = (".csv", ".tsv", ".txt", ".csv.gz", ".parquet", ".fits", ".fit", ".vot", ".xml", ".ecsv", ".feather", ".arrow")
@@ -46,12 +46,11 @@ def find(folder: Path) -> Folder:
 
 
 def has_labels(folder: Path) -> bool:
-    """Whether `find` finds a table of labels there."""
+    """Whether `find` finds a table of labels there that is not the competition's, some of whose files are missing."""
     try:
-        find(folder)
+        return _stem(find(folder).labels, TABLES) not in FILE_NAMES["labels"]
     except UserError:
         return False
-    return True
 
 
 def _stem(path: Path, suffixes: tuple[str, ...]) -> str:

@@ -32,9 +32,9 @@ def count(value: float) -> str:
     return f"{value / 1e6:.1f} M" if value >= 1e6 else f"{value:,.0f}" if value >= 10 else f"{value:.1f}"
 
 
-def share(value: float) -> str:
+def share(value: float | None) -> str:
     """95.2 %."""
-    return UNKNOWN if math.isnan(value) else f"{100 * value:.1f} %"
+    return UNKNOWN if value is None or math.isnan(value) else f"{100 * value:.1f} %"
 
 
 def percent(value: float) -> str:

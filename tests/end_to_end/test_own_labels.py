@@ -1,5 +1,6 @@
 """A user's own galaxies from the folder to the report: classes, rare ones, votes, several questions."""
 
+import shutil
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -7,6 +8,7 @@ import cv2
 import numpy as np
 import pandas as pd
 import pytest
+from astropy.io import fits
 
 from pipeline.commands import classify, run
 from pipeline.errors import UserError
@@ -270,3 +272,40 @@ def test_the_ensemble_classifies_new_galaxies_in_the_columns_of_the_schema(class
 def test_the_competition_does_not_know_them(classes):
     with pytest.raises(UserError, match="are your own, Kaggle does not know them"):
         submit.main([*flags(classes.folder, classes.folder / "mine.toml")[:4], "--upload", "--yes"])
+
+
+def packed(place: Path, kind: str) -> None:
+    """images/ as an archive of that kind, or as the folder that the table's paths lead to."""
+    images = place / "images"
+    if kind == "paths":
+        images.rename(place / "pictures")
+        lines = (place / "labels.csv").read_text().splitlines()
+        files = {path.stem: f"pictures/{path.name}" for path in (place / "pictures").iterdir()}
+        rows = [f"{files[line.split(',')[0]]},{line.split(',')[1]}" for line in lines[1:]]
+        (place / "labels.csv").write_text("\n".join(["file,label", *rows]) + "\n")
+    elif kind != "folder":
+        shutil.make_archive(str(images), kind, images)
+        shutil.rmtree(images)
+
+
+@pytest.mark.parametrize("kind", ["folder", "zip", "tar", "paths"])
+def test_images_are_read_wherever_they_lie(tmp_path, kind):
+    image = own_galaxies.pictures(1, 48)[0][0]
+    images = [np.roll(image, i, axis=0) for i in range(4)]
+    own_galaxies.write(tmp_path / "mine", images, ["a.png", "b.png", "c.png", "d.png"], "id,label", ["x", "y"] * 2)
+    light = fits.HDUList([fits.PrimaryHDU(), *(fits.ImageHDU(np.random.default_rng(b).random((48, 48)) * 3, name=n)
+                                              for b, n in enumerate("gri"))])  # fmt: skip
+    light.writeto(tmp_path / "mine" / "images" / "d.fits")
+    (tmp_path / "mine" / "images" / "d.png").unlink()
+    packed(tmp_path / "mine", kind)
+    plan = own_galaxies.plan(tmp_path)
+    inputs.main(flags(tmp_path, plan))
+    crops.main(flags(tmp_path, plan)[:4])
+    store = Store(tmp_path / "output" / "mine")
+    made, ids = store.load_crops("whole", "train")
+    assert ids.tolist() == ["a", "b", "c", "d"]
+    assert store.set_aside("whole", "train") == []
+    expected = cv2.resize(images[1], (32, 32), interpolation=cv2.INTER_AREA)
+    np.testing.assert_array_equal(made[1], expected)
+    assert made[3].std() > 1
+    assert len(store.load_crops("whole", "test")[1]) == 0
