@@ -1,5 +1,6 @@
 """The columns of a classified catalogue, as the README documents them; VERSION grows when they change."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -31,6 +32,7 @@ ANSWERS = tuple(
 )  # as tree.COLUMNS
 CLASSES = tuple(CLEAN_SAMPLE)
 COORDINATES = ("ra", "dec")
+KEPT = "kept: "  # before the names of a catalogue's columns that are carried through, among those of `table`
 IDS = ("int64", "uint64", "string")  # types of ids; each can hold the one before, where those are not negative
 
 
@@ -43,15 +45,19 @@ def id_type(ids: pd.Series) -> str:
     return "uint64" if int(ids.min()) >= 0 else "string"
 
 
-def schema(ids: str, places: tuple[str, ...]) -> "pa.Schema":
-    """The one schema of a table and all its shards: ids of one of IDS, those of PLACES that the catalogue has."""
+def schema(ids: str, places: tuple[str, ...], kept: Sequence["pa.Field"] = ()) -> "pa.Schema":
+    """The one schema of a table and all its shards: ids of one of IDS, those of COORDINATES that the catalogue has,
+    the columns of it that are `kept`, then ours.
+    """
     import pyarrow as pa
 
     of = {"id": ids} | dict.fromkeys(places, "float64")
     spreads = (f"{c}_spread" for c in tree.COLUMNS)
     of |= dict.fromkeys((*tree.COLUMNS, *ANSWERS, *spreads), "float32") | dict.fromkeys(QUESTIONS, "string")
     of |= {"five_class": "string", "five_class_share": "float32"} | dict.fromkeys(("reason", "caveat"), "string")
-    return pa.schema([(name, pa.type_for_alias(kind)) for name, kind in of.items()])
+    fields = [pa.field(name, pa.type_for_alias(kind)) for name, kind in of.items()]
+    first = 1 + len(places)
+    return pa.schema([*fields[:first], *kept, *fields[first:]])
 
 
 def to_arrow(frame: pd.DataFrame, schema: "pa.Schema") -> "pa.Table":
@@ -71,7 +77,7 @@ def table(
     reasons: list[str],
     caveats: list[str] | None = None,
 ) -> pd.DataFrame:
-    """One row a galaxy: its own columns (id, ra, dec), then what the ensemble says of it.
+    """One row a galaxy: its own columns (id, ra, dec, those that are kept), then what the ensemble says of it.
 
     joint (n, 37) vote fractions as in the competition, spread (n, 37) their standard deviation over networks and
     views; both NaN where `reasons` says why a galaxy could not be read ("" where it could). `caveats` say why an
@@ -81,6 +87,7 @@ def table(
     known = np.where(read[:, None], joint, 0)
     conditional = np.where(read[:, None], tree.to_conditional(known), np.nan)
     made = {name: galaxies[name].to_numpy() for name in ("id", *COORDINATES) if name in galaxies}
+    made |= {name.removeprefix(KEPT): galaxies[name].to_numpy() for name in galaxies if name.startswith(KEPT)}
     made |= dict(zip(tree.COLUMNS, joint.T.astype(np.float32), strict=True))
     made |= dict(zip(ANSWERS, conditional.T.astype(np.float32), strict=True))
     made |= dict(zip((f"{c}_spread" for c in tree.COLUMNS), spread.T.astype(np.float32), strict=True))
