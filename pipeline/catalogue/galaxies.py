@@ -3,6 +3,7 @@
 import logging
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -40,16 +41,20 @@ class Galaxies:
         of a file of several. With `whole_images` no image is cropped by angle: radius and pixel scale count for
         nothing. UserError where the catalogue has no ids, or the place of the images is none.
         """
-        folder, self.where, self._table = str(path).rpartition("/")[0], where, None
+        self.path, self.where, self._table = Path(path).expanduser(), where, None
+        self._address, folder = "", str(self.path.parent)
         if remote.is_address(str(path)):
-            path, self._holds = remote.fetched(str(path))  # for as long as this object is there
-        else:
-            folder = str(Path(path).expanduser().parent)
-        self.path, taken = Path(path).expanduser(), Taken(chosen, table, tuple(keep), whole_images)
+            self._address, folder = str(path), str(path).rpartition("/")[0]
+            self.path = remote.fetched(self._address, self)
+        with self._named():
+            self._open(Taken(chosen, table, tuple(keep), whole_images), folder)
+
+    def _open(self, taken: Taken, folder: str) -> None:
+        """The table or the images; paths in a table are told from `folder`."""
         if not self.path.is_dir() and file_types.content_of(self.path).kind not in ARCHIVES:
-            self._table = Catalogue(self.path, taken, beside=folder if where is None else None)
+            self._table = Catalogue(self.path, taken, beside=folder if self.where is None else None)
             self._check_images()
-        elif where or taken != Taken({}):
+        elif self.where or taken != Taken({}):
             raise UserError(
                 f"{self.path} is not a table: --images, --whole-images, --keep, --table and the names of columns go "
                 f"with one"
@@ -57,6 +62,14 @@ class Galaxies:
         else:
             self.where = str(self.path)
             self._names, self._ids = _listed(self.path)
+
+    @contextmanager
+    def _named(self) -> Iterator[None]:
+        """Sentences on the copy of a table at an address name the address."""
+        try:
+            yield
+        except UserError as error:
+            raise UserError(str(error).replace(str(self.path), self._address or str(self.path))) from None
 
     def _check_images(self) -> None:
         """Say what lies beside them; UserError where their place is none."""
@@ -91,6 +104,10 @@ class Galaxies:
         """(digest of every batch, number of galaxies, schema of a table of that kind): a first pass over all of them,
         so that mistakes, ids that the table cannot hold among them, are told before work begins.
         """
+        with self._named():
+            return self._survey(kind)
+
+    def _survey(self, kind: str) -> "tuple[list[str], int, pa.Schema]":
         digests, hashes, types, places, kept = [], [], ["int64"], (), self._table.kept if self._table else []
         may_be_fits = False
         writers.check_names(kept, kind)

@@ -2,7 +2,9 @@
 
 import logging
 import posixpath
+import shutil
 import tempfile
+import weakref
 from functools import cache
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -43,11 +45,12 @@ def _lacks(scheme: str) -> str:
     return ""
 
 
-def fetched(address: str) -> tuple[Path, tempfile.TemporaryDirectory]:
-    """(a copy of the file at an address, the folder that it lies in as long as it is held); UserError where none is."""
+def fetched(address: str, holder: object) -> Path:
+    """A copy of the file at an address, which is there as long as its `holder`; UserError where there is none."""
     require_usable(address)
-    folder = tempfile.TemporaryDirectory(prefix="catalogue-")
-    path = Path(folder.name) / (posixpath.basename(unquote(urlsplit(address).path)) or "catalogue")
+    folder = tempfile.mkdtemp(prefix="catalogue-")
+    weakref.finalize(holder, shutil.rmtree, folder, ignore_errors=True)
+    path = Path(folder) / (posixpath.basename(unquote(urlsplit(address).path)) or "catalogue")
     log.info("%-10s fetching %s", "classify", address)
     try:
         _file_system(address).get_file(address, str(path))
@@ -56,7 +59,7 @@ def fetched(address: str) -> tuple[Path, tempfile.TemporaryDirectory]:
     except Exception as error:  # every file system has its own
         why = " ".join(str(error).split())[:200] or type(error).__name__
         raise UserError(f"{address} cannot be fetched ({why}): give the same command again, or a file") from None
-    return path, folder
+    return path
 
 
 def _file_system(address: str):

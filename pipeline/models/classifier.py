@@ -17,7 +17,7 @@ MAX_LISTED = 8  # ensembles that a message lists
 BELOW = {  # how many folders up -> where ensembles are looked for below that one
     0: ("ensembles/*", "*/ensembles/*"),
     1: ("*", "ensembles/*", "*/ensembles/*"),
-    2: ("ensembles/*",),
+    2: ("*", "ensembles/*"),
     3: ("*/ensembles/*",),
 }
 

@@ -1,13 +1,18 @@
 """The scale of an image: the catalogue's, else that of its own header."""
 
 import io
+from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
 
 import numpy as np
+import pandas as pd
 import pytest
 from astropy.io import fits
 
-from pipeline.catalogue import fits_image, framing
-from pipeline.errors import DamagedImage
+from pipeline.catalogue import fits_image, framing, images, shards
+from pipeline.catalogue.galaxies import Galaxies
+from pipeline.errors import DamagedImage, UserError
+from pipeline.plans.config import Crop
 
 JPEG = b"\xff\xd8 whatever follows"
 
@@ -74,3 +79,50 @@ def test_pixels_that_are_not_square_and_useless_numbers():
     for radius, scale, said in ((np.nan, 0.4, "radius"), (0, 0.4, "radius"), (10, -1, "pixel scale")):
         with pytest.raises(DamagedImage, match=f"no usable {said}"):
             framing.pixels_of_frame(JPEG, radius, scale)
+
+
+def sky_image(scale: float) -> bytes:
+    """A FITS image of a galaxy, with its scale in its header."""
+    rng = np.random.default_rng(0)
+    y, x = np.mgrid[:300, :300] - 150
+    hdu = fits.PrimaryHDU((300 * np.exp(-np.hypot(x, 2 * y) / 9) + rng.normal(0, 1, x.shape)).astype(np.float32))
+    hdu.header.update(SKY | {"CDELT1": -scale / 3600, "CDELT2": scale / 3600})
+    file = io.BytesIO()
+    hdu.writeto(file)
+    return file.getvalue()
+
+
+def test_images_are_cropped_by_their_own_scale_where_the_catalogue_has_none(tmp_path):
+    (tmp_path / "images").mkdir()
+    (tmp_path / "images" / "1.fits").write_bytes(sky_image(0.3))
+    (tmp_path / "images" / "2.fits").write_bytes(sky_image(0.6))
+    worker = shards.Worker.__new__(shards.Worker)
+    worker.classifier = SimpleNamespace(crops=[Crop(region=424, size=64)])
+    worker.source, worker._readers = images.open_source(str(tmp_path / "images")), ThreadPoolExecutor(2)
+    given = pd.DataFrame({"id": [1, 2], "image": ["1", "2"], "radius": [6.0, 12.0], "pixel_scale": [0.3, 0.6]})
+    by_catalogue = worker._read(given)
+    assert by_catalogue.reasons == ["", ""]
+    for scales in ({"pixel_scale": [np.nan, 0.6]}, {"pixel_scale": [np.nan, np.nan]}, {}):
+        by_header = worker._read(given.drop(columns="pixel_scale").assign(**scales))
+        assert by_header.reasons == by_header.caveats == ["", ""]
+        np.testing.assert_array_equal(*(next(iter(block.crops.values())) for block in (by_catalogue, by_header)))
+    wider = worker._read(given.assign(radius=9.0))
+    assert any((wider.crops[crop] != by_catalogue.crops[crop]).any() for crop in wider.crops)
+
+
+def test_a_radius_alone_will_do_where_images_may_tell_their_scale(tmp_path):
+    for name, data in {"fits/1.fits": image(), "fits/2.jpg": JPEG, "jpeg/1.jpg": JPEG}.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(data)
+    (tmp_path / "a.csv").write_text("id,radius\n1,3\n")
+    made = Galaxies(tmp_path / "a.csv", str(tmp_path / "fits"), {})
+    assert "own headers" in made.scales()
+    made.survey()
+    with pytest.raises(UserError, match="takes two columns"):
+        Galaxies(tmp_path / "a.csv", str(tmp_path / "jpeg"), {})
+    Galaxies(tmp_path / "a.csv", "http://nowhere", {}).survey()
+    for name, images_of in (("b.csv", "1.fits"), ("c.csv", "1.jpg")):
+        (tmp_path / name).write_text(f"id,image,radius\n1,{images_of},3\n")
+    Galaxies(tmp_path / "b.csv", None, {}).survey()
+    with pytest.raises(UserError, match="takes two columns"):
+        Galaxies(tmp_path / "c.csv", None, {}).survey()

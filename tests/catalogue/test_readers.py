@@ -294,6 +294,26 @@ def test_the_table_with_ids_is_taken(tmp_path, caplog):
     assert "table LDAC_OBJECTS: columns id = objid" in caplog.text
 
 
+@pytest.mark.parametrize("suffix", ["fits", "vot"])
+def test_of_several_tables_with_ids_the_first_is_taken_and_the_others_are_told(tmp_path, suffix, caplog):
+    caplog.set_level("INFO")
+    tables = [Table({"objid": [1], "ra": [2.0]}), Table({"objid": [7], "ra": [3.0], "dec": [4.0]})]
+    path = tmp_path / f"a.{suffix}"
+    if suffix == "fits":
+        fits_of(path, *(fits.BinTableHDU(table, name=name) for table, name in zip(tables, "AB", strict=True)))
+    else:
+        file = from_table(tables[0])
+        file.resources[0].tables.append(from_table(tables[1]).get_first_table())
+        file.resources[0].tables[0].name, file.resources[0].tables[1].name = "A", "B"
+        file.to_xml(str(path))
+    assert ids(path) == [1]
+    assert "table 1 A is taken, not table 2 B (3 columns): --table NAME takes another" in caplog.text
+    for table in ("B", "b", "2"):
+        assert next(Galaxies(path, "http://nowhere", {}, table=table).batches())["id"].tolist() == [7]
+    with pytest.raises(UserError, match=r"--table C: .* has no such table, only table 1 A, table 2 B"):
+        Galaxies(path, "http://nowhere", {}, table="C")
+
+
 def test_compressed_fits(tmp_path):
     path = binary(tmp_path / "a.fits", [LONG, 7])
     (tmp_path / "a.fits.gz").write_bytes(gzip.compress(path.read_bytes()))
