@@ -16,8 +16,8 @@ IN_60THS = ("h:m:s", "hms", "d:m:s", "dms")  # how files say that angles are wri
 SEXAGESIMAL = re.compile(
     r"(?P<sign>[+-]?)(?P<d>\d{1,3})(?P<hours>[:hd ])\s*(?P<m>\d{1,2})(?:[:m' ]\s*(?P<s>\d{1,2}(?:\.\d*)?)?[s\"]?)?"
 )
-BRACKETED = re.compile(r"[\[(]([^\])]+)[\])]\s*\Z")
-ANGLE_LAST = re.compile(r"[_ .](mas|arcsec|arcmin|deg|rad|hours)\Z", re.IGNORECASE)
+BRACKETED = re.compile(r"[\[(]([^\])]{2,})[\])]\s*\Z")  # one letter is the name of a band
+ANGLE_LAST = re.compile(r"[_ .](mas|arcsec|arcmin|deg|hours)\Z", re.IGNORECASE)  # rad would also be a radius
 MISSING = ("", "nan", "null", "none", "n/a", "na", "--", "\\n")  # how cells say that they have no number, lower-case
 
 
@@ -85,8 +85,13 @@ def is_in_60ths(unit: str) -> bool:
 
 def unit_in(column: str) -> str:
     """The unit that a column's name tells, as in 'r90 [arcmin]', 'r90 (arcmin)' or 'r90_arcmin'; "" where none."""
-    found = BRACKETED.search(column) or ANGLE_LAST.search(column)
-    return found[1].strip() if found else ""
+    if last := ANGLE_LAST.search(column):
+        return last[1]
+    found = BRACKETED.search(column)
+    try:
+        return found[1].strip() if found and _unit("", found[1]) else ""
+    except ValueError:
+        return ""
 
 
 def _unit(meaning: str, text: str):

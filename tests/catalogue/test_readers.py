@@ -496,6 +496,12 @@ def test_a_name_that_tells_the_unit_is_heard(tmp_path, name):
     assert read(tmp_path / "a.csv", radius=name).loc[0, "radius"] == 360
 
 
+@pytest.mark.parametrize("name", ["petroR90 (r)", "petro_rad", "r90 [of the galaxy]", "r90"])
+def test_a_name_that_tells_no_unit_means_arcseconds(tmp_path, name):
+    (tmp_path / "a.csv").write_text(f"objid,{name},pixel_scale\n1,6,0.4\n")
+    assert read(tmp_path / "a.csv", radius=name).loc[0, "radius"] == 6
+
+
 @pytest.mark.parametrize("unit", ["ARCMIN", "arcmins", "arcminutes", " arcmin "])
 def test_units_are_spelt_in_many_ways(unit):
     assert numbers.factor("radius", "r", unit, Path()) == pytest.approx(60)

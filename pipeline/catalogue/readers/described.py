@@ -40,8 +40,9 @@ def _of_votable(content: bytes) -> dict[str, Meaning]:
     from astropy.io import votable
 
     fields = votable.parse(io.BytesIO(content), verify="ignore").get_first_table().fields
-    return {f.name: _meaning({"unit": f.unit, "ucd": f.ucd, "description": f.description}) for f in fields}
+    return {f.name: _meaning({"unit": str(f.unit or ""), "ucd": f.ucd, "description": f.description}) for f in fields}
 
 
 def _meaning(told: Mapping[str, Any]) -> Meaning:
-    return Meaning(*(" ".join(str(told.get(key) or "").split()) for key in Meaning._fields))
+    texts = [told.get(key) for key in Meaning._fields]
+    return Meaning(*(" ".join(text.split()) if isinstance(text, str) else "" for text in texts))
