@@ -44,7 +44,7 @@ class Galaxies:
         self.path, self.where, self._table = Path(path).expanduser(), where, None
         self._address, folder = "", str(self.path.parent)
         if remote.is_address(str(path)):
-            self._address, folder = str(path), str(path).rpartition("/")[0]
+            self._address, folder = str(path), str(path).partition("?")[0].rpartition("/")[0]
             self.path = remote.fetched(self._address, self)
         with self._named():
             self._open(Taken(chosen, table, tuple(keep), whole_images), folder)
@@ -54,6 +54,8 @@ class Galaxies:
         if not self.path.is_dir() and file_types.content_of(self.path).kind not in ARCHIVES:
             self._table = Catalogue(self.path, taken, beside=folder if self.where is None else None)
             self._check_images()
+        elif self._address:
+            raise remote.is_archive(self._address)
         elif self.where or taken != Taken({}):
             raise UserError(
                 f"{self.path} is not a table: --images, --whole-images, --keep, --table and the names of columns go "
@@ -69,7 +71,9 @@ class Galaxies:
         try:
             yield
         except UserError as error:
-            raise UserError(str(error).replace(str(self.path), self._address or str(self.path))) from None
+            if not self._address:
+                raise
+            raise UserError(str(error).replace(str(self.path), self._address)) from None
 
     def _check_images(self) -> None:
         """Say what lies beside them; UserError where their place is none."""

@@ -24,9 +24,14 @@ def is_address(place: str) -> bool:
 def require_usable(address: str) -> None:
     """UserError for the address of an archive, or of a kind for which nothing is installed."""
     if urlsplit(address).path.lower().endswith(ARCHIVES):
-        raise UserError(f"{address} is an archive at an address: download it, and give the path of the file instead")
+        raise is_archive(address)
     if lacks := _lacks(address.split("://")[0].lower()):
         raise UserError(f"{address} cannot be read: {lacks}")
+
+
+def is_archive(address: str) -> UserError:
+    """The sentence on archives, which are read in place."""
+    return UserError(f"{address} is an archive at an address: download it, and give the path of the file instead")
 
 
 @cache

@@ -3,6 +3,7 @@
 import http.server
 import importlib
 import threading
+import zipfile
 from collections import Counter
 from functools import partial
 from pathlib import Path
@@ -111,6 +112,7 @@ TABLES = {
     "a web page": ("page", "http://[^ ]*/page is no table but web page"),
     "a mistake in it": ("twice.csv", "http://[^ ]*/twice.csv: the id 1 stands there twice"),
     "an archive": ("all.zip", "is an archive at an address: download it"),
+    "an archive without a suffix": ("download", "/download is an archive at an address: download it"),
     "an archive with a query": ("files/all.tar.gz?download=1", "is an archive at an address: download it"),
 }
 
@@ -119,6 +121,8 @@ TABLES = {
 def test_what_is_no_table_at_an_address_is_one_sentence(served, name, said):
     put(served[0] / "page", b"<!DOCTYPE html><html></html>")
     put(served[0] / "twice.csv", b"id\n1\n1\n")
+    with zipfile.ZipFile(served[0] / "download", "w") as archive:
+        archive.writestr("1.jpg", IMAGE)
     with pytest.raises(UserError, match=said):
         Galaxies(f"{served[1]}/{name}", "http://nowhere", {}).survey()
 
