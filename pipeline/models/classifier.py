@@ -113,7 +113,7 @@ def _listed(folder: Path) -> str:
     places = [folder, *folder.parents][: len(BELOW)]
     found = [e for i, place in enumerate(places) for where in BELOW[i] for e in place.glob(f"{where}/ensemble.json")]
     there = dict.fromkeys(str(record.parent) for record in found if record.parent.parent.name == "ensembles")
-    return f"there are {', '.join(list(there)[:MAX_LISTED])}" if there else "there is none near it"
+    return f"those that exist: {', '.join(list(there)[:MAX_LISTED])}" if there else "there is none near it"
 
 
 def _per_run(weights: np.ndarray) -> np.ndarray:
