@@ -1,95 +1,61 @@
 """Images at URLs: retries with back-off within time limits, and a circuit breaker for hosts that are down."""
 
 import asyncio
-import logging
 import threading
 import time
 from collections.abc import Iterator
 from email.utils import parsedate_to_datetime
 from pathlib import Path
-from typing import NamedTuple
 from urllib.parse import urlsplit
 
-from pipeline.catalogue import image_files
+from pipeline.catalogue import image_files, image_names
+from pipeline.catalogue.hosts import LATER, Host, Limits, TransientError
 from pipeline.errors import DamagedImage, UserError
 
-log = logging.getLogger(__name__)
+# endings of the images at an address, tried in turn for a name without one
+ENDINGS = ("", ".jpg", ".png", ".fits", ".jpeg", ".fits.gz", ".fit", ".fits.fz", ".fts", ".fit.gz")
+ABSENT_CODES = {403, 404, 410}  # HTTP codes for what is not there: stores of objects that cannot be listed say 403
+ZIP, TAR = b"PK\3\4", b"ustar"
 CHUNK_BYTES = 1 << 16  # read at once
 TRANSIENT_CODES = {408, 425, 429, 500, 502, 503, 504, 520, 521, 522, 523, 524}  # HTTP codes worth a retry
-LATER = "the same command tries again"
 
 
-class Limits(NamedTuple):
-    """Time-outs in seconds, and numbers of attempts."""
-
-    connect: float = 10
-    read: float = 20  # without a byte
-    total: float = 60  # for one image, with all attempts and pauses
-    attempts: int = 4
-    pause: float = 1  # after the first attempt; each time three times as long
-    max_failures: int = 10  # in a row, after which a host is not contacted again
-
-
-class TransientError(Exception):
-    """A failure that a retry may mend, not before `after` seconds."""
-
-    def __init__(self, why: str, after: float = 0):
-        super().__init__(why)
-        self.after = after
-
-
-class Host:
-    """State of one host: when it may be contacted again, and how often it failed in a row."""
-
-    def __init__(self, name: str, max_failures: int):
-        self.name, self.max_failures = name, max_failures
-        self.back_off_until, self.failures, self.last_error = 0.0, 0, ""
-        self._lock = threading.Lock()
-
-    def is_down(self) -> bool:
-        """Whether it has failed so often that it is not contacted again."""
-        return self.failures >= self.max_failures
-
-    def wait_until_ready(self, longest: float) -> None:
-        """Wait as long as the host asked for; TransientError where that is more than `longest` seconds."""
-        left = self.back_off_until - time.monotonic()
-        if left > longest:
-            raise TransientError(f"{self.name} asks to wait for {left:.0f} seconds")
-        time.sleep(max(0.0, left))
-
-    def back_off(self, seconds: float) -> None:
-        """Delay all further requests to the host."""
-        self.back_off_until = max(self.back_off_until, time.monotonic() + seconds)
-
-    def record_success(self) -> None:
-        """The host answered: reset its failures."""
-        self.failures = 0
-
-    def record_failure(self, why: str) -> None:
-        """Count an image that failed; logged once where the host counts as down."""
-        with self._lock:
-            self.failures, self.last_error = self.failures + 1, why
-            if self.failures == self.max_failures:
-                log.warning(
-                    "classify   %s failed %d times in a row (%s) and is not contacted again: %s",
-                    self.name, self.max_failures, why, LATER,
-                )  # fmt: skip
+class Absent(DamagedImage):
+    """There is no image of that name; there may be one of another."""
 
 
 class Addresses:
-    """Images at URLs (http, s3, …) or paths; names are appended to `base` where there is one."""
+    """Images at URLs (http, s3, …) or paths; names are appended to `base` where there is one.
+
+    Below a base an image is found by its exact name, else, where the name has no ending, with one of ENDINGS: first
+    with the one that others there have.
+    """
 
     def __init__(self, base: str | None, limits: Limits = Limits()):  # noqa: B008 (a tuple)
         self.base, self.limits = base, limits
         self._hosts: dict[str, Host] = {}
         self._lock = threading.Lock()
+        self._ending: str | None = None  # of the first image that was found by a name without one
         self._web = None  # an fsspec file system, made at the first address
 
     def read(self, name: str) -> bytes:
         """See Source. Transient failures are retried, with pauses; their reason says 'at present'."""
         if not name:
             raise DamagedImage("has no image in the catalogue")
-        address = self.address(name)
+        if self.base is None or image_names.suffix_of(name):
+            return self._read(self.address(name))
+        reasons = {}
+        for ending in sorted(ENDINGS, key=lambda ending: ending != self._ending):
+            try:
+                data = self._read(self.address(name + ending))
+            except Absent as error:
+                reasons[ending] = str(error)
+            else:
+                self._ending = ending if self._ending is None else self._ending
+                return data
+        raise Absent(f"{reasons['']}, nor is {', '.join(f'{name}{ending}' for ending in ENDINGS[1:4])}, … there")
+
+    def _read(self, address: str) -> bytes:
         if "://" not in address:
             return image_files.decompressed(image_files.read(Path(address)))
         host = self._host(address)
@@ -182,6 +148,8 @@ async def _get(web, address: str, limits: Limits, seconds: float) -> bytes:
         status = " ".join(f"{answer.status} {answer.reason or ''}".split())
         if answer.status in TRANSIENT_CODES:
             raise TransientError(status, _retry_after(answer.headers.get("Retry-After", "")))
+        if answer.status in ABSENT_CODES:
+            raise Absent(f"cannot be fetched ({status})")
         if answer.status != 200:
             raise DamagedImage(f"cannot be fetched ({status})")
         data = bytearray()
@@ -189,7 +157,9 @@ async def _get(web, address: str, limits: Limits, seconds: float) -> bytes:
             data += part
             image_files.check_size(len(data))
         if data.lstrip()[:1] == b"<":
-            raise DamagedImage("is a web page or a message of the server, not an image")
+            raise Absent("is a web page or a message of the server, not an image")
+        if data.startswith(ZIP) or data[257:262] == TAR:
+            raise DamagedImage("is an archive, not an image: download it and give its path by --images")
         return bytes(data)
 
 
@@ -210,7 +180,9 @@ def _fetch_fsspec(address: str) -> bytes:
     try:
         with fsspec.open(address, "rb") as file:
             data = file.read(image_files.MAX_BYTES + 1)
-    except (FileNotFoundError, PermissionError, IsADirectoryError, ValueError, ImportError) as error:
+    except FileNotFoundError:
+        raise Absent("is not there") from None
+    except (PermissionError, IsADirectoryError, ValueError, ImportError) as error:
         raise DamagedImage(f"cannot be fetched ({_message(error)})") from None
     except Exception as error:  # every file system has its own
         raise TransientError(_message(error)) from None

@@ -1,5 +1,6 @@
 """Recognition of a catalogue's columns by their names: id, ra, dec, image, pixel scale, radius."""
 
+from itertools import count
 from pathlib import Path
 
 from pipeline.catalogue.readers.part import Part
@@ -25,6 +26,17 @@ def column_flag(meaning: str) -> str:
     return f"--{meaning.replace('_', '-')}-column"
 
 
+def chosen_tables(parts: list[Part], table: str | None, path: Path) -> list[Part]:
+    """Those of that name, or the one of that number from 1; all where None. UserError where there is none."""
+    if table is None:
+        return parts
+    by_number = [parts[int(table) - 1]] if table.isdecimal() and 0 < int(table) <= len(parts) else []
+    found = [part for part in parts if part.name.casefold() == table.strip().casefold()] or by_number
+    if not found:
+        raise UserError(f"--table {table}: {path} has no such table, only {', '.join(map(_title, parts, count(1)))}")
+    return found
+
+
 def match_columns(parts: list[Part], chosen: dict[str, str], path: Path) -> tuple[Part, dict[str, str]]:
     """(the first table with a column of ids, its columns by what they mean); UserError where none has it.
 
@@ -43,25 +55,44 @@ def match_columns(parts: list[Part], chosen: dict[str, str], path: Path) -> tupl
     return part, columns
 
 
-def describe_columns(part: Part, columns: dict[str, str]) -> str:
-    """Which columns are used for what, and which are ignored, in one line."""
+def describe_columns(part: Part, columns: dict[str, str], units: dict[str, str], kept: list[str]) -> str:
+    """Which columns are used for what, from which units, which are kept and which ignored, in one line."""
     table = f"table {part.name}: " if part.name else ""
-    meant = ", ".join(f"{meaning} = {name}" for meaning, name in columns.items())
-    ignored = [name for name in part.columns if name not in columns.values()]
-    return f"{table}columns {meant}" + (f"; ignored: {_short(ignored)}" if ignored else "")
+    told = {meaning: f" ({unit})" for meaning, unit in units.items() if unit}
+    meant = ", ".join(f"{meaning} = {name}{told.get(meaning, '')}" for meaning, name in columns.items())
+    ignored = [name for name in part.columns if name not in (*columns.values(), *kept)]
+    also = {"kept": kept, "ignored": ignored}
+    return f"{table}columns {meant}" + "".join(f"; {what}: {_short(names)}" for what, names in also.items() if names)
 
 
-def require_columns(columns: dict[str, str], path: Path, *, images_elsewhere: bool) -> None:
-    """UserError where there is neither a column of images nor --images, or one of the two columns for cropping."""
-    if "image" not in columns and not images_elsewhere:
+def describe_tables(part: Part, parts: list[Part]) -> str:
+    """Which other tables a file has, in one line; empty where it has none."""
+    titles = {id(part): _title(part, i) for i, part in enumerate(parts, 1)}
+    others = [f"{titles[id(other)]} ({len(other.columns)} columns)" for other in parts if other is not part]
+    return f"{titles[id(part)]} is taken, not {', '.join(others)}: --table NAME takes another" if others else ""
+
+
+def _title(part: Part, number: int) -> str:
+    return f"table {number}" + (f" {part.name}" if part.name else "")
+
+
+def require_images(columns: dict[str, str], path: Path, *, elsewhere: bool) -> None:
+    """UserError where there is neither a column of images nor --images."""
+    if "image" not in columns and not elsewhere:
         raise UserError(f"{path} names no images: say where they lie, --images, or in which column, --image-column")
+
+
+def require_cropping(columns: dict[str, str], path: Path, *, own_scale: bool) -> None:
+    """UserError where there is one of the two columns for cropping; a radius will do where images have `own_scale`s."""
     half = [meaning for meaning in CROPPING if meaning in columns]
+    if half == ["radius"] and own_scale:
+        return
     if len(half) == 1:
         lacks = next(meaning for meaning in CROPPING if meaning not in columns)
         raise UserError(
-            f"{path}: to crop by angle takes two columns, radius (Petrosian 90 %) and pixel_scale, both in arcseconds; "
-            f"there is {columns[half[0]]!r} only: name the other by {column_flag(lacks)}, or take images as they are "
-            f"by --whole-images"
+            f"{path}: to crop by angle takes two columns, radius (Petrosian 90 %) and pixel_scale, or FITS images "
+            f"whose own WCS tells that scale; there is {columns[half[0]]!r} only: name the other by "
+            f"{column_flag(lacks)}, or take images as they are by --whole-images"
         )
 
 

@@ -1,5 +1,6 @@
 """The columns of a classified catalogue, as the README documents them; VERSION grows when they change."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
 
 VERSION = 2
 COORDINATES = ("ra", "dec")
+KEPT = "kept: "  # before the names of a catalogue's columns that are carried through, among those of `table`
 IDS = ("int64", "uint64", "string")  # types of ids; each can hold the one before, where those are not negative
 
 
@@ -32,8 +34,10 @@ def class_columns(labels: Schema) -> tuple[str, ...]:
     return (name, f"{name}_share") if count else ()
 
 
-def schema(labels: Schema, ids: str, places: tuple[str, ...]) -> "pa.Schema":
-    """The one schema of a table and all its shards: ids of one of IDS, those of PLACES that the catalogue has."""
+def schema(labels: Schema, ids: str, places: tuple[str, ...], kept: Sequence["pa.Field"] = ()) -> "pa.Schema":
+    """The one schema of a table and all its shards: ids of one of IDS, those of COORDINATES that the catalogue has,
+    the columns of it that are `kept`, then ours.
+    """
     import pyarrow as pa
 
     of = {"id": ids} | dict.fromkeys(places, "float64")
@@ -42,7 +46,9 @@ def schema(labels: Schema, ids: str, places: tuple[str, ...]) -> "pa.Schema":
     of |= dict.fromkeys((q.name for q in labels.questions), "string")
     of |= dict(zip(class_columns(labels), ("string", "float32"), strict=False))
     of |= dict.fromkeys(("reason", "caveat"), "string")
-    return pa.schema([(name, pa.type_for_alias(kind)) for name, kind in of.items()])
+    fields = [pa.field(name, pa.type_for_alias(kind)) for name, kind in of.items()]
+    first = 1 + len(places)
+    return pa.schema([*fields[:first], *kept, *fields[first:]])
 
 
 def conditional_columns(labels: Schema) -> tuple[str, ...]:
@@ -68,7 +74,7 @@ def table(
     reasons: list[str],
     caveats: list[str] | None = None,
 ) -> pd.DataFrame:
-    """One row a galaxy: its own columns (id, ra, dec), then what the ensemble says of it.
+    """One row a galaxy: its own columns (id, ra, dec, those that are kept), then what the ensemble says of it.
 
     joint (n, c) vote fractions in the columns of the schema, spread (n, c) their standard deviation over networks and
     views; both NaN where `reasons` says why a galaxy could not be read ("" where it could). `caveats` say why an
@@ -78,6 +84,7 @@ def table(
     known = np.where(read[:, None], joint, 0)
     conditional = np.where(read[:, None], tree.to_conditional(labels, known), np.nan)
     made = {name: galaxies[name].to_numpy() for name in ("id", *COORDINATES) if name in galaxies}
+    made |= {name.removeprefix(KEPT): galaxies[name].to_numpy() for name in galaxies if name.startswith(KEPT)}
     made |= dict(zip(labels.columns, joint.T.astype(np.float32), strict=True))
     if names := conditional_columns(labels):
         made |= dict(zip(names, conditional.T.astype(np.float32), strict=True))

@@ -27,6 +27,8 @@ VALID_COMPRESSION = re.compile(
     rb"ZNAME(\d) *= '(?:BLOCKSIZE' [^=]{,80}ZVAL\1 *= *(?:16|32)|BYTEPIX *' [^=]{,80}ZVAL\1 *= *[1248]) "
 )
 NEGATIVE = re.compile(rb"(?:NAXIS[0-9]*|PCOUNT|GCOUNT) *= *-")  # so that it reads the same part again
+MAGIC = b"SIMPLE  ="  # how every FITS file begins
+STEPS = ("CD1_1", "CD1_2", "CDELT1")  # cards of a WCS that tell the size of a pixel
 MAX_COUNT = 999  # which is the standard's limit of both
 MAX_PLANES = 16  # planes of a cube that are looked at
 
@@ -50,11 +52,55 @@ def read(data: bytes) -> Bands:
     _require_sane_headers(data)
     try:
         with fits.open(io.BytesIO(data), memmap=False, uint=False) as hdus:
-            return _bands([hdu for hdu in hdus if hdu.is_image and _axes(hdu) in (2, 3) and not _is_beside(hdu)])
+            return _bands(_images(hdus))
     except DamagedImage:
         raise
     except Exception as error:  # astropy has as many kinds as a header has cards
         raise DamagedImage(f"is no whole FITS file ({' '.join(str(error).split())[:80]})") from None
+
+
+def pixel_sides(data: bytes) -> tuple[float, float] | None:
+    """Arcseconds along the sides of a pixel, by the celestial coordinates (WCS) in the header of a FITS image.
+
+    None where it tells none, or is no such image.
+    """
+    if not data.startswith(MAGIC):
+        return None
+    header = _first_header(data)
+    try:
+        sides = None if header is None else _sides(header)
+    except Exception:  # astropy has as many kinds as a header has cards: it tells nothing
+        return None
+    return sides if sides and all(0 < side < np.inf for side in sides) else None
+
+
+def _first_header(data: bytes) -> Any:
+    """Of the first image of the sky; None where there is none."""
+    from astropy.io import fits
+
+    _require_sane_headers(data)
+    try:
+        with fits.open(io.BytesIO(data), memmap=False, uint=False) as hdus:
+            return next((hdu.header for hdu in _images(hdus)), None)
+    except Exception:  # which reading the image tells
+        return None
+
+
+def _sides(header: Any) -> tuple[float, float] | None:
+    from astropy import wcs
+
+    if not any(key in header for key in STEPS):  # which would count as one degree
+        return None
+    sky = wcs.WCS(header, fix=False)  # whose fixes are warnings
+    return (
+        tuple(float(side) for side in 3600 * wcs.utils.proj_plane_pixel_scales(sky.celestial))
+        if sky.has_celestial
+        else None
+    )
+
+
+def _images(hdus: Any) -> list[Any]:
+    return [hdu for hdu in hdus if hdu.is_image and _axes(hdu) in (2, 3) and not _is_beside(hdu)]
 
 
 def _require_sane_headers(data: bytes) -> None:

@@ -2,15 +2,17 @@
 
 import logging
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
-from pipeline.catalogue import columns, file_types, image_names, images, shards, writers
-from pipeline.catalogue.table import Catalogue
+from pipeline.catalogue import columns, file_types, framing, image_names, images, remote, shards, writers
+from pipeline.catalogue import kept as kept_columns
+from pipeline.catalogue.table import Catalogue, Taken
 from pipeline.core.labels import Schema
 from pipeline.errors import UserError
 
@@ -25,27 +27,69 @@ ARCHIVES = ("zip", "tar")
 class Galaxies:
     """The rows to classify, in batches: a catalogue's, or one for every image of a folder or archive."""
 
-    def __init__(self, path: Path, where: str | None, chosen: dict[str, str], whole_images: bool = False):
-        """`where` its images lie and which of its columns are `chosen` as id, image, …, if it is a table.
+    def __init__(
+        self,
+        path: Path | str,
+        where: str | None,
+        chosen: dict[str, str],
+        whole_images: bool = False,
+        *,
+        keep: Sequence[str] = (),
+        table: str | None = None,
+    ):
+        """`path` may be an address; the others are of a table only.
 
-        With `whole_images` no image is cropped by angle: radius and pixel scale count for nothing. UserError where
-        the catalogue has no ids, or half of what cropping takes.
+        `where` its images lie; which of its columns are `chosen` as id, image, …, and which to `keep`; which `table`
+        of a file of several. With `whole_images` no image is cropped by angle: radius and pixel scale count for
+        nothing. UserError where the catalogue has no ids, or the place of the images is none.
         """
-        self.path, self.where, self._table = path.expanduser(), where, None
+        self.path, self.where, self._table = Path(path).expanduser(), where, None
+        self._address, folder = "", str(self.path.parent)
+        if remote.is_address(str(path)):
+            self._address, folder = str(path), str(path).partition("?")[0].rpartition("/")[0]
+            self.path = remote.fetched(self._address, self)
+        with self._named():
+            self._open(Taken(chosen, table, tuple(keep), whole_images), folder)
+
+    def _open(self, taken: Taken, folder: str) -> None:
+        """The table or the images; paths in a table are told from `folder`."""
         if not self.path.is_dir() and file_types.content_of(self.path).kind not in ARCHIVES:
-            self._table = Catalogue(self.path, chosen, whole_images=whole_images, beside=where is None)
-            if self.where and "://" not in self.where:
-                log_skipped(images.open_source(self.where).skipped, self.where)  # raises where the images are unusable
-        elif where or chosen or whole_images:
+            self._table = Catalogue(self.path, taken, beside=folder if self.where is None else None)
+            self._check_images()
+        elif self._address:
+            raise remote.is_archive(self._address)
+        elif self.where or taken != Taken({}):
             raise UserError(
-                f"{self.path} is not a table: --images, --whole-images and the names of columns go with one"
+                f"{self.path} is not a table: --images, --whole-images, --keep, --table and the names of columns go "
+                f"with one"
             )
         else:
             self.where = str(self.path)
             self._names, self._ids = _listed(self.path)
 
+    @contextmanager
+    def _named(self) -> Iterator[None]:
+        """Sentences on the copy of a table at an address name the address."""
+        try:
+            yield
+        except UserError as error:
+            if not self._address:
+                raise
+            raise UserError(str(error).replace(str(self.path), self._address)) from None
+
+    def _check_images(self) -> None:
+        """Say what lies beside them; UserError where their place is none."""
+        if self.where is None:
+            return
+        if remote.is_address(self.where):
+            remote.require_usable(self.where)
+            return
+        source = images.open_source(self.where)
+        log_skipped(source.skipped, self.where)
+        self._table.require_cropping(own_scale=any(map(image_names.is_fits, source.names())))
+
     def batches(self) -> Iterator[pd.DataFrame]:
-        """Frames of up to ROWS galaxies: id, image and, where the catalogue tells, ra, dec, radius, pixel_scale.
+        """Frames of up to ROWS galaxies: id, image; where the catalogue tells, ra, dec, radius, pixel_scale; kept ones.
 
         Ids are objects: text in the whole catalogue, or NumPy integers in the whole of it. `image` is text, empty
         where the catalogue has none; the others are float64, NaN where it has none. UserError tells a galaxy whose id
@@ -58,24 +102,48 @@ class Galaxies:
             some = slice(i, i + ROWS)
             yield pd.DataFrame({"id": pd.Series(self._ids[some], dtype=object), "image": self._names[some]})
 
+    def scales(self) -> str:
+        """Where the scale of the images is from, as a phrase."""
+        return framing.SOURCES[self._table.cropping if self._table else ()]
+
     def survey(self, labels: Schema, kind: str = "parquet") -> "tuple[list[str], int, pa.Schema]":
         """(digest of every batch, number of galaxies, schema of a table of that kind): a first pass over all of them,
         so that mistakes, ids that the table cannot hold among them, are told before work begins.
         """
-        digests, hashes, types, places = [], [], ["int64"], ()
+        with self._named():
+            return self._survey(labels, kind)
+
+    def _survey(self, labels: Schema, kind: str) -> "tuple[list[str], int, pa.Schema]":
+        digests, hashes, types, places, kept = [], [], ["int64"], (), self._table.kept if self._table else []
+        may_be_fits = False
+        kept_columns.require_other_names(kept, labels)
+        writers.check_names(kept, kind)
         for batch in self.batches():
-            writers.check_ids(batch["id"], kind, first=sum(map(len, hashes)))
+            self._check_batch(batch, kind, first=sum(map(len, hashes)))
             types.append(columns.id_type(batch["id"]))
             places = tuple(name for name in columns.COORDINATES if name in batch)
+            may_be_fits |= any(map(image_names.may_be_fits, batch["image"]))
             digests.append(shards.rows_digest(batch))
             hashes.append(pd.util.hash_array(batch["id"].astype(str).to_numpy(object)))
         if not digests:
             raise UserError(f"{self.path} holds no galaxies")
         if self._table:
             self._table.tell_strange()
+            if self.where is None or remote.is_address(self.where):
+                self._table.require_cropping(own_scale=may_be_fits)
         self._refuse_twice(np.concatenate(hashes))
-        schema = columns.schema(labels, max(types, key=columns.IDS.index), places)
+        schema = columns.schema(labels, max(types, key=columns.IDS.index), places, kept)
         return digests, sum(map(len, hashes)), schema
+
+    def _check_batch(self, batch: pd.DataFrame, kind: str, first: int) -> None:
+        """UserError for what the table cannot hold, images that nothing here can fetch, or half a crop by angle."""
+        writers.check_texts(batch["id"], kind, first, "id")
+        for name in batch:
+            if name.startswith(columns.KEPT):
+                writers.check_texts(batch[name], kind, first, name.removeprefix(columns.KEPT))
+        if self.where is None:
+            for address in {name.partition("://")[0]: name for name in batch["image"] if "://" in name}.values():
+                remote.require_usable(address)
 
     def _refuse_twice(self, hashes: np.ndarray) -> None:
         """UserError where an id stands there twice."""

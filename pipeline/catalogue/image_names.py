@@ -22,6 +22,16 @@ def suffix_of(name: str) -> str:
     return next((name[-len(suffix) :] for suffix in SUFFIXES if name.lower().endswith(suffix)), "")
 
 
+def is_fits(name: str) -> bool:
+    """Whether it is the name of a FITS image."""
+    return suffix_of(name).lower().startswith((".fit", ".fts"))
+
+
+def may_be_fits(name: str) -> bool:
+    """Whether a name or address does not tell that it is none."""
+    return is_fits(name) or not suffix_of(name)
+
+
 def stem_of(name: str) -> str:
     """A name without the suffix of an image: what stands behind other points belongs to it."""
     return name[: len(name) - len(suffix_of(name))]

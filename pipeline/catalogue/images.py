@@ -38,6 +38,13 @@ def open_source(where: str | None) -> Source:
     return Collection([("", _archive(path))])
 
 
+def place_of(where: str | None, name: str) -> str:
+    """Where an image of that name is looked for, to be told."""
+    if not name:
+        return where or "nowhere"
+    return Addresses(where).address(name) if where is None or "://" in where else f"{name} in {where}"
+
+
 def _archive(path: Path) -> Container:
     """The zip or tar at a path, told by its content."""
     kind, packed = file_types.content_of(path)

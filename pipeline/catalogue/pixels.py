@@ -12,10 +12,9 @@ from pipeline.competition import cutout
 from pipeline.errors import DamagedImage
 from pipeline.plans.config import IMAGE_SIDE, Crop
 
-JPEG, PNG, FITS, GZIP = b"\xff\xd8", b"\x89PNG\r\n\x1a\n", b"SIMPLE  =", b"\x1f\x8b"
+JPEG, PNG, FITS, GZIP = b"\xff\xd8", b"\x89PNG\r\n\x1a\n", fits_image.MAGIC, b"\x1f\x8b"
 OTHERS = {b"GIF8": "a GIF", b"RIFF": "a WebP", b"II*\0": "a TIFF", b"MM\0*": "a TIFF", b"<": "a web page"}
 MAX_BYTES = 1 << 28  # bytes of an unpacked image
-FRAME = 0.02 * IMAGE_SIDE  # side of a training image in Petrosian 90 % radii (Willett et al. 2013, section 2.2)
 # Grey levels, and a share of pixels, that none of 9,750 images of the competition comes near: their brightest pixel
 # has 92 or more, their centre is never more than 0 darker than their border, 0.2 % of their pixels are white at most.
 DARK, INVERTED, WHITE = 48, 8, 0.02

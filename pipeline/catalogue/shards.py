@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from pipeline.catalogue import columns, image_files, image_stamps, images, pixels, writers
+from pipeline.catalogue import columns, framing, image_files, image_stamps, images, pixels, writers
 from pipeline.errors import DamagedImage
 from pipeline.models.classifier import Classifier
 from pipeline.plans.config import Crop
@@ -104,19 +104,20 @@ class Worker:
         crops = self.classifier.crops
         made = {crop: np.zeros((len(galaxies), crop.size, crop.size, 3), np.uint8) for crop in crops}
 
-        def read(i: int, name: str, frame: float | None) -> tuple[str, str, int, int]:
+        def read(i: int, name: str, radius: float | None, scale: float) -> tuple[str, str, int, int]:
             digest, stamp = 0, self.source.stamp(name)  # before it is read: what changes meanwhile is another one
             try:
                 data = self.source.read(name)
                 digest = image_files.digest_of(data)
+                frame, doubt = (None, "") if radius is None else framing.pixels_of_frame(data, radius, scale)
                 caveat = pixels.cut(data, crops, [made[crop][i] for crop in crops], frame)
             except DamagedImage as error:
                 for crop in crops:
                     made[crop][i] = 0
                 return str(error), "", 0, digest
-            return "", caveat, stamp, digest
+            return "", "; ".join(filter(None, (doubt, caveat))), stamp, digest
 
-        found = list(self._readers.map(read, range(len(galaxies)), galaxies["image"], _frames(galaxies)))
+        found = list(self._readers.map(read, range(len(galaxies)), galaxies["image"], *_angles(galaxies)))
         reasons, caveats, stamps, digests = map(list, zip(*found, strict=True))
         return Block(made, reasons, caveats, np.array([stamps, digests], np.uint64).T)
 
@@ -134,8 +135,9 @@ def _merged(shard: Shard, made: "pa.Table", read: np.ndarray) -> tuple["pa.Table
     return pa.concat_tables([old, made]).take(order).combine_chunks(), known
 
 
-def _frames(galaxies: pd.DataFrame) -> list[float | None]:
-    """Pixels of each image that make the side of a training image; None: all of them."""
-    if "pixel_scale" not in galaxies:
-        return [None] * len(galaxies)
-    return (pixels.FRAME * galaxies["radius"].astype(float) / galaxies["pixel_scale"].astype(float)).tolist()
+def _angles(galaxies: pd.DataFrame) -> tuple[list[float | None], list[float]]:
+    """(radii, None where the catalogue has no such column: images are taken whole; pixel scales, NaN likewise)."""
+    if "radius" not in galaxies:
+        return [None] * len(galaxies), [np.nan] * len(galaxies)
+    scales = galaxies.get("pixel_scale", pd.Series(np.nan, galaxies.index))
+    return galaxies["radius"].astype(float).tolist(), scales.astype(float).tolist()

@@ -82,7 +82,12 @@ class Target:
 def _differences(found: dict[str, Any], wanted: dict[str, Any]) -> str:
     """How a record differs from the wanted one; empty where it does not."""
     names = {"rows": "another catalogue", "ensemble": "another ensemble", "images": "other --images"}
-    names |= {"views": "other --views", "version": "other columns, of an earlier version", "id": "ids of another type"}
+    names |= {
+        "keep": "other columns to --keep",
+        "views": "other --views",
+        "version": "other columns, of an earlier version",
+        "id": "ids of another type",
+    }
     differing = [
         names.get(name, name)
         for part in ("spec", "made_from")
@@ -187,6 +192,14 @@ class ShardPlan:
         if None in records:
             raise UserError(f"shards have gone from {self.target.folder} meanwhile: give the same command again")
         return {key: sum(record[key] for record in records) for key in SUMMED_FACTS}
+
+    def delete_shards(self) -> None:
+        """All of them, and what is empty then."""
+        shards_of = [self.target.shard(i) for i in range(len(self.wanted))]
+        for path in (path for shard in shards_of for path in (shard.record_path, *shard.files)):
+            path.unlink(missing_ok=True)
+        if self.target.joined:
+            shutil.rmtree(self.target.folder, ignore_errors=True)
 
     def join(self, record: dict[str, Any]) -> None:
         """One table of all shards; then the shards go."""

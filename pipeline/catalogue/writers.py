@@ -1,13 +1,13 @@
 """Writing of tables by the suffix of their name: Parquet and CSV in parts, FITS and VOTable in memory."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
 import pandas as pd
 
+from pipeline.catalogue import astropy_tables
 from pipeline.catalogue.columns import to_arrow
 from pipeline.errors import UserError
 
@@ -17,8 +17,9 @@ if TYPE_CHECKING:
 KINDS = {".parquet": "parquet", ".csv": "csv", ".fits": "fits", ".fit": "fits", ".vot": "votable", ".xml": "votable"}
 IN_MEMORY = {"fits": 4000, "votable": 4000}  # bytes that writing a galaxy takes, measured
 ON_DISK = {"parquet": 650, "csv": 1400, "fits": 650, "votable": 3300}  # and those of a galaxy in the file
-# ids that a format cannot give back as they were, and why
-UNSUPPORTED_IDS = {
+MAX_FITS_NAME = 60  # characters of a column's name, which is one card
+# ids and other texts that a format cannot give back as they were, and why
+UNSUPPORTED_TEXTS = {
     "parquet": (r"[\ud800-\udfff]", "is not in UTF-8"),
     "csv": (r"[\ud800-\udfff\r\x00]", "is not in UTF-8, or has control characters in it"),
     "fits": (r"[^ -~]| \Z", "has other characters than those of ASCII, or a blank at its end, which FITS cannot hold"),
@@ -40,17 +41,24 @@ def kind_of(path: Path) -> str | None:
     return kind
 
 
-def check_ids(ids: pd.Series, kind: str, first: int) -> None:
-    """UserError where an id, of which `ids` are those from row `first` (from 0) on, cannot be written."""
-    if pd.api.types.infer_dtype(ids, skipna=False) == "integer":
+def check_names(kept: Sequence["pa.Field"], kind: str) -> None:
+    """UserError where the name of a column that is to be kept cannot be written."""
+    for name in (field.name for field in kept):
+        if kind == "fits" and not (name.isascii() and name.isprintable() and len(name) <= MAX_FITS_NAME):
+            raise UserError(f"--keep {name}: FITS has no columns of such a name: --to a table of another kind")
+
+
+def check_texts(texts: pd.Series, kind: str, first: int, what: str) -> None:
+    """UserError where an id, or another text, of rows from `first` (from 0) on, cannot be written."""
+    if pd.api.types.infer_dtype(texts, skipna=False) in ("integer", "floating"):
         return
-    pattern, why = UNSUPPORTED_IDS[kind]
+    pattern, why = UNSUPPORTED_TEXTS[kind]
     found = re.compile(pattern)
-    for i, name in enumerate(map(str, ids)):
+    for i, name in enumerate(map(str, texts)):
         if found.search(name):
-            others = [suffix for suffix, other in KINDS.items() if not re.search(UNSUPPORTED_IDS[other][0], name)]
+            others = [suffix for suffix, other in KINDS.items() if not re.search(UNSUPPORTED_TEXTS[other][0], name)]
             mends = f"--to a table of another kind ({', '.join(others)})" if others else "rename it"
-            raise UserError(f"the id of galaxy {first + i + 1}, {name!a}, {why}: {mends}")
+            raise UserError(f"the {what} of galaxy {first + i + 1}, {name!a}, {why}: {mends}")
 
 
 def check_size(kind: str, schema: "pa.Schema", galaxies: int) -> None:
@@ -85,8 +93,7 @@ def write(parts: Iterator["pa.Table"], schema: "pa.Schema", path: Path) -> None:
     elif kind == "csv":
         _write_csv(parts, schema, path)
     else:
-        rows = pa.concat_tables([schema.empty_table(), *parts])
-        astropy_table(rows).write(path, format=kind, overwrite=True)
+        astropy_tables.WRITERS[kind](pa.concat_tables([schema.empty_table(), *parts]), path)
 
 
 def write_parquet(parts: Iterator["pa.Table"], schema: "pa.Schema", path: Path) -> None:
@@ -105,20 +112,9 @@ def _write_csv(parts: Iterator["pa.Table"], schema: "pa.Schema", path: Path) -> 
             part.to_pandas().to_csv(file, index=False, lineterminator="\n", header=False)
 
 
-def astropy_table(rows: "pa.Table"):
-    """The rows as astropy's table: text that is missing is empty, numbers are NaN, which FITS can both hold."""
-    from astropy.table import Table
-
-    def values(column: "pa.ChunkedArray") -> np.ndarray:
-        is_text = str(column.type) == "string"
-        return np.array([text or "" for text in column.to_pylist()], str) if is_text else column.to_numpy()
-
-    return Table({name: values(rows.column(name)) for name in rows.column_names})
-
-
 def read(path: Path, schema: "pa.Schema", sizes: list[int]) -> Iterator["pa.Table"]:
     """The parts, of these numbers of rows, of a table that `write` has written."""
-    reader = {"parquet": _read_parquet, "csv": _read_csv}.get(KINDS[path.suffix.lower()], _read_astropy)
+    reader = {"parquet": _read_parquet, "csv": _read_csv}.get(KINDS[path.suffix.lower()], astropy_tables.read)
     return (to_arrow(frame, schema) for frame in reader(path, schema, sizes))
 
 
@@ -135,22 +131,3 @@ def _read_csv(path: Path, schema: "pa.Schema", sizes: list[int]) -> Iterator[pd.
     with pd.read_csv(path, iterator=True, encoding="utf-8", **how) as reader:
         for size in sizes:
             yield reader.get_chunk(size)  # numbers as text, which NumPy reads to the last bit
-
-
-def _read_astropy(path: Path, schema: "pa.Schema", sizes: list[int]) -> Iterator[pd.DataFrame]:
-    from astropy.table import Table
-
-    whole, start = Table.read(path, format=KINDS[path.suffix.lower()]), 0
-    whole.convert_bytestring_to_unicode()
-    for size in sizes:
-        part, start = whole[start : start + size], start + size
-        yield pd.DataFrame({f.name: _missing(part[f.name]) for f in schema})
-
-
-def _missing(column) -> np.ndarray:
-    """A column of astropy's as `as_rows` takes it: numbers that are masked are NaN, text that is empty is None."""
-    if column.dtype.kind == "f":
-        return np.ma.filled(column, np.nan).astype(column.dtype.newbyteorder("="))
-    if column.dtype.kind == "U":
-        return np.array([text or None for text in np.ma.filled(column, "").tolist()], object)
-    return np.asarray(column).astype(column.dtype.newbyteorder("="))

@@ -14,6 +14,14 @@ from pipeline.store import backbone_graphs
 from pipeline.store.artifacts import Store
 from pipeline.store.records import Artifact
 
+MAX_LISTED = 8  # ensembles that a message lists
+BELOW = {  # how many folders up -> where ensembles are looked for below that one
+    0: ("ensembles/*", "*/ensembles/*"),
+    1: ("*", "ensembles/*", "*/ensembles/*"),
+    2: ("*", "ensembles/*"),
+    3: ("*/ensembles/*",),
+}
+
 
 class Member(NamedTuple):
     """One run of the ensemble."""
@@ -54,8 +62,10 @@ class Classifier:
 
     def __init__(self, folder: Path, view_set: str | None = None, only: str | None = None):
         folder = folder.expanduser().resolve()
-        self.store = Store(folder.parent.parent)
+        self.folder, self.store = folder, Store(folder.parent.parent)
         ensemble = self.store.ensemble(folder.name)
+        if not ensemble.exists():
+            raise UserError(f"expected an ensemble such as OUTPUT/PLAN/ensembles/NAME, not {folder}: {_listed(folder)}")
         made_from = verified_record(ensemble, f"an ensemble such as {folder}")["made_from"]
         self.schema = self.store.schema()
         self.digest, blended = ensemble.digest(), ensemble.fact("weights", dict)
@@ -100,6 +110,14 @@ class Classifier:
         if member.run.name not in self._predictors:
             self._predictors[member.run.name] = member.predictor()
         return self._predictors[member.run.name]
+
+
+def _listed(folder: Path) -> str:
+    """The ensembles at, above or below a folder, nearest first, as a phrase."""
+    places = [folder, *folder.parents][: len(BELOW)]
+    found = [e for i, place in enumerate(places) for where in BELOW[i] for e in place.glob(f"{where}/ensemble.json")]
+    there = dict.fromkeys(str(record.parent) for record in found if record.parent.parent.name == "ensembles")
+    return f"those that exist: {', '.join(list(there)[:MAX_LISTED])}" if there else "there is none near it"
 
 
 def _per_run(weights: np.ndarray) -> np.ndarray:

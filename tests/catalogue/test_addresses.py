@@ -15,7 +15,7 @@ from pipeline.catalogue.addresses import Addresses, Limits, _retry_after
 from pipeline.errors import DamagedImage, UserError
 
 IMAGE = b"\xff\xd8" + bytes(range(256)) * 8
-SHORT = Limits(connect=0.5, read=0.3, total=1.2, attempts=3, pause=0.05, max_failures=3)
+SHORT = Limits(connect=0.5, read=0.3, total=1.6, attempts=3, pause=0.05, max_failures=3)
 
 
 class Rude(http.server.BaseHTTPRequestHandler):

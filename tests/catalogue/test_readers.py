@@ -17,10 +17,11 @@ from astropy.io import fits
 from astropy.io.votable import from_table
 from astropy.io.votable.tree import VOTableFile
 from astropy.table import MaskedColumn, Table
+from astropy.units import Unit
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.catalogue import galaxies
+from pipeline.catalogue import galaxies, numbers
 from pipeline.catalogue.galaxies import Galaxies
 from pipeline.errors import UserError
 from tests.builders.galaxy_zoo_2 import GZ2
@@ -294,6 +295,26 @@ def test_the_table_with_ids_is_taken(tmp_path, caplog):
     assert "table LDAC_OBJECTS: columns id = objid" in caplog.text
 
 
+@pytest.mark.parametrize("suffix", ["fits", "vot"])
+def test_of_several_tables_with_ids_the_first_is_taken_and_the_others_are_told(tmp_path, suffix, caplog):
+    caplog.set_level("INFO")
+    tables = [Table({"objid": [1], "ra": [2.0]}), Table({"objid": [7], "ra": [3.0], "dec": [4.0]})]
+    path = tmp_path / f"a.{suffix}"
+    if suffix == "fits":
+        fits_of(path, *(fits.BinTableHDU(table, name=name) for table, name in zip(tables, "AB", strict=True)))
+    else:
+        file = from_table(tables[0])
+        file.resources[0].tables.append(from_table(tables[1]).get_first_table())
+        file.resources[0].tables[0].name, file.resources[0].tables[1].name = "A", "B"
+        file.to_xml(str(path))
+    assert ids(path) == [1]
+    assert "table 1 A is taken, not table 2 B (3 columns): --table NAME takes another" in caplog.text
+    for table in ("B", "b", "2"):
+        assert next(Galaxies(path, "http://nowhere", {}, table=table).batches())["id"].tolist() == [7]
+    with pytest.raises(UserError, match=r"--table C: .* has no such table, only table 1 A, table 2 B"):
+        Galaxies(path, "http://nowhere", {}, table="C")
+
+
 def test_compressed_fits(tmp_path):
     path = binary(tmp_path / "a.fits", [LONG, 7])
     (tmp_path / "a.fits.gz").write_bytes(gzip.compress(path.read_bytes()))
@@ -426,14 +447,14 @@ def test_any_integers_come_back(tmp_path_factory, write, values):
 
 
 def test_cells_that_are_no_numbers_are_told_and_missing(tmp_path, caplog):
-    text = "objid,ra,radius,pixel_scale\n1,1,10.0 arcsec,0.4\n2,\\N,3,\n3,12:30:01,4,0.4\n"
+    text = "objid,ra,radius,pixel_scale\n1,1,10.0 arcsec,0.4\n2,\\N,3,\n3,east,4,0.4\n"
     (tmp_path / "a.csv").write_text(text)
     frame = read(tmp_path / "a.csv", size=1)
     assert frame["radius"].isna().tolist() == [True, False, False]
     assert frame["pixel_scale"].isna().tolist() == [False, True, False]
     assert frame["ra"].isna().tolist() == [False, True, True]
     assert "column radius: 1 cells are no numbers, such as '10.0 arcsec' of galaxy 1" in caplog.text
-    assert "column ra: 1 cells are no numbers, such as '12:30:01' of galaxy 3" in caplog.text
+    assert "column ra: 1 cells are no numbers, such as 'east' of galaxy 3" in caplog.text
 
 
 @pytest.mark.parametrize(("unit", "expected"), [("arcsec", 6.0), ("arcmin", 360.0), ("deg", 21600.0), (None, 6.0)])
@@ -446,11 +467,79 @@ def test_units_are_brought_to_arcseconds(tmp_path, unit, expected, suffix):
     assert frame.loc[0, ["radius", "pixel_scale"]].tolist() == pytest.approx([expected, 0.4])
 
 
+def described(path: Path, unit: str | None, column: str = "radius") -> Path:
+    """One galaxy of 6 `unit`s and 0.4 arcseconds a pixel, in the format of the suffix."""
+    table = Table({"objid": ["1"], column: [6.0], "pixel_scale": [0.4]})
+    table["pixel_scale"].unit = "arcsec / pix"
+    table[column].unit = unit
+    if path.name.startswith("fields"):
+        fields = [pa.field(c, pa.array(table[c]).type, metadata={"unit": str(table[c].unit)}) for c in table.colnames]
+        pq.write_table(pa.table([pa.array(table[c]) for c in table.colnames], schema=pa.schema(fields)), path)
+    elif path.name.startswith("vo"):
+        about = {c: {"unit": str(table[c].unit or ""), "ucd": "", "utype": ""} for c in table.colnames}
+        table.write(path, format="parquet.votable", metadata=about)
+    else:
+        formats = {".ecsv": "ascii.ecsv", ".parquet": "parquet", ".fits": "fits", ".vot": "votable"}
+        table.write(path, format=formats[path.suffix])
+    return path
+
+
+@pytest.mark.filterwarnings("ignore")  # of the library's writers
+@pytest.mark.parametrize("name", ["a.ecsv", "a.parquet", "vo.parquet", "fields.parquet", "a.fits", "a.vot"])
+def test_every_format_that_tells_units_is_heard(tmp_path, name):
+    frame = read(described(tmp_path / name, "arcmin"))
+    assert frame.loc[0, ["radius", "pixel_scale"]].tolist() == pytest.approx([360, 0.4])
+
+
+@pytest.mark.parametrize("name", ["r90 [arcmin]", "r90 (arcmin)", "R90_arcmin"])
+def test_a_name_that_tells_the_unit_is_heard(tmp_path, name):
+    (tmp_path / "a.csv").write_text(f"objid,{name},pixel_scale\n1,6,0.4\n")
+    assert read(tmp_path / "a.csv", radius=name).loc[0, "radius"] == 360
+
+
+@pytest.mark.parametrize("name", ["petroR90 (r)", "petro_rad", "r90 [of the galaxy]", "r90"])
+def test_a_name_that_tells_no_unit_means_arcseconds(tmp_path, name):
+    (tmp_path / "a.csv").write_text(f"objid,{name},pixel_scale\n1,6,0.4\n")
+    assert read(tmp_path / "a.csv", radius=name).loc[0, "radius"] == 6
+
+
+@pytest.mark.parametrize("unit", ["ARCMIN", "arcmins", "arcminutes", " arcmin "])
+def test_units_are_spelt_in_many_ways(unit):
+    assert numbers.factor("radius", "r", unit, Path()) == pytest.approx(60)
+
+
+PLACES = {
+    "degrees": ("deg", 10.5, "deg", -1.5, (10.5, -1.5)),
+    "hours": ("h", 0.7, "deg", -1.5, (10.5, -1.5)),
+    "radians": ("rad", np.radians(10.5), "rad", np.radians(-1.5), (10.5, -1.5)),
+    "60ths": ('"h:m:s"', "00:42:00", '"d:m:s"', "-01:30:00.0", (10.5, -1.5)),
+    "60ths, of degrees": ('"d:m:s"', "10:30:00", '"d:m:s"', "-00:30:00", (10.5, -0.5)),
+    "60ths without a unit": (None, "00 42 00", None, "-01 30 00", (10.5, -1.5)),
+    "60ths in letters": (None, "0h42m00s", None, "-1d30m00s", (10.5, -1.5)),
+}
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize(("unit", "ra", "unit_of_dec", "dec", "expected"), PLACES.values(), ids=PLACES)
+@pytest.mark.parametrize("suffix", [".vot", ".ecsv"])
+def test_places_come_out_in_degrees(tmp_path, suffix, unit, ra, unit_of_dec, dec, expected):
+    table = Table({"objid": ["1"], "ra": [ra], "dec": [dec]})
+    for name, told in (("ra", unit), ("dec", unit_of_dec)):
+        table[name].unit = told and Unit(told, parse_strict="silent")
+    table.write(tmp_path / f"a{suffix}", format={".vot": "votable", ".ecsv": "ascii.ecsv"}[suffix])
+    assert read(tmp_path / f"a{suffix}").loc[0, ["ra", "dec"]].tolist() == pytest.approx(expected)
+
+
+def test_what_is_no_angle_in_60ths_is_none():
+    for text in ("12:61:00", "1:2:3:4", "12:30:75", "a:b:c", "1 2 3 4"):
+        assert np.isnan(numbers.sexagesimal(text, hours=True))
+
+
 def test_a_unit_that_is_no_angle_is_refused(tmp_path):
     table = Table({"objid": [1], "radius": [6.0], "pixel_scale": [0.4]})
     table["radius"].unit = "kpc"
     table.write(tmp_path / "a.fits")
-    with pytest.raises(UserError, match=r"unit of the column taken as radius is 'kpc'.*--radius-column"):
+    with pytest.raises(UserError, match=r"unit of the column taken as radius, 'radius', is 'kpc'.*--radius-column"):
         read(tmp_path / "a.fits")
 
 
@@ -475,7 +564,7 @@ def test_any_column_is_chosen_by_a_flag(tmp_path):
 
 
 def test_half_an_angle_is_refused_and_whole_images_do_without(tmp_path):
-    (tmp_path / "a.csv").write_text("objid,radius\n1,3\n")
+    (tmp_path / "a.csv").write_text("objid,radius,image\n1,3,1.jpg\n")
     with pytest.raises(UserError, match=r"'radius' only: .*--pixel-scale-column, .*--whole-images"):
         read(tmp_path / "a.csv")
     whole = Galaxies(tmp_path / "a.csv", "http://nowhere", {}, whole_images=True)

@@ -265,7 +265,7 @@ def test_every_format_gives_back_what_was_written(tmp_path, suffix):
             columns.table(GZ2, frame, values, values / 3, ["broken", *[""] * (len(ids) - 1)]), schema
         )
         for row in fit if kind == "string" else []:
-            writers.check_ids(pd.Series([row]), writers.KINDS[suffix], 0)
+            writers.check_texts(pd.Series([row]), writers.KINDS[suffix], 0, "id")
         writers.write(iter([made[:1], made[1:]]), schema, path)
         again = list(writers.read(path, schema, [1, len(ids) - 1]))
         assert [len(part) for part in again] == [1, len(ids) - 1]

@@ -10,9 +10,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from astropy.io import fits
 from astropy.table import Table
 
-from pipeline.catalogue import galaxies, shards
+from pipeline.catalogue import columns, galaxies, shards
 from pipeline.commands import classify
 from pipeline.errors import UserError
 from pipeline.models.classifier import Classifier
@@ -296,3 +297,42 @@ def test_a_flipped_byte_in_a_networks_weights_is_found(survey, folder, tmp_path)
             run(survey, folder, tmp_path / "answers.parquet")
     finally:
         path.write_bytes(whole)
+
+
+def test_where_nothing_can_be_read_three_examples_are_told_and_nothing_is_left(survey, folder, address, tmp_path):
+    catalogue = tmp_path / "galaxies.csv"
+    pd.DataFrame({"id": survey.test_ids[:4]}).to_csv(catalogue, index=False)
+    (tmp_path / "empty").mkdir()
+    tried = rf"not one of 4 images could be read: galaxy {survey.test_ids[0]} \({address}/none/{survey.test_ids[0]}\) "
+    for to in (tmp_path / "answers.parquet", tmp_path / "answers"):
+        with pytest.raises(UserError, match=tried) as error:
+            run(survey, catalogue, to, "--images", f"{address}/none", "--views", "1")
+        assert str(error.value).count("404") == 3
+        assert not to.is_file()
+        assert not list(to.glob("**/part-*"))
+        assert len(run(survey, catalogue, to, "--images", folder, "--views", "1")) == 4  # the mended command
+
+
+def test_the_answers_hold_kept_columns_and_say_where_they_are_from(survey, folder, tmp_path):
+    ids = survey.test_ids[:3]
+    table = Table({"id": ids, "RA": [0.7, 1.0, 2.0], "z": [0.1, 0.2, 0.3], "name": ["a", "b", "c"]})
+    table["RA"].unit = "hourangle"
+    table.write(tmp_path / "galaxies.vot", format="votable")
+    flags = ["--images", folder, "--keep", "z,name", "--keep", "RA", "--views", "1", "--ra-column", "RA"]
+    with pytest.raises(UserError, match="--keep RA: the answers have a column of that name"):
+        run(survey, tmp_path / "galaxies.vot", tmp_path / "answers.fits", *flags)
+    del flags[4:6]
+    made = run(survey, tmp_path / "galaxies.vot", tmp_path / "answers.fits", *flags)
+    assert list(made.columns[:5]) == ["id", "ra", "z", "name", "Class1.1"]
+    np.testing.assert_allclose(made["ra"], [10.5, 15, 30])
+    assert made["name"].tolist() == ["a", "b", "c"]
+    header = fits.getheader(tmp_path / "answers.fits", 1)
+    assert header["ENSEMBLE"] == "survey/ensembles/final"
+    assert (header["COLVERS"], header["TUNIT2"], header["TUCD2"]) == (
+        str(columns.VERSION),
+        "deg",
+        "pos.eq.ra;meta.main",
+    )
+    assert header["IMSCALE"].startswith("none")
+    with pytest.raises(UserError, match="other columns to --keep"):
+        run(survey, tmp_path / "galaxies.vot", tmp_path / "answers.fits", "--images", folder, "--views", "1")

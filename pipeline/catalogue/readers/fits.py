@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from pipeline.catalogue.readers.part import Part, arrow, flat
+from pipeline.catalogue.readers.part import Meaning, Part, arrow, flat
 
 
 def parts(path: Path) -> list[Part]:
@@ -19,9 +19,22 @@ def parts(path: Path) -> list[Part]:
 
 
 def _part(path: Path, number: int, hdu) -> Part:
+    from astropy.io import fits
+
     columns = [name for name in hdu.columns.names if hdu.columns.dtype[name].shape in ((), (1,))]  # one value a row
-    units = {name: hdu.columns[name].unit for name in columns if hdu.columns[name].unit}
-    return Part(hdu.name or f"extension {number}", columns, partial(_rows, path, number), units)
+    meanings = {name: _meaning(hdu.header, hdu.columns.names.index(name) + 1) for name in columns}
+    return Part(
+        hdu.name or f"extension {number}",
+        columns,
+        partial(_rows, path, number),
+        meanings,
+        isinstance(hdu, fits.BinTableHDU),
+    )
+
+
+def _meaning(header, column: int) -> Meaning:
+    """Of a column (from 1), by the keywords that the field's programs write."""
+    return Meaning(*(str(header.get(f"{key}{column}", "")).strip() for key in ("TUNIT", "TUCD", "TCOMM")))
 
 
 def _rows(path: Path, number: int, wanted: list[str], size: int) -> Iterator[pa.Table]:

@@ -6,6 +6,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from pipeline.catalogue.readers import described
 from pipeline.catalogue.readers.part import Part
 
 
@@ -18,7 +19,7 @@ def parts(path: Path) -> list[Part]:
                 yield pa.Table.from_batches([batch])
 
     with pq.ParquetFile(path) as file:
-        return [Part("", file.schema_arrow.names, rows)]
+        return [Part("", file.schema_arrow.names, rows, described.of_schema(file.schema_arrow))]
 
 
 def parts_of_arrow(path: Path) -> list[Part]:
@@ -32,4 +33,4 @@ def parts_of_arrow(path: Path) -> list[Part]:
                     yield whole.slice(start, size)
 
     with pa.ipc.open_file(path) as file:
-        return [Part("", file.schema.names, rows)]
+        return [Part("", file.schema.names, rows, described.of_schema(file.schema))]

@@ -10,13 +10,22 @@ import pyarrow as pa
 Rows = Callable[[list[str], int], Iterator[pa.Table]]
 
 
+class Meaning(NamedTuple):
+    """What a file tells of a column; "" where it does not."""
+
+    unit: str = ""
+    ucd: str = ""  # its unified content descriptor (IVOA)
+    description: str = ""
+
+
 class Part(NamedTuple):
     """A table: its columns, and its rows for the asking."""
 
     name: str  # of the table in its file; "" where it is the only one
     columns: list[str]  # as they are written; those of one value a row
     rows: Rows  # (some columns, how many rows at once) -> tables of these columns
-    units: Mapping[str, str] = MappingProxyType({})  # column -> unit, where the file tells
+    meanings: Mapping[str, Meaning] = MappingProxyType({})  # of the columns of which the file tells something
+    typed: bool = True  # whether the file knows numbers from text
     decimal: str = "."  # what numbers that stand as text have before their fraction
 
 

@@ -11,7 +11,8 @@ from typing import NamedTuple, TextIO
 import pyarrow as pa
 
 from pipeline.catalogue import file_types
-from pipeline.catalogue.readers.part import Part
+from pipeline.catalogue.readers import described
+from pipeline.catalogue.readers.part import Meaning, Part
 from pipeline.errors import UserError
 
 DELIMITERS = (",", "\t", ";", "|", " ")
@@ -25,13 +26,14 @@ class Layout(NamedTuple):
     above: int  # lines before the first row
     header: list[str]
     delimiter: str
+    meanings: dict[str, Meaning]  # of its columns, as the comments tell
 
 
 def parts(path: Path) -> list[Part]:
     """The table of a text file."""
     layout = _layout(path)
     decimal = "," if layout.delimiter == ";" else "."
-    return [Part("", layout.header, partial(_rows, path, layout), decimal=decimal)]
+    return [Part("", layout.header, partial(_rows, path, layout), layout.meanings, typed=False, decimal=decimal)]
 
 
 def _open(path: Path, encoding: str) -> TextIO:
@@ -52,12 +54,13 @@ def _layout(path: Path) -> Layout:
         else:
             raise UserError(f"{path} has no header and no rows")
         lines = [line, *islice(read, SAMPLE)]
+    meanings = described.of_comments(comments)
     delimiter = max(DELIMITERS, key=lambda delimiter: _likely(lines, delimiter))
     header = _fields(lines[0], delimiter)
     commented = _fields(comments[-1], delimiter) if comments else []
     if len(commented) == len(header) > 0 and _is_data(header) and not _is_data(commented):
-        return Layout(encoding, above, commented, delimiter)
-    return Layout(encoding, above + 1, header, delimiter)
+        return Layout(encoding, above, commented, delimiter, meanings)
+    return Layout(encoding, above + 1, header, delimiter, meanings)
 
 
 def _decoded(file: TextIO, path: Path) -> Iterator[str]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pyarrow as pa
 
-from pipeline.catalogue.readers.part import Part, arrow, flat
+from pipeline.catalogue.readers.part import Meaning, Part, arrow, flat
 
 if TYPE_CHECKING:
     from astropy.table import Table
@@ -32,8 +32,12 @@ def _part(name: str, table: "Table") -> Part:
             part = table[start : start + size]
             yield pa.table({column: _arrow(part[column]) for column in wanted})
 
-    units = {column: str(table[column].unit) for column in columns if table[column].unit is not None}
-    return Part(name, columns, rows, units)
+    return Part(name, columns, rows, {column: _meaning(table[column]) for column in columns})
+
+
+def _meaning(column) -> Meaning:
+    unit = "" if column.unit is None else str(column.unit)
+    return Meaning(unit, str(column.meta.get("ucd") or ""), " ".join((column.description or "").split()))
 
 
 def _arrow(column) -> pa.Array:

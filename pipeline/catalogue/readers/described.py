@@ -1,0 +1,48 @@
+"""What the headers of ECSV and Parquet tell of columns: units, UCDs, descriptions."""
+
+import io
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import pyarrow as pa
+
+from pipeline.catalogue.readers.part import Meaning
+
+ECSV = " %ECSV "  # how the comments of such a file begin
+ASTROPY = b"table_meta_yaml"  # where astropy keeps the same header in a Parquet file
+VOPARQUET = b"IVOA.VOTable-Parquet.content"  # a VOTable without rows, in a Parquet file
+
+
+def of_comments(comments: list[str]) -> dict[str, Meaning]:
+    """Column -> what the comments above a text table, without their #, tell of it: nothing, unless it is ECSV."""
+    return _of_yaml(comments[1:]) if comments and comments[0].startswith(ECSV) else {}
+
+
+def of_schema(schema: pa.Schema) -> dict[str, Meaning]:
+    """Column -> what the metadata of a Parquet or Arrow file tell of it: its own, astropy's, or a VOTable's."""
+    metadata = schema.metadata or {}
+    if VOPARQUET in metadata:
+        return _of_votable(metadata[VOPARQUET])
+    if ASTROPY in metadata:
+        return _of_yaml(metadata[ASTROPY].decode().splitlines())
+    own = {field.name: {k.decode(): v.decode() for k, v in (field.metadata or {}).items()} for field in schema}
+    return {name: _meaning(told) for name, told in own.items()}
+
+
+def _of_yaml(lines: Iterable[str]) -> dict[str, Meaning]:
+    from astropy.table.meta import get_header_from_yaml
+
+    columns = get_header_from_yaml(lines)["datatype"]
+    return {column["name"]: _meaning(column | (column.get("meta") or {})) for column in columns}
+
+
+def _of_votable(content: bytes) -> dict[str, Meaning]:
+    from astropy.io import votable
+
+    fields = votable.parse(io.BytesIO(content), verify="ignore").get_first_table().fields
+    return {f.name: _meaning({"unit": str(f.unit or ""), "ucd": f.ucd, "description": f.description}) for f in fields}
+
+
+def _meaning(told: Mapping[str, Any]) -> Meaning:
+    texts = [told.get(key) for key in Meaning._fields]
+    return Meaning(*(" ".join(text.split()) if isinstance(text, str) else "" for text in texts))
