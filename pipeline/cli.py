@@ -19,8 +19,9 @@ from typing import NoReturn
 from pipeline.errors import Damaged, Defect, UserError
 from pipeline.execution import deadline, locks
 from pipeline.plans.config import Plan, load_plan
-from pipeline.store import backbone_graphs, dependencies
+from pipeline.store import backbone_graphs, dependencies, staleness
 from pipeline.store.artifacts import Store
+from pipeline.store.records import Artifact
 
 log = logging.getLogger(__name__)
 # messages of HDF5 and numpy for a full disk, which lack its errno
@@ -38,12 +39,29 @@ class Request:
     options: argparse.Namespace
 
     def to_do(self, units: Iterator[dependencies.Unit]) -> list[dependencies.Unit]:
-        """The `units` that the flags select and that still must be made."""
+        """The `units` that the flags select and that still must be made; what that discards is said first."""
         todo = dependencies.to_do(self._selected(units), self.options.plan, force=self.options.force)
         self.require(todo)
+        self._discard(todo)
         if todo:
             self.store.require_space(0, f"the files of stage {todo[0].stage}")
         return todo
+
+    def _discard(self, todo: list[dependencies.Unit]) -> None:
+        """Say what work is lost by making these units; UserError where that is much and the user does not agree."""
+        rebuilt = [u.artifact for u in todo if u.artifact.exists() or self.options.force or staleness.starts_over(u)]
+        if rebuilt:
+            units = staleness.everything(self.plan, self.store)
+            agree_to_discard(staleness.discarded(units, lambda unit: unit.artifact in rebuilt), rebuilt, self.options)
+
+    def warn_of_stale(self, stage: str) -> None:
+        """Say which artifacts of a stage are complete, but made from what is not as the plan wants it."""
+        walk = staleness.Walk()
+        for unit in dependencies.all_units(self.plan, self.store):
+            state, why = walk.state(unit)
+            if unit.stage == stage and state == "outdated":
+                more = f"`./run.sh status {self.options.plan}` says more"
+                log.warning("%-10s %s is OUTDATED: %s; %s", stage, unit.label, "; ".join(why[:3]), more)
 
     def without_failed_runs(self) -> "Request":
         """The request without failed runs; UserError where no ensemble is left, or a backbone graph has changed."""
@@ -101,6 +119,7 @@ def parser(contract: str | None) -> argparse.ArgumentParser:
     parser.add_argument("--plan", required=True, help="name of a shipped plan, or path of a TOML file")
     parser.add_argument("--output", type=Path, default=OUTPUT, help="parent folder of the plans' outputs")
     parser.add_argument("--force", action="store_true", help="rebuild what exists")
+    parser.add_argument("--yes", action="store_true", help="agree beforehand to what would be asked")
     parser.add_argument("--until", type=float, metavar="SECONDS", help="stop by this Unix time, to resume later")
     return parser
 
@@ -120,6 +139,28 @@ def parse(parser: argparse.ArgumentParser, argv: list[str] | None, select: tuple
         deadline.begin(options.until)
     where = () if _output == OUTPUT.resolve() else ("--output", str(options.output))
     return Request(plan, Store(_output / plan.name, ("--plan", options.plan, *where)), options)
+
+
+def agree_to_discard(lost: list[dependencies.Unit], rebuilt: list[Artifact], options: argparse.Namespace) -> None:
+    """Say what is lost: what is `rebuilt`, and what is made from it. UserError where the user does not agree."""
+    own = [unit for unit in lost if unit.artifact in rebuilt]
+    made_from_it = [unit for unit in lost if unit.artifact not in rebuilt]
+    text = f"rebuilding discards {staleness.described(own)}" if own else "something is rebuilt"
+    if options.yes or not staleness.needs_agreement(lost):
+        if own:
+            log.info("%-10s %s", own[0].stage, text)
+        return
+    if made_from_it:
+        text += f", and, where that comes out different, what is made from it: {staleness.described(made_from_it)}"
+    if not agreed(f"{text}. Go on?"):
+        raise UserError("nothing was discarded")
+
+
+def agreed(question: str) -> bool:
+    """Whether the user says yes; UserError without a terminal."""
+    if not sys.stdin.isatty():
+        raise UserError(f"{question} No terminal to ask on: add --yes")
+    return input(f"{question} [y/N] ").strip().lower() in ("y", "yes")
 
 
 def _check_folder(output: Path) -> None:

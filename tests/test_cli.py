@@ -239,7 +239,7 @@ def test_the_store_is_the_output_folder_and_the_name_of_the_plan(tmp_path):
     ],
 )
 def test_flags_select_runs_and_folds(tmp_path, flags, labels):
-    asked = request(tmp_path, "--force", *flags)
+    asked = request(tmp_path, "--force", "--yes", *flags)
     fabricated.complete(asked.plan, asked.store)
     assert [unit.label for unit in asked.to_do(dependencies.train(asked.plan, asked.store))] == labels
 

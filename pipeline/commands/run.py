@@ -4,7 +4,7 @@ reads   the competition's files in --input DIR (remembered), else synthetic gala
 writes  output/<plan>: every artifact that is missing; submissions, leaderboard and report.html at the end
 
     ./run.sh [PLAN] [--input DIR] [--download] [--output DIR] [--weights BACKBONE=FILE ...] [--force STAGE]
-        [--max-hours H] [--workers N] [--resume-from DIR]
+        [--max-hours H] [--workers N] [--resume-from DIR] [--yes]
 """
 
 import argparse
@@ -16,8 +16,8 @@ from pipeline import cli
 from pipeline.competition import download
 from pipeline.competition.source_files import INPUT
 from pipeline.execution import engines
-from pipeline.plans.config import load_plan
-from pipeline.store import dependencies
+from pipeline.store import dependencies, staleness
+from pipeline.store.dependencies import Unit
 
 
 def arguments() -> argparse.ArgumentParser:
@@ -33,6 +33,7 @@ def arguments() -> argparse.ArgumentParser:
         "--weights", action="append", default=[], metavar="BACKBONE=FILE", help="first weights; repeatable"
     )
     parser.add_argument("--force", choices=dependencies.STAGES, metavar="STAGE", help="rebuild what this stage makes")
+    parser.add_argument("--yes", action="store_true", help="agree beforehand to what would be asked")
     parser.add_argument("--max-hours", type=_hours, metavar="H", help="stop in time, between epochs (exit code 3)")
     parser.add_argument(
         "--workers",
@@ -56,7 +57,7 @@ def _hours(text: str) -> float:
 
 def flags_of(stage: str, options: argparse.Namespace, until: float | None) -> list[str]:
     """The flags of a stage."""
-    flags = ["--plan", options.plan]
+    flags = ["--plan", options.plan, "--yes"]  # what is asked was asked before the first stage
     flags += ["--output", options.output] if options.output else []
     flags += [f"--until={until}"] if until is not None else []
     flags += ["--force"] if options.force == stage else []
@@ -69,10 +70,24 @@ def flags_of(stage: str, options: argparse.Namespace, until: float | None) -> li
     return flags
 
 
+def ask(options: argparse.Namespace) -> None:
+    """Say what work the run discards, by --force or since its sources are other ones; ask where that is much."""
+    where = ["--output", options.output] if options.output else []
+    request = cli.parse(cli.parser(None), ["--plan", options.plan, *where])
+
+    def rebuilt(unit: Unit) -> bool:
+        return unit.stage == options.force or unit.state()[0] == "outdated" or staleness.starts_over(unit)
+
+    lost = staleness.discarded(staleness.everything(request.plan, request.store), rebuilt)
+    first = [unit.artifact for unit in lost if unit.stage == options.force or not options.force]
+    if options.force or staleness.needs_agreement(lost):
+        cli.agree_to_discard(lost, first, options)
+
+
 def main(argv: list[str] | None = None) -> None:
     """Run the stages."""
     options = arguments().parse_args(argv)
-    load_plan(options.plan)  # report mistakes in it before any download
+    ask(options)  # mistakes in the plan are reported before any download
     until = None if options.max_hours is None else time.time() + 3600 * options.max_hours
     if options.download:
         download.fetch_missing(Path(options.input) if options.input else INPUT)

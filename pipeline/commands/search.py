@@ -27,9 +27,11 @@ from tqdm import tqdm
 
 from pipeline import cli
 from pipeline.core import stats
-from pipeline.errors import UserError
+from pipeline.core.durations import duration
+from pipeline.errors import Damaged, UserError
 from pipeline.execution import engines, locks
-from pipeline.plans.config import PLANS, Run, plan_path
+from pipeline.plans.config import Run
+from pipeline.plans.layers import PLANS, plan_path
 from pipeline.store.artifacts import Store
 from pipeline.store.dependencies import Unit
 from pipeline.store.records import atomic
@@ -132,6 +134,19 @@ def finish(trials: Trials, options: argparse.Namespace) -> None:
     unit.finish(**found, settings=settings, importance=importance(trials), seconds=float(frame["seconds"].sum()))
 
 
+def forget(request: cli.Request, folder: Path) -> None:
+    """Delete all trials; UserError where there are some and the user does not agree."""
+    if (folder / "journal.log").exists() and not request.options.yes:
+        try:
+            frame = table(trials_of(request))
+            what = f"{len(frame)} trials ({duration(frame['seconds'].sum() if len(frame) else 0.0)} of work)"
+        except Damaged as error:
+            what = f"a damaged journal ({error})"
+        if not cli.agreed(f"--force discards search/{request.options.run}: {what}. Go on?"):
+            raise UserError("nothing was discarded")
+    shutil.rmtree(folder, ignore_errors=True)
+
+
 def arguments() -> argparse.ArgumentParser:
     """The flags of the search."""
     parser = cli.parser(__doc__)
@@ -151,7 +166,7 @@ def main(argv: list[str] | None = None) -> None:
         raise UserError(f"--hours {options.hours:g}: expected a number above 0")
     unit = study.unit(request.plan, request.store, options.run)
     if options.force:
-        shutil.rmtree(unit.artifact.record_path.parent, ignore_errors=True)
+        forget(request, unit.artifact.record_path.parent)
     if not is_done(unit, options.trials):
         request.require([unit])
         trials = trials_of(request)

@@ -79,4 +79,5 @@ def main(argv: list[str] | None = None) -> None:
     request = cli.parse(cli.parser(__doc__), argv).without_failed_runs()
     for unit in request.to_do(dependencies.report(request.plan, request.store)):
         build(unit, request.plan, request.store, request.options.plan)
+    request.warn_of_stale("report")
     print(show(request.plan, request.store))

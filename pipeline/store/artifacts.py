@@ -14,7 +14,7 @@ import pandas as pd
 from pipeline.core.tree import COLUMNS
 from pipeline.errors import Damaged, UserError
 from pipeline.plans.backbones import BACKBONES
-from pipeline.plans.config import PLANS
+from pipeline.plans.layers import PLANS
 from pipeline.store import sealed_json
 from pipeline.store.records import Artifact, atomic, save_json
 

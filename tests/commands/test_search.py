@@ -22,7 +22,8 @@ from pipeline.commands import search
 from pipeline.errors import UserError
 from pipeline.execution import locks
 from pipeline.nn.fit import Trainer
-from pipeline.plans.config import PLANS, load_plan
+from pipeline.plans.config import load_plan
+from pipeline.plans.layers import PLANS
 from pipeline.store.artifacts import Store
 from pipeline.tuning import evaluation, study, variants
 from pipeline.tuning.evaluation import Evaluator

@@ -12,7 +12,8 @@ import pandas as pd
 import pytest
 
 from pipeline.core.tree import COLUMNS
-from pipeline.plans.config import PLANS, load_plan
+from pipeline.plans.config import load_plan
+from pipeline.plans.layers import PLANS
 from pipeline.store import dependencies
 from pipeline.store.artifacts import Store
 
