@@ -26,6 +26,11 @@ class Command(NamedTuple):
     module: str  # with a function `main(argv)`, or module:function
     extra: tuple[str, ...] = ()  # words on the command line that need requirements-extra.txt; "": always
 
+    @property
+    def resumes(self) -> bool:
+        """Whether it goes on where it was stopped."""
+        return self.group not in ("look", "develop") and self.module.rpartition(".")[2] not in ("serve", "export")
+
 
 def _stage(name: str, help: str, *extra: str) -> Command:
     return Command("stages", "--plan PLAN", help, f"pipeline.stages.{name}", extra)
@@ -146,7 +151,7 @@ def main(words: list[str]) -> None:
         os.environ.setdefault("TQDM_MININTERVAL", "30")  # in a log, a line of progress every half minute
     from pipeline import cli
 
-    cli.start(lambda: _entry(name)(rest))
+    cli.start(lambda: _entry(name)(rest), resumes=COMMANDS[name].resumes)
 
 
 def _entry(name: str) -> Callable[[list[str]], None]:

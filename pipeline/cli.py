@@ -74,6 +74,14 @@ class Request:
         backbone_graphs.require_graphs(plan, self.store)
         return Request(plan, self.store, self.options)
 
+    def for_a_run(self) -> "Request":
+        """The request where --run, which names an ensemble, may name a run: an ensemble of that run alone."""
+        return Request(self.plan.with_run_alone(self.options.run), self.store, self.options)
+
+    def of_what_exists(self) -> "Request":
+        """The request for the part of the plan that can be reported; the whole where no run is complete."""
+        return Request(dependencies.existing_part(self.plan, self.store), self.store, self.options)
+
     def require(self, todo: list[dependencies.Unit]) -> None:
         """UserError where a source of these units is missing or damaged."""
         making = [unit.artifact for unit in todo]
@@ -203,8 +211,12 @@ def _tolerate_environment() -> None:
         os.environ.pop("PYTHONWARNINGS", None)
 
 
-def start(main: Callable[[], None]) -> None:
-    """Run a stage's main as a program: logging to stderr, errors as one sentence and an exit code."""
+def start(main: Callable[[], None], *, resumes: bool = True) -> None:
+    """Run a command as a program: logging to stderr, errors as one sentence and an exit code.
+
+    `resumes`: the same command goes on where it was stopped.
+    """
+    more = ": what is complete is kept; the same command resumes" if resumes else ""
     _tolerate_environment()
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr, force=True)
     signal.signal(signal.SIGTERM, _terminate)
@@ -224,12 +236,12 @@ def start(main: Callable[[], None]) -> None:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(1)
     except KeyboardInterrupt:
-        print("interrupted: what is complete is kept; the same command resumes", file=sys.stderr)
+        print(f"interrupted{more}", file=sys.stderr)
         sys.exit(130)
     except deadline.TimeIsUp:
         _exit_time_is_up()
     except Terminated:
-        print("terminated: what is complete is kept; the same command resumes", file=sys.stderr)
+        print(f"terminated{more}", file=sys.stderr)
         sys.exit(143)
     except OSError as error:
         message = _os_error_message(error)

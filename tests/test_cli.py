@@ -124,6 +124,22 @@ def test_signals_are_exit_codes_and_a_sentence(tmp_path, sent, code, said):
     assert told.count("\n") == 1
 
 
+def test_what_does_not_resume_does_not_say_so():
+    assert [name for name, command in COMMANDS.items() if not command.resumes] == [
+        "status", "plan", "export", "serve", "test", "bench"
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(("stop", "said"), [(KeyboardInterrupt, "interrupted\n"), (cli.Terminated, "terminated\n")])
+def test_a_command_that_keeps_nothing_does_not_promise_to_resume(stop, said, capsys):
+    def main():
+        raise stop
+
+    with pytest.raises(SystemExit):
+        cli.start(main, resumes=False)
+    assert capsys.readouterr().err == said
+
+
 @pytest.mark.parametrize("name", COMMANDS)
 def test_every_command_has_code_and_stands_in_the_help(name):
     module, _, function = COMMANDS[name].module.partition(":")

@@ -10,16 +10,15 @@ where both files set a key, the extending one's holds. A run, ensemble or crop o
 either file that does not set them itself. A plan without [[ensembles]] has one, "final", of all its runs.
 """
 
-from operator import attrgetter
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, PrivateAttr, ValidationError, field_validator, model_validator
 
 from pipeline.errors import UserError
-from pipeline.plans import layers
+from pipeline.plans import consistency, layers
 from pipeline.plans.backbones import BACKBONES
 from pipeline.plans.search_space import Search, Setting
-from pipeline.plans.strict import Location, Misplaced, Strict, sentence
+from pipeline.plans.strict import Location, Strict, sentence
 
 IMAGE_SIDE = 424  # pixels of the competition's images, which a crop's `region` counts
 VIEW_SETS = ("single", "flips4", "dihedral8", "rotations16", "dihedral8-zoom3")
@@ -136,6 +135,7 @@ class Plan(Strict):
     baseline_crop: Name | None = None  # the crop that hand-made features are measured on; None: the first
     search: Search | None = None  # where better settings of a run are looked for
     _left_out: dict[str, str] = PrivateAttr(default_factory=dict)
+    _missing: tuple[str, ...] = PrivateAttr(())
 
     @field_validator("runs", "ensembles")
     @classmethod
@@ -158,15 +158,15 @@ class Plan(Strict):
     @model_validator(mode="after")
     def _refer(self) -> "Plan":
         for i, run in enumerate(self.runs):
-            _known(run.crop, self.crops, ("runs", i, "crop"))
-            _fits(run, self.crops[run.crop], i)
+            consistency.known(run.crop, self.crops, ("runs", i, "crop"))
+            consistency.fits(run, self.crops[run.crop], i)
             if run.start_from is not None:
-                _starts(run, self.runs[:i], ("runs", i, "start_from"))
+                consistency.starts(run, self.runs[:i], ("runs", i, "start_from"))
         for i, ensemble in enumerate(self.ensembles):
             for j, name in enumerate(ensemble.runs):
-                _known(name, [run.name for run in self.runs], ("ensembles", i, "runs", j))
+                consistency.known(name, [run.name for run in self.runs], ("ensembles", i, "runs", j))
         if self.baseline_crop is not None:
-            _known(self.baseline_crop, self.crops, ("baseline_crop",))
+            consistency.known(self.baseline_crop, self.crops, ("baseline_crop",))
         return self
 
     def run(self, name: str) -> Run:
@@ -182,6 +182,33 @@ class Plan(Strict):
         )
         rest._left_out = self._left_out | runs
         return rest
+
+    def part(self, *, runs: list[str], ensembles: list[str], baselines: list[str], missing: list[str]) -> "Plan":
+        """The plan with these of its runs, ensembles and baselines alone; `missing` says what it then lacks."""
+        kept = {"runs": tuple(run for run in self.runs if run.name in runs)}
+        kept |= {"ensembles": tuple(e for e in self.ensembles if e.name in ensembles), "baselines": tuple(baselines)}
+        rest = self.model_copy(update=kept)
+        rest._missing = tuple(missing)
+        return rest
+
+    def runs_for(self, name: str) -> list[str]:
+        """The run of that name, or those of an ensemble, after those that they start from. UserError: there is none."""
+        known = {run.name: (run.name,) for run in self.runs} | {one.name: one.runs for one in self.ensembles}
+        if name not in known:
+            raise UserError(f"--run {name}: plan {self.name} has the runs and ensembles {', '.join(known)}")
+        return list(dict.fromkeys(first for run in known[name] for first in reversed(self.lineage(run))))
+
+    def with_run_alone(self, name: str | None) -> "Plan":
+        """The plan where the name of a run also stands for an ensemble of that run alone."""
+        if name not in [run.name for run in self.runs] or name in [ensemble.name for ensemble in self.ensembles]:
+            return self
+        alone = Ensemble(name=name, runs=(name,))
+        return self.model_copy(update={"ensembles": (*self.ensembles, alone)})
+
+    @property
+    def missing(self) -> tuple[str, ...]:
+        """What of the plan is not there yet, of a `part` of it."""
+        return self._missing
 
     @property
     def left_out(self) -> dict[str, str]:
@@ -200,35 +227,6 @@ class Plan(Strict):
     def crop_of_baselines(self) -> str:
         """Name of the crop that the hand-made features are measured on."""
         return self.baseline_crop or next(iter(self.crops))
-
-
-def _fits(run: Run, crop: Crop, number: int) -> None:
-    """ValueError where the run's network sees more than its crop has, or too little for its backbone."""
-    smallest = BACKBONES[run.backbone].min_size
-    if crop.size < smallest:
-        text = f"{run.crop!r} has {crop.size} pixels a side, and {run.backbone} needs {smallest} at least"
-        raise Misplaced(("runs", number, "crop"), text)
-    if run.input_size is not None and not smallest <= run.input_size <= crop.size:
-        text = f"{run.input_size} is not between {smallest}, the least for {run.backbone}, and {crop.size}, the size"
-        raise Misplaced(("runs", number, "input_size"), f"{text} of crop {run.crop!r}")
-
-
-def _starts(run: Run, earlier: tuple[Run, ...], where: Location) -> None:
-    """ValueError where the run that it starts from does not come before it, or has another network."""
-    first = next((item for item in earlier if item.name == run.start_from), None)
-    if first is None:
-        names = ", ".join(item.name for item in earlier) or "none"
-        raise Misplaced(where, f"{run.start_from!r} is not one of the runs before it: {names}")
-    for key in ("backbone", "pooling", "head", "hidden", "fine_tune.batch_norm"):
-        mine, other = attrgetter(key)(run), attrgetter(key)(first)
-        if mine != other:
-            text = f"{first.name!r} has {key} {other!r}, this run {mine!r}; the same are needed for its weights to fit"
-            raise Misplaced(where, text)
-
-
-def _known(name: str, allowed: Any, where: Location) -> None:
-    if name not in allowed:
-        raise Misplaced(where, f"{name!r} is not one of {', '.join(sorted(allowed))}")
 
 
 def load_plan(name: str) -> Plan:

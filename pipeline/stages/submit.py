@@ -7,7 +7,7 @@ Exactly the ids, order and header of the competition's sample file; values in [0
 checked after writing. A file is sent once, confirmed by Kaggle's list of submissions, and waited for until it is
 scored; the same command resumes waiting.
 
-    ./run.sh submit --plan demo [--run ENSEMBLE] [--force]
+    ./run.sh submit --plan demo [--run ENSEMBLE | --run RUN] [--force]
     ./run.sh submit --plan competition --upload [-m MESSAGE] [--yes] [--run ENSEMBLE]
 """
 
@@ -76,7 +76,7 @@ def upload(request: cli.Request) -> None:
 
 def main(argv: list[str] | None = None) -> None:
     """Command line of the stage."""
-    request = cli.parse(arguments(), argv, select=("run",)).without_failed_runs()
+    request = cli.parse(arguments(), argv, select=("run",)).without_failed_runs().for_a_run()
     todo = request.to_do(dependencies.submit(request.plan, request.store))
     for unit in todo:
         header, ids = request.store.load_sample()

@@ -50,7 +50,6 @@ def check_search(plan: Plan, run: Run) -> Search:
             f"run {run.name} starts from {run.start_from}, whose networks know the galaxies that a trial would be "
             f"scored on: search {plan.lineage(run.name)[-1]}"
         )
-    whole = plan.model_dump()
     for key, tried in plan.search.space.items():
         for value in tried.ends():
             try:
