@@ -19,7 +19,7 @@ from typing import NoReturn
 from pipeline.errors import Damaged, Defect, UserError
 from pipeline.execution import deadline, locks
 from pipeline.plans.config import Plan, load_plan
-from pipeline.store import backbone_graphs, dependencies, staleness
+from pipeline.store import backbone_graphs, dependencies, staleness, takeover
 from pipeline.store.artifacts import Store
 from pipeline.store.records import Artifact
 
@@ -40,7 +40,10 @@ class Request:
 
     def to_do(self, units: Iterator[dependencies.Unit]) -> list[dependencies.Unit]:
         """The `units` that the flags select and that still must be made; what that discards is said first."""
-        todo = dependencies.to_do(self._selected(units), self.options.plan, force=self.options.force)
+        selected = list(self._selected(units))
+        if not self.options.force:
+            takeover.take_over(selected, self.plan, self.store)
+        todo = dependencies.to_do(iter(selected), self.options.plan, force=self.options.force)
         self.require(todo)
         self._discard(todo)
         if todo:

@@ -34,7 +34,7 @@ from pipeline.plans.config import Run
 from pipeline.plans.layers import PLANS, plan_path
 from pipeline.store.artifacts import Store
 from pipeline.store.dependencies import Unit
-from pipeline.store.records import atomic
+from pipeline.store.records import Artifact, atomic
 from pipeline.tuning import study, variants
 from pipeline.tuning.study import SEED_OFFSET, Trials, importance, table
 
@@ -98,7 +98,8 @@ def best_plan(trials: Trials, plan: str, settings: dict, found: dict) -> str:
     """A plan that extends this one by the settings found, with the evidence as comments."""
     base = plan if plan_path(plan).parent == PLANS else str(plan_path(plan).resolve())
     lines = [
-        f"# {trials.plan.name} with what {found['trials']} trials found for its run {trials.run.name}.",
+        f"# {trials.plan.name} with what {found['trials']} trials found for its run {trials.run.name}"
+        f"{': nothing better than that run as it stands' if found['verdict'] == 'the same' else ''}.",
         f"# On {trials.search.repeats} x {trials.plan.folds} fresh folds: RMSE {found['fresh_best']:.5f}, before "
         f"{found['fresh_before']:.5f}; {found['difference']:+.5f} ({found['low']:+.5f} to {found['high']:+.5f}): "
         f"{found['verdict']}.",
@@ -179,7 +180,18 @@ def main(argv: list[str] | None = None) -> None:
             if not is_done(unit, len(trials.finished())):  # another process has perhaps done it meanwhile
                 finish(trials, options)
     _log_result(unit.artifact.record(), options.run)
-    print(f"best plan  {unit.artifact.files[1]}\nrun it by  {run_command(unit.artifact.files[1], request.store)}")
+    print("\n".join(advice(unit.artifact, request)))
+
+
+def advice(found: Artifact, request: cli.Request) -> list[str]:
+    """What to do with what was found."""
+    verdict, run = found.required()["verdict"], request.options.run
+    if found.required()["low"] == found.required()["high"] == 0:
+        return [f"no trial was better than {run} as it stands, which is the best plan: nothing is to be run"]
+    lines = [f"best plan  {found.files[1]}", f"run it by  {run_command(found.files[1], request.store)}"]
+    if verdict == "better":
+        return lines
+    return [f"fresh folds do not show the best trial to be better than {run} as it stands: {verdict}", *lines]
 
 
 def _log_progress(trials: Trials) -> None:

@@ -9,7 +9,6 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pipeline.errors import UserError
 from pipeline.report import caveats, formatting, leaderboard, page
 from pipeline.report.sections import training
 from pipeline.stages import report
