@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from pipeline.errors import Damaged, Defect, UserError
-from pipeline.execution import deadline, locks
+from pipeline.execution import deadline, locks, progress
 from pipeline.plans.config import Plan, load_plan
 from pipeline.store import backbone_graphs, dependencies, staleness, takeover
 from pipeline.store.artifacts import Store
@@ -221,6 +221,7 @@ def start(main: Callable[[], None], *, resumes: bool = True) -> None:
     """
     more = ": what is complete is kept; the same command resumes" if resumes else ""
     _tolerate_environment()
+    progress.plain_in_logs()
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr, force=True)
     signal.signal(signal.SIGTERM, _terminate)
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs start with it ignored

@@ -166,6 +166,14 @@ TYPED = {
     "status --plan demo": ("status", ["--plan", "demo"]),
     "plan --estimate": ("plan", ["--plan", "demo", "--estimate"]),
     "plan competition --help": ("plan", ["competition", "--help"]),
+    "status --plan=demo": ("status", ["--plan=demo"]),
+    "status --check laptop": ("status", ["--plan", "laptop", "--check"]),
+    "status help": ("status", ["--help"]),
+    "train laptop --run a": ("train", ["--plan", "laptop", "--run", "a"]),
+    "search mine.toml --trials 3": ("search", ["--plan", "mine.toml", "--trials", "3"]),
+    "report --compare a b": ("report", ["--compare", "a", "b"]),
+    "--plan laptop --input x": ("run", ["laptop", "--input", "x"]),
+    "run --plan laptop": ("run", ["laptop"]),
 }
 
 
@@ -176,7 +184,11 @@ def test_what_is_typed_is_a_command_and_its_arguments(typed):
 
 @pytest.mark.parametrize(
     ("typed", "hint"),
-    [("statsu", "did you mean status?"), ("dmeo", "did you mean demo?"), ("x", "the plans are")],
+    [
+        ("statsu", "did you mean status? the commands are run, inputs, "),
+        ("dmeo", "did you mean demo? the commands are "),
+        ("x", "the commands are run, inputs, "),
+    ],
 )
 def test_an_unknown_word_is_answered_with_the_nearest(typed, hint, capsys):
     with pytest.raises(SystemExit) as stop:
@@ -195,8 +207,17 @@ NEEDS = {
     "competition --download": "requirements.txt requirements-extra.txt",
     "submit --plan demo --upload": "requirements.txt requirements-extra.txt",
     "serve --ensemble x": "requirements.txt requirements-extra.txt",
+    "search --help": "",
+    "serve -h": "",
     "test --all": "requirements.txt requirements-extra.txt requirements-test.txt",
 }
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_help_needs_no_package_where_there_is_none(name, monkeypatch, capsys):
+    monkeypatch.setattr(command_line, "find_spec", lambda package: None)
+    command_line.main([name, "--help"])
+    assert f"./run.sh {'[PLAN]' if name == 'run' else name}" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("typed", NEEDS)

@@ -13,6 +13,7 @@ import pandas as pd
 
 from pipeline.competition import uploads
 from pipeline.core import metrics, stats
+from pipeline.core.durations import duration
 from pipeline.plans.config import Plan
 from pipeline.store.artifacts import Store, aligned_to, load_fractions
 
@@ -45,6 +46,7 @@ DIGITS = {
     "images_per_second": 1,
 }
 KAGGLE = COLUMNS[-2:]
+LONGEST_NAME = 18  # characters of a name in a terminal
 
 
 @dataclass(frozen=True)
@@ -181,13 +183,32 @@ def to_markdown(frame: pd.DataFrame) -> str:
 
 
 def to_text(frame: pd.DataFrame) -> str:
-    """The leaderboard in aligned columns, for a terminal."""
-    frame = _shown(frame)
-    rows = [list(frame.columns), *_texts(frame)]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    pads = [str.ljust if column in COLUMNS[:2] else str.rjust for column in frame.columns]
-    padded = ([pad(*cell) for pad, *cell in zip(pads, row, widths, strict=True)] for row in rows)
+    """What matters of the leaderboard in aligned columns, for a terminal of 100."""
+    rows = [_in_short(row, kaggle=KAGGLE[0] in _shown(frame)) for row in frame.to_dict("records")]
+    table = [list(rows[0]), *(list(row.values()) for row in rows)]
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    pads = [str.ljust if column in COLUMNS[:2] else str.rjust for column in rows[0]]
+    padded = ([pad(*cell) for pad, *cell in zip(pads, row, widths, strict=True)] for row in table)
     return "\n".join("  ".join(row).rstrip() for row in padded)
+
+
+def _in_short(row: dict[str, Any], *, kaggle: bool) -> dict[str, str]:
+    """Column -> cell of a line; Kaggle's scores take the place of what one network costs."""
+    name = (
+        row["name"] if len(row["name"]) <= LONGEST_NAME else row["name"][: LONGEST_NAME - 1] + "\N{HORIZONTAL ELLIPSIS}"
+    )
+    shown = {"name": name, "kind": row["kind"], "RMSE": _cell("{:.5f}", row["rmse"])}
+    shown["95 % interval"] = f"{row['rmse_low']:.4f} - {row['rmse_high']:.4f}"
+    shown["5 classes"] = _cell("{:.1%}", row["accuracy5"])
+    shown["training"] = UNKNOWN if pd.isna(row["train_seconds"]) else duration(row["train_seconds"])
+    if kaggle:
+        return shown | {key.removeprefix("kaggle_"): _cell("{:.5f}", row[key]) for key in KAGGLE}
+    params = UNKNOWN if pd.isna(row["params"]) else f"{row['params'] / 1e6:.1f} M"
+    return shown | {"params": params, "images/s": _cell("{:,.1f}", row["images_per_second"])}
+
+
+def _cell(form: str, value: Any) -> str:
+    return UNKNOWN if pd.isna(value) else form.format(value)
 
 
 def _shown(frame: pd.DataFrame) -> pd.DataFrame:
@@ -240,6 +261,5 @@ def _texts(frame: pd.DataFrame) -> list[list[str]]:
     forms |= {"params": "{:,}", "train_seconds": "{:,.1f}", "images_per_second": "{:,.1f}"}
     forms |= dict.fromkeys(KAGGLE, "{:.5f}")
     return [
-        [UNKNOWN if pd.isna(value) else forms.get(column, "{}").format(value) for column, value in row.items()]
-        for row in frame.to_dict("records")
+        [_cell(forms.get(column, "{}"), value) for column, value in row.items()] for row in frame.to_dict("records")
     ]
