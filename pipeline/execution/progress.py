@@ -19,16 +19,16 @@ class PlainLines:
     """A stream that writes what was meant to overwrite the line before as lines of their own, few of them."""
 
     def __init__(self, stream: Any):
-        self._stream, self._last, self._pending = stream, -INTERVAL, False
+        self._stream, self._last, self._in_line = stream, -INTERVAL, False
 
     def write(self, text: str) -> int:
         """Write text; of progress, which begins with a carriage return, a line per half minute."""
         plain = CONTROL.sub("", text)
         if "\r" in plain:
             self._progress(plain.replace("\r\n", "\n").split("\r")[-1].strip())
-        elif not (plain == "\n" and self._pending):  # the end of a bar whose last state was written
+        elif plain != "\n" or self._in_line:  # else the end of a bar, or a step down to another one
             self._stream.write(plain)
-        self._pending = "\r" in plain
+            self._in_line = not plain.endswith("\n") if plain else self._in_line
         return len(text)
 
     def _progress(self, line: str) -> None:

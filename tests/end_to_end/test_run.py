@@ -70,6 +70,16 @@ def test_help_and_unknown_words_set_nothing_up(tmp_path, typed):
     assert {path.name for path in tmp_path.iterdir()} == {"run.sh", "pipeline"}
 
 
+@pytest.mark.parametrize("command", ["search", "serve", "train"])
+def test_help_of_a_command_installs_nothing(tmp_path, command):
+    for name in ("run.sh", "pipeline"):
+        (tmp_path / name).symlink_to(ROOT / name)
+    made = run(tmp_path, command, "--help")
+    assert (made.returncode, made.stderr) == (0, "")
+    assert f"    ./run.sh {command} --" in made.stdout
+    assert {path.name for path in tmp_path.iterdir()} == {"run.sh", "pipeline"}
+
+
 def test_the_script_does_only_what_a_shell_can():
     assert len((ROOT / "run.sh").read_text().splitlines()) <= 90
 

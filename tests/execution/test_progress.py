@@ -27,10 +27,17 @@ def test_of_a_bar_a_line_per_half_minute_is_left(monkeypatch):
 def test_other_text_stays_as_it_is():
     written = io.StringIO()
     stream = progress.PlainLines(written)
-    for text in ("one", "\n", "\n", "two\tthree\r\n"):
+    for text in ("one", "\n", "", "\x1b[31mtwo\tthree\x1b[0m\n", "Traceback:\n\n  four\n"):
         stream.write(text)
-    assert written.getvalue().replace("\r\n", "\n").startswith("one\n\n")
-    assert "\x1b" not in written.getvalue()
+    assert written.getvalue() == "one\ntwo\tthree\nTraceback:\n\n  four\n"
+
+
+def test_bars_below_each_other_leave_no_empty_lines():
+    written = io.StringIO()
+    stream = progress.PlainLines(written)
+    for text in ("\router: 1 of 2", "\n", "\rinner: 3 of 4", "\x1b[A", "\n", "\r      ", "\x1b[A", "done\n"):
+        stream.write(text)
+    assert written.getvalue() == "outer: 1 of 2\ndone\n"
 
 
 def test_a_command_whose_output_is_a_file_writes_no_control_characters(tmp_path):
