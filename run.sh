@@ -70,6 +70,7 @@ case "${1:-}" in
   -h | --help | help) exec "${base:-$python}" -m pipeline "$@" ;;
 esac
 needed="$("${base:-$python}" -m pipeline --requirements "$@")" || exit
+[[ -n "$needed" ]] || exec "${base:-$python}" -m pipeline "$@"
 if [[ -n "${base:-}" ]]; then
   say "setup      making .venv with $base"
   "$base" -m venv "$venv"

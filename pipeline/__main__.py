@@ -7,9 +7,10 @@ packages a command needs before it hands over.
 import ast
 import difflib
 import importlib
-import os
 import sys
 from collections.abc import Callable
+from importlib.util import find_spec
+from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple, NoReturn
 
@@ -25,6 +26,11 @@ class Command(NamedTuple):
     help: str
     module: str  # with a function `main(argv)`, or module:function
     extra: tuple[str, ...] = ()  # words on the command line that need requirements-extra.txt; "": always
+
+    @property
+    def resumes(self) -> bool:
+        """Whether it goes on where it was stopped."""
+        return self.group not in ("look", "develop") and self.module.rpartition(".")[2] not in ("serve", "export")
 
 
 def _stage(name: str, help: str, *extra: str) -> Command:
@@ -68,6 +74,9 @@ GROUPS = {
     "develop": "Develop",
 }
 HELP = ("-h", "--help", "help")
+PLAN_FIRST = ("stages", "look", "search")  # groups of commands whose plan may stand without --plan
+NEEDED = ("numpy", "pandas", "pydantic", "tqdm")  # packages without which no module of a command can be imported
+WITHOUT_PACKAGES = ("The flags are listed here once the packages are installed, by whichever other command.",)
 USAGE = "usage: ./run.sh [--locked | --here] [COMMAND] …      ./run.sh COMMAND --help says more\n"
 OPTIONS = """\
     --input DIR  --weights BACKBONE=FILE  --download   the competition's files, first weights; or fetch the files first
@@ -91,26 +100,47 @@ def names_a_plan(word: str) -> bool:
 def resolve(words: list[str]) -> tuple[str, list[str]]:
     """(name of the command, its arguments) of what was typed; exit code 2 where there is no such command or plan."""
     if not words or names_a_plan(words[0]) or words[0].startswith("-"):
-        return "run", words
+        return "run", with_plan("run", words)
     name, rest = words[0], words[1:]
     if name not in COMMANDS:
         _unknown(name)
-    if COMMANDS[name].group == "look" and not {"--plan", *HELP} & set(rest):  # the plan may stand first
-        first = [] if rest and not rest[0].startswith("-") else ["demo"]
-        rest = ["--plan", *first, *rest]
-    return name, rest
+    if rest == ["help"]:
+        return name, ["--help"]
+    return name, with_plan(COMMANDS[name].group, rest)
+
+
+def with_plan(group: str, rest: list[str]) -> list[str]:
+    """The arguments with --plan before a plan that stands alone; `status` and `plan` are of the demo without one."""
+    if group == "run" and rest[:1] == ["--plan"]:
+        return rest[1:]
+    if group not in PLAN_FIRST or asks_for_help(rest) or any(word.partition("=")[0] == "--plan" for word in rest):
+        return rest
+    if rest and not rest[0].startswith("-"):
+        return ["--plan", *rest]
+    for before, word in pairwise(rest):
+        if word in plans() and before in ("--check", "--estimate", "--force", "--yes"):
+            return ["--plan", word, *(other for other in rest if other is not word)]
+    return ["--plan", "demo", *rest] if group == "look" else rest
+
+
+def asks_for_help(words: list[str]) -> bool:
+    """Whether a command is asked what it does."""
+    return bool({"-h", "--help"} & set(words))
 
 
 def _unknown(name: str) -> NoReturn:
     near = difflib.get_close_matches(name, [*COMMANDS, *plans()], 1)
-    known = f"did you mean {near[0]}?" if near else f"the plans are {', '.join(plans())}, or the path of a TOML file;"
-    print(f"error: no command and no plan {name!r}: {known} ./run.sh --help lists the commands", file=sys.stderr)
+    meant = f"did you mean {near[0]}? " if near else ""
+    known = f"the commands are {', '.join(COMMANDS)}; the plans {', '.join(plans())}, or the path of a TOML file"
+    print(f"error: no command and no plan {name!r}: {meant}{known}; ./run.sh --help says more", file=sys.stderr)
     sys.exit(2)
 
 
 def requirements(words: list[str]) -> list[str]:
-    """Files with the packages that this command line needs."""
+    """Files with the packages that this command line needs; none for help."""
     name, rest = resolve(words)
+    if asks_for_help(rest):
+        return []
     if COMMANDS[name].group == "develop":
         return [BASE, EXTRA, TEST]
     flags = {word.partition("=")[0] for word in rest} | {word.partition("=")[2] for word in rest} | {*rest, ""}
@@ -142,11 +172,12 @@ def main(words: list[str]) -> None:
         words = [*words[1:], "--help"]
     name, rest = resolve(words)
     sys.argv = [f"run.sh {name}", *rest]
-    if not sys.stderr.isatty():
-        os.environ.setdefault("TQDM_MININTERVAL", "30")  # in a log, a line of progress every half minute
+    if asks_for_help(rest) and any(find_spec(package) is None for package in NEEDED):
+        print(_contract(COMMANDS[name].module), *WITHOUT_PACKAGES, sep="\n")
+        return
     from pipeline import cli
 
-    cli.start(lambda: _entry(name)(rest))
+    cli.start(lambda: _entry(name)(rest), resumes=COMMANDS[name].resumes)
 
 
 def _entry(name: str) -> Callable[[list[str]], None]:
@@ -154,8 +185,15 @@ def _entry(name: str) -> Callable[[list[str]], None]:
     place, _, function = COMMANDS[name].module.partition(":")
     module = importlib.import_module(place)
     if module.__doc__ is None:
-        module.__doc__ = ast.get_docstring(ast.parse(Path(module.__file__).read_text(encoding="utf-8")))
+        module.__doc__ = _contract(place)
     return getattr(module, function or "main")
+
+
+def _contract(module: str) -> str | None:
+    """The docstring of a command's module, read without importing it."""
+    path = Path(__file__).parents[1].joinpath(*module.partition(":")[0].split("."))
+    path = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+    return ast.get_docstring(ast.parse(path.read_text(encoding="utf-8")))
 
 
 if __name__ == "__main__":

@@ -18,10 +18,11 @@ from pathlib import Path
 from typing import NoReturn
 
 from pipeline.errors import Damaged, Defect, UserError
-from pipeline.execution import deadline, locks
+from pipeline.execution import deadline, locks, progress
 from pipeline.plans.config import Plan, load_plan
-from pipeline.store import backbone_graphs, dependencies
+from pipeline.store import backbone_graphs, dependencies, staleness, takeover
 from pipeline.store.artifacts import Store
+from pipeline.store.records import Artifact
 
 log = logging.getLogger(__name__)
 # messages of HDF5 and numpy for a full disk, which lack its errno
@@ -39,12 +40,32 @@ class Request:
     options: argparse.Namespace
 
     def to_do(self, units: Iterator[dependencies.Unit]) -> list[dependencies.Unit]:
-        """The `units` that the flags select and that still must be made."""
-        todo = dependencies.to_do(self._selected(units), self.options.plan, force=self.options.force)
+        """The `units` that the flags select and that still must be made; what that discards is said first."""
+        selected = list(self._selected(units))
+        if not self.options.force:
+            takeover.take_over(selected, self.plan, self.store)
+        todo = dependencies.to_do(iter(selected), self.options.plan, force=self.options.force)
         self.require(todo)
+        self._discard(todo)
         if todo:
             self.store.require_space(0, f"the files of stage {todo[0].stage}")
         return todo
+
+    def _discard(self, todo: list[dependencies.Unit]) -> None:
+        """Say what work is lost by making these units; UserError where that is much and the user does not agree."""
+        rebuilt = [u.artifact for u in todo if u.artifact.exists() or self.options.force or staleness.starts_over(u)]
+        if rebuilt:
+            units = staleness.everything(self.plan, self.store)
+            agree_to_discard(staleness.discarded(units, lambda unit: unit.artifact in rebuilt), rebuilt, self.options)
+
+    def warn_of_stale(self, stage: str) -> None:
+        """Say which artifacts of a stage are complete, but made from what is not as the plan wants it."""
+        walk = staleness.Walk()
+        for unit in dependencies.all_units(self.plan, self.store):
+            state, why = walk.state(unit)
+            if unit.stage == stage and state == "outdated":
+                more = f"`./run.sh status {self.options.plan}` says more"
+                log.warning("%-10s %s is OUTDATED: %s; %s", stage, unit.label, "; ".join(why[:3]), more)
 
     def without_failed_runs(self) -> "Request":
         """The request without failed runs; UserError where no ensemble is left, or a backbone graph has changed."""
@@ -56,6 +77,14 @@ class Request:
             log.warning("%s is left out: %s", run, why)
         backbone_graphs.require_graphs(plan, self.store)
         return Request(plan, self.store, self.options)
+
+    def for_a_run(self) -> "Request":
+        """The request where --run, which names an ensemble, may name a run: an ensemble of that run alone."""
+        return Request(self.plan.with_run_alone(self.options.run), self.store, self.options)
+
+    def of_what_exists(self) -> "Request":
+        """The request for the part of the plan that can be reported; the whole where no run is complete."""
+        return Request(dependencies.existing_part(self.plan, self.store), self.store, self.options)
 
     def require(self, todo: list[dependencies.Unit]) -> None:
         """UserError where a source of these units is missing or damaged."""
@@ -102,6 +131,7 @@ def parser(contract: str | None) -> argparse.ArgumentParser:
     parser.add_argument("--plan", required=True, help="name of a shipped plan, or path of a TOML file")
     parser.add_argument("--output", type=Path, default=OUTPUT, help="parent folder of the plans' outputs")
     parser.add_argument("--force", action="store_true", help="rebuild what exists")
+    parser.add_argument("--yes", action="store_true", help="agree beforehand to what would be asked")
     parser.add_argument("--until", type=float, metavar="SECONDS", help="stop by this Unix time, to resume later")
     return parser
 
@@ -129,6 +159,28 @@ def _for_labels(plan: Plan, store: Store) -> Plan:
     with contextlib.suppress(Damaged):  # which is told where the record is needed
         return plan.for_schema(store.schema())
     return plan
+
+
+def agree_to_discard(lost: list[dependencies.Unit], rebuilt: list[Artifact], options: argparse.Namespace) -> None:
+    """Say what is lost: what is `rebuilt`, and what is made from it. UserError where the user does not agree."""
+    own = [unit for unit in lost if unit.artifact in rebuilt]
+    made_from_it = [unit for unit in lost if unit.artifact not in rebuilt]
+    text = f"rebuilding discards {staleness.described(own)}" if own else "something is rebuilt"
+    if options.yes or not staleness.needs_agreement(lost):
+        if own:
+            log.info("%-10s %s", own[0].stage, text)
+        return
+    if made_from_it:
+        text += f", and, where that comes out different, what is made from it: {staleness.described(made_from_it)}"
+    if not agreed(f"{text}. Go on?"):
+        raise UserError("nothing was discarded")
+
+
+def agreed(question: str) -> bool:
+    """Whether the user says yes; UserError without a terminal."""
+    if not sys.stdin.isatty():
+        raise UserError(f"{question} No terminal to ask on: add --yes")
+    return input(f"{question} [y/N] ").strip().lower() in ("y", "yes")
 
 
 def _check_folder(output: Path) -> None:
@@ -171,9 +223,14 @@ def _tolerate_environment() -> None:
         os.environ.pop("PYTHONWARNINGS", None)
 
 
-def start(main: Callable[[], None]) -> None:
-    """Run a stage's main as a program: logging to stderr, errors as one sentence and an exit code."""
+def start(main: Callable[[], None], *, resumes: bool = True) -> None:
+    """Run a command as a program: logging to stderr, errors as one sentence and an exit code.
+
+    `resumes`: the same command goes on where it was stopped.
+    """
+    more = ": what is complete is kept; the same command resumes" if resumes else ""
     _tolerate_environment()
+    progress.plain_in_logs()
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr, force=True)
     signal.signal(signal.SIGTERM, _terminate)
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs start with it ignored
@@ -192,12 +249,12 @@ def start(main: Callable[[], None]) -> None:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(1)
     except KeyboardInterrupt:
-        print("interrupted: what is complete is kept; the same command resumes", file=sys.stderr)
+        print(f"interrupted{more}", file=sys.stderr)
         sys.exit(130)
     except deadline.TimeIsUp:
         _exit_time_is_up()
     except Terminated:
-        print("terminated: what is complete is kept; the same command resumes", file=sys.stderr)
+        print(f"terminated{more}", file=sys.stderr)
         sys.exit(143)
     except OSError as error:
         message = _os_error_message(error)

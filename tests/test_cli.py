@@ -124,6 +124,22 @@ def test_signals_are_exit_codes_and_a_sentence(tmp_path, sent, code, said):
     assert told.count("\n") == 1
 
 
+def test_what_does_not_resume_does_not_say_so():
+    assert [name for name, command in COMMANDS.items() if not command.resumes] == [
+        "status", "plan", "export", "serve", "test", "bench"
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(("stop", "said"), [(KeyboardInterrupt, "interrupted\n"), (cli.Terminated, "terminated\n")])
+def test_a_command_that_keeps_nothing_does_not_promise_to_resume(stop, said, capsys):
+    def main():
+        raise stop
+
+    with pytest.raises(SystemExit):
+        cli.start(main, resumes=False)
+    assert capsys.readouterr().err == said
+
+
 @pytest.mark.parametrize("name", COMMANDS)
 def test_every_command_has_code_and_stands_in_the_help(name):
     module, _, function = COMMANDS[name].module.partition(":")
@@ -150,6 +166,14 @@ TYPED = {
     "status --plan demo": ("status", ["--plan", "demo"]),
     "plan --estimate": ("plan", ["--plan", "demo", "--estimate"]),
     "plan competition --help": ("plan", ["competition", "--help"]),
+    "status --plan=demo": ("status", ["--plan=demo"]),
+    "status --check laptop": ("status", ["--plan", "laptop", "--check"]),
+    "status help": ("status", ["--help"]),
+    "train laptop --run a": ("train", ["--plan", "laptop", "--run", "a"]),
+    "search mine.toml --trials 3": ("search", ["--plan", "mine.toml", "--trials", "3"]),
+    "report --compare a b": ("report", ["--compare", "a", "b"]),
+    "--plan laptop --input x": ("run", ["laptop", "--input", "x"]),
+    "run --plan laptop": ("run", ["laptop"]),
 }
 
 
@@ -160,7 +184,11 @@ def test_what_is_typed_is_a_command_and_its_arguments(typed):
 
 @pytest.mark.parametrize(
     ("typed", "hint"),
-    [("statsu", "did you mean status?"), ("dmeo", "did you mean demo?"), ("x", "the plans are")],
+    [
+        ("statsu", "did you mean status? the commands are run, inputs, "),
+        ("dmeo", "did you mean demo? the commands are "),
+        ("x", "the commands are run, inputs, "),
+    ],
 )
 def test_an_unknown_word_is_answered_with_the_nearest(typed, hint, capsys):
     with pytest.raises(SystemExit) as stop:
@@ -179,8 +207,17 @@ NEEDS = {
     "competition --download": "requirements.txt requirements-extra.txt",
     "submit --plan demo --upload": "requirements.txt requirements-extra.txt",
     "serve --ensemble x": "requirements.txt requirements-extra.txt",
+    "search --help": "",
+    "serve -h": "",
     "test --all": "requirements.txt requirements-extra.txt requirements-test.txt",
 }
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_help_needs_no_package_where_there_is_none(name, monkeypatch, capsys):
+    monkeypatch.setattr(command_line, "find_spec", lambda package: None)
+    command_line.main([name, "--help"])
+    assert f"./run.sh {'[PLAN]' if name == 'run' else name}" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("typed", NEEDS)
@@ -239,7 +276,7 @@ def test_the_store_is_the_output_folder_and_the_name_of_the_plan(tmp_path):
     ],
 )
 def test_flags_select_runs_and_folds(tmp_path, flags, labels):
-    asked = request(tmp_path, "--force", *flags)
+    asked = request(tmp_path, "--force", "--yes", *flags)
     fabricated.complete(asked.plan, asked.store)
     assert [unit.label for unit in asked.to_do(dependencies.train(asked.plan, asked.store))] == labels
 

@@ -4,8 +4,9 @@ reads   inputs/labels.parquet and inputs/sample.csv where stage 0 has run; else 
         plan's [sky], or of the competition
 writes  nothing
 
-The estimate builds every network and times a few of its steps on noise, since speed does not depend on the
-image: about ten seconds a run on a GPU or for small images. Hours are for the whole plan from scratch.
+The estimate takes at most a minute and a half: every backbone is timed on small images of noise, since speed does not
+depend on what is in them, and that is scaled to the run's images; steps of the real network are timed where the time
+allows. A run's uncertainty stands behind its time. Hours are for the whole plan from scratch.
 
     ./run.sh plan --plan demo [--estimate] [--price PER_HOUR]
 """
@@ -23,10 +24,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
+from tqdm import tqdm
 
 from pipeline import cli
 from pipeline.competition import cutout
 from pipeline.core import machine, views
+from pipeline.core.durations import duration
 from pipeline.core.labels import Schema
 from pipeline.errors import UserError
 from pipeline.plans import label_schemas
@@ -35,11 +38,20 @@ from pipeline.store.artifacts import Store
 from pipeline.store.environment import peak_memory
 
 if TYPE_CHECKING:
+    from pipeline.nn.small_probe import Probe
     from pipeline.nn.speed_probe import Speeds
 
 COMPETITION = (61_578, 79_975)  # training and test galaxies
-BASELINE_SAMPLE = 600  # galaxies that baselines are timed on
+BASELINE_SAMPLE = 300  # galaxies that baselines are timed on
 STAGES, MAP_SECONDS = 10, 5.0  # seconds that the map of a run's features takes
+
+
+BUDGET = 60.0  # seconds for the networks; what no time is left for is scaled from small images
+STEPS_SECONDS = 8.0  # that timing the real steps of a network takes, besides what is one step of each kind
+STEP_COST = 4.0  # forward passes that a training step costs: 3.0 (MobileNetV3-Small) to 4.8 (ResNet50) on a CPU
+START_PER_LAYER = 0.06  # seconds to build and trace a network, of each of its layers
+HEAD_SPEED = 1e10  # multiplications a second in training a head
+MEASURED, SCALED, OTHERS = 0.15, 0.4, 0.2  # uncertainties, as a share
 
 
 class Cost(NamedTuple):
@@ -48,6 +60,7 @@ class Cost(NamedTuple):
     seconds: float
     disk: float  # bytes
     memory: float  # bytes
+    uncertainty: float = OTHERS  # of the seconds, as a share
 
 
 def galaxy_counts(plan: Plan, store: Store) -> tuple[int, int]:
@@ -142,43 +155,105 @@ def _seconds_of_baselines(plan: Plan, schema: Schema) -> float:
     return time.monotonic() - began
 
 
-def _duration(seconds: float) -> str:
-    if seconds < 5400:
-        return f"{seconds / 60:.1f} min" if seconds >= 90 else f"{seconds:.0f} s"
-    return f"{seconds / 3600:.1f} h"
+class Prober:
+    """Speeds of runs: real steps where the time allows, else scaled from small images."""
+
+    def __init__(self, plan: Plan, schema: Schema, n: int):
+        self.plan, self.schema, self.n_train = plan, schema, n * (plan.folds - 1) // plan.folds
+        self.began = time.monotonic()
+        self.probes: dict[str, Probe] = {}
+        self.corrections: list[float] = []  # measured forward speeds over scaled ones
+        self.step_costs: list[float] = []
+
+    def look(self, run: Run) -> None:
+        """Time a run's backbone on small images, if that was not done."""
+        from pipeline.nn import small_probe
+
+        if run.backbone not in self.probes:
+            self.probes[run.backbone] = small_probe.measure(run.backbone)
+
+    def speeds(self, run: Run) -> "tuple[Speeds, float]":
+        """(speeds of a run, their uncertainty)."""
+        from pipeline.nn import speed_probe
+
+        scaled, size = self._scaled(run), self.plan.input_size(run)
+        steps = 4 * min(run.batch_size, 64) * (1 / scaled.forward + (1 / scaled.train if run.fine_tune.epochs else 0))
+        if time.monotonic() - self.began + scaled.start + steps + STEPS_SECONDS > BUDGET:
+            return scaled, SCALED
+        stored = self.plan.crops[run.crop].size
+        with contextlib.redirect_stderr(io.StringIO()):  # its progress bar
+            made = speed_probe.measure(run, self.schema, stored=stored, size=size, n_train=self.n_train)
+        self.corrections.append(made.forward / self._scaled(run, corrected=False).forward)
+        if run.fine_tune.epochs:
+            self.step_costs.append(made.forward / made.train)
+        return made, MEASURED
+
+    def _scaled(self, run: Run, *, corrected: bool = True) -> "Speeds":
+        from pipeline.nn.speed_probe import Speeds
+
+        probe = self.probes[run.backbone]
+        correction = float(np.median(self.corrections)) if self.corrections and corrected else 1.0
+        forward = correction / (probe.per_pixel * self.plan.input_size(run) ** 2)
+        step_cost = float(np.median(self.step_costs)) if self.step_costs else STEP_COST
+        train = forward / step_cost if run.fine_tune.epochs else float("inf")
+        answers = len(self.schema.columns)
+        head = 3 * answers * probe.features * run.head_phase.epochs * self.n_train / HEAD_SPEED
+        start = probe.build + START_PER_LAYER * probe.layers
+        return Speeds(start, train, forward, head, probe.params + answers * probe.features, probe.features)
+
+
+def label(run: Run, plan: Plan) -> str:
+    """A run and what is trained of it."""
+    epochs = f"{run.head_phase.epochs} + {run.fine_tune.epochs} epochs"
+    return f"{run.name:<18} {run.backbone:<16} {plan.input_size(run):>4} px  {epochs}"
 
 
 def table(plan: Plan, store: Store, *, estimate: bool, price: float | None) -> Iterator[str]:
     """The lines to print, each as soon as it is known."""
     schema, (n, m) = schema_of(plan, store), galaxy_counts(plan, store)
     yield f"{plan.name}: {n:,} training and {m:,} test galaxies, {plan.folds} folds"
+    if not estimate:
+        yield from (f"  {label(run, plan)}" for run in plan.runs)
+        return
+    what = "rendering, crops, baselines" if plan.sky else "crops, baselines"
+    width = max(len(text) for text in (what, *(label(run, plan) for run in plan.runs)))
+    yield f"  {'':<{width}}  {'time':>13}  {'':<6}  {'disk':>10}{'  price' if price else ''}"
     costs = []
-    if estimate:
-        costs.append(cost_of_other_stages(plan, schema, n, m))
-        what = "rendering, crops, baselines" if plan.sky else "crops, baselines"
-        yield _line(what, costs[0], price)
-    for run in plan.runs:
-        size, epochs = plan.input_size(run), f"{run.head_phase.epochs} + {run.fine_tune.epochs} epochs"
-        what = f"{run.name:<16} {run.backbone:<16} {size:>4} px  {epochs}"
-        if not estimate:
-            yield f"  {what}"
-            continue
-        from pipeline.nn import speed_probe
+    with tqdm(total=1 + 2 * len(plan.runs), desc="estimate", unit="probe", leave=False) as bar:
 
-        stored, n_train = plan.crops[run.crop].size, n * (plan.folds - 1) // plan.folds
-        with contextlib.redirect_stderr(io.StringIO()):  # its progress bar
-            speeds = speed_probe.measure(run, schema, stored=stored, size=size, n_train=n_train)
-        costs.append(cost_of_run(run, speeds, n, m, plan.folds, len(schema.columns)))
-        yield _line(what, costs[-1], price)
-    if estimate:
-        memory = peak_memory() + max(cost.memory for cost in costs)
-        whole = Cost(sum(cost.seconds for cost in costs), sum(cost.disk for cost in costs), memory)
-        yield f"{_line('in all', whole, price)}  {memory / 1e9:.1f} GB memory"
+        def told(text: str, cost: Cost) -> str:
+            costs.append(cost)
+            bar.update()
+            bar.clear()
+            return _line(text, cost, price, width)
+
+        with contextlib.redirect_stderr(io.StringIO()):  # their progress bars
+            others = cost_of_other_stages(plan, schema, n, m)
+        yield told(what, others)
+        prober = Prober(plan, schema, n)
+        for run in plan.runs:
+            prober.look(run)
+            bar.update()
+        for run in sorted(plan.runs, key=lambda run: prober.probes[run.backbone].layers):  # those soonest built first
+            speeds, uncertainty = prober.speeds(run)
+            cost = cost_of_run(run, speeds, n, m, plan.folds, len(schema.columns))
+            yield told(label(run, plan), cost._replace(uncertainty=uncertainty))
+    yield _in_all(costs, price, width)
 
 
-def _line(what: str, cost: Cost, price: float | None) -> str:
-    money = f"  {price * cost.seconds / 3600:>9.2f}" if price else ""
-    return f"  {what:<56}{_duration(cost.seconds):>9}  {cost.disk / 1e9:>7.2f} GB disk{money}"
+def _in_all(costs: list[Cost], price: float | None, width: int) -> str:
+    seconds = sum(cost.seconds for cost in costs)
+    uncertainty = sum(cost.seconds * cost.uncertainty for cost in costs) / seconds  # one machine: they err together
+    memory = peak_memory() + max(cost.memory for cost in costs)
+    whole = Cost(seconds, sum(cost.disk for cost in costs), memory, uncertainty)
+    low, high = (duration(seconds * factor) for factor in (1 - uncertainty, 1 + uncertainty))
+    return f"{_line('in all', whole, price, width)}\n  that is {low} to {high}; {memory / 1e9:.1f} GB of memory"
+
+
+def _line(what: str, cost: Cost, price: float | None, width: int) -> str:
+    money = f"  {price * cost.seconds / 3600:,.2f}" if price else ""
+    spread = f"± {cost.uncertainty:.0%}".replace("%", " %")
+    return f"  {what:<{width}}  {duration(cost.seconds):>13}  {spread:<6}  {cost.disk / 1e9:>7.2f} GB{money}"
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -4,7 +4,7 @@ reads   the competition's files or your own in --input DIR (remembered), else sy
 writes  output/<plan>: every artifact that is missing; submissions, leaderboard and report.html at the end
 
     ./run.sh [PLAN] [--input DIR] [--download] [--output DIR] [--weights BACKBONE=FILE ...] [--force STAGE]
-        [--max-hours H] [--workers N] [--resume-from DIR]
+        [--run NAME] [--max-hours H] [--workers N] [--resume-from DIR] [--yes]
 """
 
 import argparse
@@ -16,8 +16,10 @@ from pipeline import cli
 from pipeline.competition import download
 from pipeline.competition.source_files import INPUT
 from pipeline.execution import engines
-from pipeline.plans.config import load_plan
-from pipeline.store import dependencies
+from pipeline.store import dependencies, staleness
+from pipeline.store.dependencies import Unit
+
+OF_RUNS, OF_ENSEMBLES = ("train", "predict", "insight"), ("ensemble", "submit")  # stages, by what their --run names
 
 
 def arguments() -> argparse.ArgumentParser:
@@ -32,7 +34,11 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument(
         "--weights", action="append", default=[], metavar="BACKBONE=FILE", help="first weights; repeatable"
     )
+    parser.add_argument(
+        "--run", metavar="NAME", help="train only this run, or the runs of this ensemble, and submit that"
+    )
     parser.add_argument("--force", choices=dependencies.STAGES, metavar="STAGE", help="rebuild what this stage makes")
+    parser.add_argument("--yes", action="store_true", help="agree beforehand to what would be asked")
     parser.add_argument("--max-hours", type=_hours, metavar="H", help="stop in time, between epochs (exit code 3)")
     parser.add_argument(
         "--workers",
@@ -54,13 +60,22 @@ def _hours(text: str) -> float:
     return hours
 
 
+def calls(stage: str, options: argparse.Namespace, until: float | None, runs: list[str] | None) -> list[list[str]]:
+    """The flags of each call of a stage: one, or one for each of the `runs`."""
+    flags = flags_of(stage, options, until)
+    if stage in OF_RUNS and runs is not None:
+        return [[*flags, "--run", run] for run in runs]
+    return [flags + (["--run", options.run] if stage in OF_ENSEMBLES and options.run else [])]
+
+
 def flags_of(stage: str, options: argparse.Namespace, until: float | None) -> list[str]:
     """The flags of a stage."""
-    flags = ["--plan", options.plan]
+    flags = ["--plan", options.plan, "--yes"]  # what is asked was asked before the first stage
     flags += ["--output", options.output] if options.output else []
     flags += [f"--until={until}"] if until is not None else []
     flags += ["--force"] if options.force == stage else []
     if stage == "inputs":
+        flags += ["--run", options.run] if options.run else []
         flags += ["--input", options.input] if options.input else []
         flags += ["--resume-from", options.resume_from] if options.resume_from else []
         flags += [word for item in options.weights for word in ("--weights", item)]
@@ -69,12 +84,39 @@ def flags_of(stage: str, options: argparse.Namespace, until: float | None) -> li
     return flags
 
 
+def ask(options: argparse.Namespace) -> list[str] | None:
+    """Say what work the run discards, by --force or since its sources are other ones; ask where that is much.
+
+    Returns the runs that --run asks for; None: all.
+    """
+    where = ["--output", options.output] if options.output else []
+    request = cli.parse(cli.parser(None), ["--plan", options.plan, *where])
+    runs = None if options.run is None else request.plan.runs_for(options.run)
+
+    def selected(unit: Unit) -> bool:
+        if runs is None or unit.stage not in (*OF_RUNS, *OF_ENSEMBLES):
+            return True
+        return unit.run in runs if unit.stage in OF_RUNS else unit.run == options.run
+
+    def rebuilt(unit: Unit) -> bool:
+        other = unit.state()[0] == "outdated" or staleness.starts_over(unit)
+        return selected(unit) and (unit.stage == options.force or other)
+
+    lost = staleness.discarded(staleness.everything(request.plan, request.store), rebuilt)
+    first = [unit.artifact for unit in lost if unit.stage == options.force or not options.force]
+    if options.force or staleness.needs_agreement(lost):
+        cli.agree_to_discard(lost, first, options)
+    return runs
+
+
 def main(argv: list[str] | None = None) -> None:
     """Run the stages."""
     options = arguments().parse_args(argv)
-    load_plan(options.plan)  # report mistakes in it before any download
+    runs = ask(options)  # mistakes in the plan are reported before any download
     until = None if options.max_hours is None else time.time() + 3600 * options.max_hours
     if options.download:
         download.fetch_missing(Path(options.input) if options.input else INPUT)
     for stage in dependencies.STAGES:
-        importlib.import_module(f"pipeline.stages.{stage}").main(flags_of(stage, options, until))
+        main_of_stage = importlib.import_module(f"pipeline.stages.{stage}").main
+        for flags in calls(stage, options, until, runs):
+            main_of_stage(flags)

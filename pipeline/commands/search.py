@@ -27,12 +27,14 @@ from tqdm import tqdm
 
 from pipeline import cli
 from pipeline.core import stats
-from pipeline.errors import UserError
+from pipeline.core.durations import duration
+from pipeline.errors import Damaged, UserError
 from pipeline.execution import engines, locks
-from pipeline.plans.config import PLANS, Run, plan_path
+from pipeline.plans.config import Run
+from pipeline.plans.layers import PLANS, plan_path
 from pipeline.store.artifacts import Store
 from pipeline.store.dependencies import Unit
-from pipeline.store.records import atomic
+from pipeline.store.records import Artifact, atomic
 from pipeline.tuning import study, variants
 from pipeline.tuning.study import SEED_OFFSET, Trials, importance, table
 
@@ -96,7 +98,8 @@ def best_plan(trials: Trials, plan: str, settings: dict, found: dict) -> str:
     """A plan that extends this one by the settings found, with the evidence as comments."""
     base = plan if plan_path(plan).parent == PLANS else str(plan_path(plan).resolve())
     lines = [
-        f"# {trials.plan.name} with what {found['trials']} trials found for its run {trials.run.name}.",
+        f"# {trials.plan.name} with what {found['trials']} trials found for its run {trials.run.name}"
+        f"{': nothing better than that run as it stands' if found['verdict'] == 'the same' else ''}.",
         f"# On {trials.search.repeats} x {trials.plan.folds} fresh folds: RMSE {found['fresh_best']:.5f}, before "
         f"{found['fresh_before']:.5f}; {found['difference']:+.5f} ({found['low']:+.5f} to {found['high']:+.5f}): "
         f"{found['verdict']}.",
@@ -132,6 +135,19 @@ def finish(trials: Trials, options: argparse.Namespace) -> None:
     unit.finish(**found, settings=settings, importance=importance(trials), seconds=float(frame["seconds"].sum()))
 
 
+def forget(request: cli.Request, folder: Path) -> None:
+    """Delete all trials; UserError where there are some and the user does not agree."""
+    if (folder / "journal.log").exists() and not request.options.yes:
+        try:
+            frame = table(trials_of(request))
+            what = f"{len(frame)} trials ({duration(frame['seconds'].sum() if len(frame) else 0.0)} of work)"
+        except Damaged as error:
+            what = f"a damaged journal ({error})"
+        if not cli.agreed(f"--force discards search/{request.options.run}: {what}. Go on?"):
+            raise UserError("nothing was discarded")
+    shutil.rmtree(folder, ignore_errors=True)
+
+
 def arguments() -> argparse.ArgumentParser:
     """The flags of the search."""
     parser = cli.parser(__doc__)
@@ -151,7 +167,7 @@ def main(argv: list[str] | None = None) -> None:
         raise UserError(f"--hours {options.hours:g}: expected a number above 0")
     unit = study.unit(request.plan, request.store, options.run)
     if options.force:
-        shutil.rmtree(unit.artifact.record_path.parent, ignore_errors=True)
+        forget(request, unit.artifact.record_path.parent)
     if not is_done(unit, options.trials):
         request.require([unit])
         trials = trials_of(request)
@@ -164,7 +180,18 @@ def main(argv: list[str] | None = None) -> None:
             if not is_done(unit, len(trials.finished())):  # another process has perhaps done it meanwhile
                 finish(trials, options)
     _log_result(unit.artifact.record(), options.run)
-    print(f"best plan  {unit.artifact.files[1]}\nrun it by  {run_command(unit.artifact.files[1], request.store)}")
+    print("\n".join(advice(unit.artifact, request)))
+
+
+def advice(found: Artifact, request: cli.Request) -> list[str]:
+    """What to do with what was found."""
+    verdict, run = found.required()["verdict"], request.options.run
+    if found.required()["low"] == found.required()["high"] == 0:
+        return [f"no trial was better than {run} as it stands, which is the best plan: nothing is to be run"]
+    lines = [f"best plan  {found.files[1]}", f"run it by  {run_command(found.files[1], request.store)}"]
+    if verdict == "better":
+        return lines
+    return [f"fresh folds do not show the best trial to be better than {run} as it stands: {verdict}", *lines]
 
 
 def _log_progress(trials: Trials) -> None:

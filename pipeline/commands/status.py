@@ -1,57 +1,113 @@
 """What of a plan exists, what is missing, what is stale and why. Changes nothing.
 
---check reads every file and reports checksum mismatches. Without it only sizes are compared. A stage verifies what it
-uses, but a file above 1 GiB only once while its size, times and inode are unchanged: silent disk corruption of such a
-file is found by --check alone.
+What is made from something outdated or changed, however far up, is outdated. --check reads every file and reports
+checksum mismatches. Without it only sizes are compared. A stage verifies what it uses, but a file above 1 GiB only once
+while its size, times and inode are unchanged: silent disk corruption of such a file is found by --check alone.
 
     ./run.sh status --plan demo [--check]
 """
 
 from collections.abc import Iterable, Iterator
+from itertools import groupby
+from typing import NamedTuple
 
 from pipeline import cli
+from pipeline.core.durations import duration
 from pipeline.errors import Damaged
-from pipeline.store import dependencies
+from pipeline.store import dependencies, staleness
+from pipeline.store.records import Artifact
+
+SHOWN = 3  # differences of a unit, and folds of a run before they are told as a range
+
+
+class Found(NamedTuple):
+    """A unit, by its label, and the state that it is in."""
+
+    label: str
+    state: str
+    why: tuple[str, ...]
+    run: str | None = None
+    fold: int | None = None
+
+
+class Checked:
+    """Counts the files whose content was compared with their records."""
+
+    def __init__(self) -> None:
+        self.files = self.bytes = 0
+
+    def mismatches(self, artifact: Artifact) -> list[str]:
+        """See `Artifact.checksum_mismatches`."""
+        there = [path for path in artifact.files if path.is_file()]
+        self.files += len(there)
+        self.bytes += sum(path.stat().st_size for path in there)
+        return artifact.checksum_mismatches()
 
 
 def table(request: cli.Request, *, check: bool = False) -> list[str]:
-    """One line a stage and, below it, one for each unit that is not complete."""
-    lines = [f"{request.plan.name} in {request.store.root}"]
+    """One line a stage and, below it, what is not complete; equal states of a run's folds share a line."""
+    lines, checked = [f"{request.plan.name} in {request.store.root}"], Checked() if check else None
+    walk, corrupt, lost = staleness.Walk(), False, []
     for stage, makers in dependencies.STAGES.items():
         try:
             units = [unit for maker in makers for unit in maker(request.plan, request.store)]
         except Damaged as error:  # shared by all of its units
             lines.append(f"  {stage:<10} damaged: {error}")
             continue
-        found = [(unit.label, *_state(unit, request, check)) for unit in units]
-        complete = sum(state == "complete" for _, state, _ in found)
+        found = [_found(unit, walk, request, checked) for unit in units]
+        lost += [unit for unit, one in zip(units, found, strict=True) if one.state in ("changed", "outdated")]
+        corrupt |= any(one.state == "corrupt" for one in found)
+        complete = sum(one.state == "complete" for one in found)
         lines.append(f"  {stage:<10} {complete} of {len(found)} complete")
         lines += _incomplete(found)
-    return lines + list(_incomplete(_optional(request, check)))
+    optional = list(_optional(request, checked))
+    lines += _incomplete(optional)
+    if work := sum(staleness.seconds(unit) for unit in lost):
+        lines.append(f"what is changed or outdated took {duration(work)} of work; to rebuild it is to discard that")
+    if checked:
+        corrupt |= any(one.state == "corrupt" for one in optional)
+        read = f"{checked.files} files, {checked.bytes / 1e6:,.0f} MB, were read and compared with their sha256"
+        lines.append(f"check: {read}: {'see above' if corrupt else 'all are what was written'}")
+    return lines
 
 
-def _state(unit: dependencies.Unit, request: cli.Request, check: bool) -> tuple[str, list[str]]:
-    state, why = unit.state()
+def _found(unit: dependencies.Unit, walk: staleness.Walk, request: cli.Request, checked: Checked | None) -> Found:
+    state, why = walk.state(unit)
     if unit.stage == "train" and state == "missing" and (failed := dependencies.failure(unit, request.store)):
-        return "failed", [failed]
-    if check and state == "complete" and (mismatches := unit.artifact.checksum_mismatches()):
-        return "corrupt", mismatches
-    return state, why
+        state, why = "failed", [failed]
+    if checked and state in ("complete", "outdated") and (mismatches := checked.mismatches(unit.artifact)):
+        state, why = "corrupt", mismatches
+    return Found(unit.label, state, tuple(why), unit.run, unit.fold)
 
 
-def _optional(request: cli.Request, check: bool) -> Iterator[tuple[str, str, list[str]]]:
+def _optional(request: cli.Request, checked: Checked | None) -> Iterator[Found]:
     """The same for optional artifacts."""
     for name, artifact in dependencies.optional_artifacts(request.plan, request.store):
         if problems := artifact.missing_or_resized():
-            yield name, "damaged", problems
-        elif check and (mismatches := artifact.checksum_mismatches()):
-            yield name, "corrupt", mismatches
+            yield Found(name, "damaged", tuple(problems))
+        elif checked and (mismatches := checked.mismatches(artifact)):
+            yield Found(name, "corrupt", tuple(mismatches))
 
 
-def _incomplete(found: Iterable[tuple[str, str, list[str]]]) -> Iterator[str]:
-    for label, state, why in found:
+def _incomplete(found: Iterable[Found]) -> Iterator[str]:
+    """Lines of what is not complete: one for all missing units of a stage, or for a run's folds in the same state."""
+    found = list(found)
+    if len(found) > SHOWN and {one.state for one in found} == {"missing"}:
+        yield f"    missing   all {len(found)}"
+        return
+    for (state, why, _), same in groupby(found, key=lambda one: (one.state, one.why, one.run)):
         if state != "complete":
-            yield f"    {state:<9} {label}{': ' if why else ''}{'; '.join(why[:3])}"
+            shown = why[:1] if state == "missing" else why[:SHOWN]
+            more = f" and {len(why) - len(shown)} more" if len(why) > len(shown) else ""
+            yield f"    {state:<9} {_label(list(same))}{': ' if why else ''}{'; '.join(shown)}{more}"
+
+
+def _label(same: list[Found]) -> str:
+    """'runs/a/fold0'; 'runs/a/fold0 to fold4'."""
+    first, last = same[0], same[-1]
+    if first.fold is None or len(same) == 1:
+        return ", ".join(one.label for one in same)
+    return f"{first.label} to fold{last.fold}"
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -78,7 +78,12 @@ def selection_bias(
 
 
 def verdict(low: float, high: float) -> str:
-    """Verdict on the first model from the interval of a difference in RMSE: "better", "worse" or "cannot tell"."""
+    """Verdict on the first model from the interval of a difference in RMSE.
+
+    "better", "worse", "cannot tell", or "the same": every galaxy has the same error, so no draw shows a difference.
+    """
+    if low == high == 0:
+        return "the same"
     if high < 0:
         return "better"
     return "worse" if low > 0 else "cannot tell"

@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 
 from pipeline.core import machine
 from pipeline.errors import UserError
+from pipeline.execution import progress
 
 log = logging.getLogger(__name__)
 NAMES = ("local", "ray")
@@ -107,6 +108,7 @@ def _begin(make_worker: Callable[[], Work], number: Any, workers: int) -> None:
         os.environ["CUDA_VISIBLE_DEVICES"] = devices[i % len(devices)]
     threads = str(max(1, machine.cores() // workers))
     os.environ.setdefault("TF_NUM_INTRAOP_THREADS", threads)
+    progress.plain_in_logs()
     logging.basicConfig(level=logging.INFO, format="%(message)s", force=True)
     _worker = make_worker()
 

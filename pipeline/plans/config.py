@@ -1,26 +1,27 @@
 """Training plans. One TOML file defines the crops, runs and ensembles of an output folder.
 
-A plan is frozen and strict: an unknown key or value is an error that names its place and what is
-allowed. Keys under [defaults] hold for every run that does not set them itself.
+A plan is frozen and strict: an unknown key, a value that is not allowed or of another type (a text for a number) is an
+error that names the file, the place and what is allowed.
+
+`extends = "laptop"` (the name of a shipped plan, or a path from the file's own folder) begins with another plan. One
+rule tells what comes of the two files: tables are merged key by key, [[runs]] and [[ensembles]] by their names, and
+where both files set a key, the extending one's holds. A run, ensemble or crop of a new name is added. Only
+[search.space] is replaced as a whole. Then the keys of [defaults], merged in the same way, are put into every run of
+either file that does not set them itself. A plan without [[ensembles]] has one, "final", of all its runs.
 """
 
-import tomllib
-from operator import attrgetter
-from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, PrivateAttr, ValidationError, field_validator, model_validator
 
 from pipeline.core.labels import Schema
 from pipeline.errors import UserError
-from pipeline.plans import label_schemas
+from pipeline.plans import consistency, label_schemas, layers
 from pipeline.plans.backbones import BACKBONES
 from pipeline.plans.crops import IMAGE_SIDE, Crop
-from pipeline.plans.merging import extended, with_defaults
 from pipeline.plans.search_space import Search, Setting
-from pipeline.plans.strict import Strict, sentence
+from pipeline.plans.strict import Location, Strict, sentence
 
-PLANS = Path(__file__).parent
 VIEW_SETS = ("single", "flips4", "dihedral8", "rotations16", "rotations32", "dihedral8-zoom3")
 BASELINES = ("mean", "central-pixel", "ridge", "random-forest", "svm")
 METHODS = ("best", "mean", "convex", "per-question")
@@ -133,12 +134,13 @@ class Plan(Strict):
     sky: Sky | None = None
     crops: dict[Name, Crop] = Field(min_length=1)
     runs: tuple[Run, ...] = Field(min_length=1)
-    ensembles: tuple[Ensemble, ...] = Field(min_length=1)
+    ensembles: tuple[Ensemble, ...] = Field(min_length=1)  # none given: "final", of all runs
     baselines: tuple[Literal[BASELINES], ...] = BASELINES
     baseline_crop: Name | None = None  # the crop that hand-made features are measured on; None: the first
     labels: str | None = None  # what was asked: a shipped schema or a TOML file; None: the competition's, or inferred
     search: Search | None = None  # where better settings of a run are looked for
     _left_out: dict[str, str] = PrivateAttr(default_factory=dict)
+    _missing: tuple[str, ...] = PrivateAttr(())
 
     @field_validator("runs", "ensembles")
     @classmethod
@@ -149,24 +151,27 @@ class Plan(Strict):
             raise ValueError(f"the name {twice[0]!r} is given twice; names must differ")
         return value
 
+    @model_validator(mode="before")
+    @classmethod
+    def _ensemble_of_all(cls, value: Any) -> Any:
+        """A plan without ensembles has one of all its runs."""
+        runs = value.get("runs") if isinstance(value, dict) and not value.get("ensembles") else None
+        if not isinstance(runs, (list, tuple)) or not all(isinstance(run, dict) and "name" in run for run in runs):
+            return value
+        return value | {"ensembles": ({"name": "final", "runs": tuple(run["name"] for run in runs)},)}
+
     @model_validator(mode="after")
     def _refer(self) -> "Plan":
         for i, run in enumerate(self.runs):
-            _known(run.crop, self.crops, f"runs[{i}].crop")
-            size = run.input_size or self.crops[run.crop].size
-            smallest = BACKBONES[run.backbone].min_size
-            if not smallest <= size <= self.crops[run.crop].size:
-                raise ValueError(
-                    f"@runs[{i}].input_size: {size} is not between {smallest}, the least for {run.backbone}, "
-                    f"and {self.crops[run.crop].size}, the size of crop {run.crop!r}"
-                )
+            consistency.known(run.crop, self.crops, ("runs", i, "crop"))
+            consistency.fits(run, self.crops[run.crop], i)
             if run.start_from is not None:
-                _starts(run, self.runs[:i], f"@runs[{i}].start_from")
+                consistency.starts(run, self.runs[:i], ("runs", i, "start_from"))
         for i, ensemble in enumerate(self.ensembles):
             for j, name in enumerate(ensemble.runs):
-                _known(name, [run.name for run in self.runs], f"ensembles[{i}].runs[{j}]")
+                consistency.known(name, [run.name for run in self.runs], ("ensembles", i, "runs", j))
         if self.baseline_crop is not None:
-            _known(self.baseline_crop, self.crops, "baseline_crop")
+            consistency.known(self.baseline_crop, self.crops, ("baseline_crop",))
         return self
 
     def for_schema(self, schema: Schema) -> "Plan":
@@ -188,6 +193,33 @@ class Plan(Strict):
         rest._left_out = self._left_out | runs
         return rest
 
+    def part(self, *, runs: list[str], ensembles: list[str], baselines: list[str], missing: list[str]) -> "Plan":
+        """The plan with these of its runs, ensembles and baselines alone; `missing` says what it then lacks."""
+        kept = {"runs": tuple(run for run in self.runs if run.name in runs)}
+        kept |= {"ensembles": tuple(e for e in self.ensembles if e.name in ensembles), "baselines": tuple(baselines)}
+        rest = self.model_copy(update=kept)
+        rest._missing = tuple(missing)
+        return rest
+
+    def runs_for(self, name: str) -> list[str]:
+        """The run of that name, or those of an ensemble, after those that they start from. UserError: there is none."""
+        known = {run.name: (run.name,) for run in self.runs} | {one.name: one.runs for one in self.ensembles}
+        if name not in known:
+            raise UserError(f"--run {name}: plan {self.name} has the runs and ensembles {', '.join(known)}")
+        return list(dict.fromkeys(first for run in known[name] for first in reversed(self.lineage(run))))
+
+    def with_run_alone(self, name: str | None) -> "Plan":
+        """The plan where the name of a run also stands for an ensemble of that run alone."""
+        if name not in [run.name for run in self.runs] or name in [ensemble.name for ensemble in self.ensembles]:
+            return self
+        alone = Ensemble(name=name, runs=(name,))
+        return self.model_copy(update={"ensembles": (*self.ensembles, alone)})
+
+    @property
+    def missing(self) -> tuple[str, ...]:
+        """What of the plan is not there yet, of a `part` of it."""
+        return self._missing
+
     @property
     def left_out(self) -> dict[str, str]:
         """The runs {name: why} that were left out."""
@@ -207,73 +239,20 @@ class Plan(Strict):
         return self.baseline_crop or next(iter(self.crops))
 
 
-def _starts(run: Run, earlier: tuple[Run, ...], where: str) -> None:
-    """ValueError where the run that it starts from does not come before it, or has another network."""
-    first = next((item for item in earlier if item.name == run.start_from), None)
-    if first is None:
-        names = ", ".join(item.name for item in earlier) or "none"
-        raise ValueError(f"{where}: {run.start_from!r} is not one of the runs before it: {names}")
-    for key in ("backbone", "pooling", "head", "hidden", "fine_tune.batch_norm"):
-        mine, other = attrgetter(key)(run), attrgetter(key)(first)
-        if mine != other:
-            raise ValueError(
-                f"{where}: {first.name!r} has {key} {other!r}, this run {mine!r}; the same are needed for its "
-                f"weights to fit"
-            )
-
-
-def _known(name: str, allowed: Any, where: str) -> None:
-    if name not in allowed:
-        raise ValueError(f"@{where}: {name!r} is not one of {', '.join(sorted(allowed))}")
-
-
-def plan_path(name: str) -> Path:
-    """Path of a plan: a name under pipeline/plans/, or a path."""
-    return Path(name) if name.endswith(".toml") or "/" in name else PLANS / f"{name}.toml"
-
-
 def load_plan(name: str) -> Plan:
     """Read a plan: a name under pipeline/plans/ or a path to a TOML file. UserError says what is wrong where."""
-    path, raw = plan_path(name), _raw(name)
+    files = layers.read(name)
+    whole = layers.resolved(files)
     try:
-        plan = Plan.model_validate(raw)
+        plan = Plan.model_validate(whole)
     except ValidationError as error:
-        raise UserError(f"{_short(path)}: {sentence(error, _keys)}") from None
+        raise UserError(sentence(error, _keys, layers.Places(files, whole))) from None
     if plan.labels is not None:
         label_schemas.load_table(plan.labels)  # so that a mistake in it is told before any work
     return plan
 
 
-def _raw(name: str) -> dict[str, Any]:
-    """A plan as it stands in its file, its [defaults] put into every run, over the plan that it `extends`."""
-    path = plan_path(name)
-    if not path.is_file():
-        shipped = ", ".join(sorted(p.stem for p in PLANS.glob("*.toml")))
-        raise UserError(f"no plan {name!r}: give one of {shipped}, or the path of a TOML file")
-    try:
-        raw = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: not a TOML file: {error}") from None
-    defaults = raw.pop("defaults", {})
-    if not isinstance(defaults, dict):
-        raise UserError(f"{_short(path)}: defaults: {defaults!r}: expected a table of keys that hold for every run")
-    if isinstance(runs := raw.get("runs"), list):
-        raw["runs"] = [with_defaults(run, defaults) for run in runs]
-    raw.setdefault("name", path.stem)
-    if isinstance(labels := raw.get("labels"), str) and label_schemas.is_path(labels):
-        raw["labels"] = str(path.parent / labels)  # beside the plan, wherever the command is given
-    if (base := raw.pop("extends", None)) is None:
-        return raw
-    if not isinstance(base, str) or plan_path(base).resolve() == path.resolve():
-        raise UserError(f"{_short(path)}: extends: {base!r}: expected the name or path of another plan")
-    return extended(_raw(base), raw)
-
-
-def _short(path: Path) -> Path:
-    return path.relative_to(PLANS.parent) if path.is_relative_to(PLANS) else path
-
-
-def _keys(location: tuple[int | str, ...]) -> list[str]:
+def _keys(location: Location) -> list[str]:
     """The keys that a table of the plan may have."""
     tables = {"sky": Sky, "crops": Crop, "ensembles": Ensemble, "runs": Run, "search": Search}
     inner = {"head_phase": HeadPhase, "fine_tune": FineTune, "augment": Augment}

@@ -23,6 +23,7 @@ def collect(plan: Plan, store: Store, board: Leaderboard) -> list[str]:
         *random_weights(plan, store),
         *below_vote_noise(board),
         *weights_that_may_know_the_galaxies(plan, store),
+        *not_there_yet(plan),
         *runs_left_out(plan),
         *duplicates.caveats(store.inputs().required()),
         *(f"{sentence[:1].upper()}{sentence[1:]}." for sentence in store.inputs().required().get("left_out", [])),
@@ -69,6 +70,12 @@ def below_vote_noise(board: Leaderboard) -> Iterator[str]:
                 f"{entry.name} scores {entry.score:.4f}, below the {entry.noise:.4f} that the noise of the votes "
                 f"leaves even to perfect predictions: labels have leaked into training."
             )
+
+
+def not_there_yet(plan: Plan) -> Iterator[str]:
+    """What of the plan is missing."""
+    if plan.missing:
+        yield f"This is a report of a part of the plan. What is missing: {', '.join(plan.missing)}."
 
 
 def runs_left_out(plan: Plan) -> Iterator[str]:

@@ -33,6 +33,9 @@ def comparison_lines(first: Path, second: Path) -> Iterator[str]:
     for one, other in pairs:
         label = one if one == other else f"{one} -> {other}"
         yield _line(label, truth, a[one], b[other], slice(None))
+    for folder, names in ((first, a.keys() - b.keys()), (second, b.keys() - a.keys())):
+        if names:
+            yield f"only in {folder}: {', '.join(sorted(names))}"
     before, after = a[best[0]], b[best[1]]
     yield ""
     yield f"by question, {best[0]} -> {best[1]}"

@@ -2,7 +2,9 @@
 
 import math
 
-UNKNOWN, MINUS = "\N{EN DASH}", "\N{MINUS SIGN}"
+from pipeline.core.durations import UNKNOWN, duration
+
+MINUS = "\N{MINUS SIGN}"
 
 
 def score(value: float | None) -> str:
@@ -40,16 +42,6 @@ def share(value: float | None) -> str:
 def percent(value: float) -> str:
     """95 %."""
     return UNKNOWN if math.isnan(value) else f"{100 * value:.0f} %"
-
-
-def duration(seconds: float) -> str:
-    """0.4 s; 12 s; 3 min 20 s; 1 h 05 min."""
-    if math.isnan(seconds):
-        return UNKNOWN
-    if seconds < 60:
-        return f"{seconds:.0f} s" if seconds >= 10 else f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes} min {rest:02d} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"
 
 
 def gigabytes(value: float | None) -> str:

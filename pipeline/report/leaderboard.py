@@ -13,6 +13,7 @@ import pandas as pd
 
 from pipeline.competition import uploads
 from pipeline.core import classes, metrics, stats
+from pipeline.core.durations import duration
 from pipeline.core.labels import Schema
 from pipeline.plans.config import Plan
 from pipeline.store.artifacts import Store, aligned_to, load_fractions
@@ -26,6 +27,8 @@ COSTS = (
 KAGGLE = ("kaggle_public", "kaggle_private")  # of an ensemble's submission as it is now, where Kaggle has scored it
 OF_CLASSES = ("accuracy", "balanced_accuracy", "f1", "average_precision")  # of the classes of the first question
 UNKNOWN = "\N{EN DASH}"
+SHORT = {"rmse": "RMSE", "log_loss": "log loss", "accuracy5": "5 classes"}  # headings in a terminal
+LONGEST_NAME = 18  # characters of a name in a terminal
 DIGITS = {"beyond_noise": 6, "fold_std": 6, "views_gain": 6, "train_seconds": 1, "images_per_second": 1}
 DIGITS |= dict.fromkeys(OF_CLASSES, 5)
 
@@ -201,13 +204,34 @@ def to_markdown(frame: pd.DataFrame) -> str:
 
 
 def to_text(frame: pd.DataFrame) -> str:
-    """The leaderboard in aligned columns, for a terminal."""
-    frame = _shown(frame)
-    rows = [list(frame.columns), *_texts(frame)]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    pads = [str.ljust if column in NAMES else str.rjust for column in frame.columns]
-    padded = ([pad(*cell) for pad, *cell in zip(pads, row, widths, strict=True)] for row in rows)
+    """What matters of the leaderboard in aligned columns, for a terminal of 100."""
+    rows = [_in_short(row, kaggle=KAGGLE[0] in _shown(frame)) for row in frame.to_dict("records")]
+    table = [list(rows[0]), *(list(row.values()) for row in rows)]
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    pads = [str.ljust if column in NAMES else str.rjust for column in rows[0]]
+    padded = ([pad(*cell) for pad, *cell in zip(pads, row, widths, strict=True)] for row in table)
     return "\n".join("  ".join(row).rstrip() for row in padded)
+
+
+def _in_short(row: dict[str, Any], *, kaggle: bool) -> dict[str, str]:
+    """Column -> cell of a line; Kaggle's scores take the place of what one network costs."""
+    name = (
+        row["name"] if len(row["name"]) <= LONGEST_NAME else row["name"][: LONGEST_NAME - 1] + "\N{HORIZONTAL ELLIPSIS}"
+    )
+    score = list(row)[len(NAMES)]
+    accuracy = next(column for column in row if column.startswith("accuracy"))
+    shown = {"name": name, "kind": row["kind"], SHORT.get(score, score): _cell("{:.5f}", row[score])}
+    shown["95 % interval"] = f"{row[f'{score}_low']:.4f} - {row[f'{score}_high']:.4f}"
+    shown[SHORT.get(accuracy, accuracy)] = _cell("{:.1%}", row[accuracy])
+    shown["training"] = UNKNOWN if pd.isna(row["train_seconds"]) else duration(row["train_seconds"])
+    if kaggle:
+        return shown | {key.removeprefix("kaggle_"): _cell("{:.5f}", row[key]) for key in KAGGLE}
+    params = UNKNOWN if pd.isna(row["params"]) else f"{row['params'] / 1e6:.1f} M"
+    return shown | {"params": params, "images/s": _cell("{:,.1f}", row["images_per_second"])}
+
+
+def _cell(form: str, value: Any) -> str:
+    return UNKNOWN if pd.isna(value) else form.format(value)
 
 
 def _shown(frame: pd.DataFrame) -> pd.DataFrame:
@@ -266,6 +290,5 @@ def _texts(frame: pd.DataFrame) -> list[list[str]]:
     forms |= {column: "{:.4f}" for column in frame if column.startswith("accuracy") or column in OF_CLASSES}
     forms |= {column: "{:.5f}" for column in frame if column not in (*forms, *NAMES)}
     return [
-        [UNKNOWN if pd.isna(value) else forms.get(column, "{}").format(value) for column, value in row.items()]
-        for row in frame.to_dict("records")
+        [_cell(forms.get(column, "{}"), value) for column, value in row.items()] for row in frame.to_dict("records")
     ]

@@ -132,7 +132,7 @@ class Galaxies:
         pieces = [self.images[start : start + CHUNK] for start in range(0, len(self.images), CHUNK)]
         with ThreadPoolExecutor() as pool:  # numpy lets other threads run
             measured = pool.map(morphology.measure, pieces)
-            bar = tqdm(measured, total=len(pieces), desc="features", unit="chunk", leave=False, disable=None)
+            bar = tqdm(measured, total=len(pieces), desc="features", unit="chunk", leave=False)
             return np.concatenate(list(bar))
 
 

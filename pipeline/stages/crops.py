@@ -162,7 +162,7 @@ def make(store: Store, split: str, parts: list[PartialCrop], stop: bool) -> dict
     for part in parts:
         part.open()
     names = ", ".join(part.unit.label for part in parts)
-    with open_images(store, split) as images, tqdm(total=len(images), desc=split, unit="image", disable=None) as bar:
+    with open_images(store, split) as images, tqdm(total=len(images), desc=split, unit="image", leave=False) as bar:
         if len(images) >= FORECAST_FROM:
             size, hours = sum(np.prod(part.file.shape) for part in parts) / 1e9, forecast(images, parts) / 3600
             log.info("%-10s %s: %s images, %.1f GB, about %.2f h", "crops", names, f"{len(images):,}", size, hours)

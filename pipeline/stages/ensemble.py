@@ -7,7 +7,7 @@ Weights are fitted on out-of-fold predictions. The score, and oof.parquet, are c
 are blended with weights fitted on the other folds. Method "best" takes the simplest that is not beaten. The blend is
 then projected onto the decision tree: all its sums hold, and no galaxy's error can grow.
 
-    ./run.sh ensemble --plan demo [--run ENSEMBLE] [--force]
+    ./run.sh ensemble --plan demo [--run ENSEMBLE | --run RUN] [--force]     the name of a run: of that run alone
 """
 
 import logging
@@ -69,7 +69,7 @@ def build(unit: dependencies.Unit, spec: Ensemble, plan: Plan, store: Store) -> 
 
 def main(argv: list[str] | None = None) -> None:
     """Command line of the stage."""
-    request = cli.parse(cli.parser(__doc__), argv, select=("run",)).without_failed_runs()
+    request = cli.parse(cli.parser(__doc__), argv, select=("run",)).without_failed_runs().for_a_run()
     todo = request.to_do(dependencies.ensemble(request.plan, request.store))
     specs = {spec.name: spec for spec in request.plan.ensembles}
     for unit in todo:

@@ -185,8 +185,18 @@ def arguments() -> argparse.ArgumentParser:
         metavar="BACKBONE=FILE",
         help="pretrained weights to start a backbone from instead of Keras's download; repeatable, remembered",
     )
+    what = "only the first weights of this run, or of the runs of this ensemble, are needed"
+    parser.add_argument("--run", dest="needed_by", metavar="NAME", help=what)
     parser.add_argument("--resume-from", type=Path, metavar="DIR", help="start from the output of an earlier session")
     return parser
+
+
+def _asked_for(plan: Plan, name: str | None) -> Plan:
+    """The plan with the runs alone that --run NAME asks for."""
+    if name is None:
+        return plan
+    wanted = plan.runs_for(name)
+    return plan.part(runs=wanted, ensembles=[], baselines=[], missing=[])
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -202,7 +212,7 @@ def main(argv: list[str] | None = None) -> None:
     if not synthetic and not own:
         source_files.find(folder)  # check the files first: without them weights are useless
     weights = known_weights(store, weights, force=request.options.force) | weights
-    pretrained.require_available(plan, store, weights)
+    pretrained.require_available(_asked_for(plan, request.options.needed_by), store, weights)
     if synthetic:
         render_sky(request)
     record = make_own(request, folder) if own else make(request, folder, synthetic)

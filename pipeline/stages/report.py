@@ -4,12 +4,14 @@ reads   baselines/<name>/oof.parquet, runs/<run>/fold<k>/{valid.parquet,history.
         ensembles/<name>/{oof.parquet,ensemble.json}, crops/<crop>/<split>.json, inputs/labels.parquet, folds.csv
 writes  leaderboard.csv, leaderboard.md, report.html (one file, no network), report.json; report/<figure>.{svg,csv}
 
-All scores are out of fold. Prints the leaderboard and the paths of submissions and report, also when nothing was to do.
+All scores are out of fold. What is missing is left out and named, as long as a run is complete. Prints the leaderboard
+and the paths of submissions and report, also when nothing was to do.
 
     ./run.sh report --plan demo [--force]
     ./run.sh report --compare output/FIRST output/SECOND     what improved or got worse, and where
 """
 
+import argparse
 import logging
 import shutil
 import sys
@@ -62,21 +64,37 @@ def save_figures(folder: Path, figures: "Iterable[Figure]") -> None:
 def show(plan: Plan, store: Store) -> str:
     """The leaderboard, and the paths of submissions and report: printed at the end of a run."""
     table = leaderboard.to_text(leaderboard.read(store.report().verified("leaderboard.csv")))
-    submissions = [store.submission(ensemble.name) for ensemble in plan.ensembles]
+    names = dict.fromkeys([*(ensemble.name for ensemble in plan.ensembles), *(run.name for run in plan.runs)])
+    submissions = [store.submission(name) for name in names]
     paths = [("submission", artifact.files[0]) for artifact in submissions if artifact.record()]
     paths.append(("report", store.report().files[2]))
     return "\n".join([table, "", *(f"{what:<10} {path}" for what, path in paths)])
 
 
+def arguments() -> argparse.ArgumentParser:
+    """The flags of this stage."""
+    parser = cli.parser(__doc__)
+    _add_compare(parser)
+    return parser
+
+
+def _add_compare(parser: argparse.ArgumentParser) -> None:
+    what = "two output folders of plans, such as output/laptop output/laptop-best; needs no --plan"
+    parser.add_argument("--compare", nargs=2, type=Path, metavar=("FIRST", "SECOND"), help=what)
+
+
 def main(argv: list[str] | None = None) -> None:
     """Command line of the stage."""
     given = sys.argv[1:] if argv is None else argv
-    if "--compare" in given:  # needs no plan
+    if any(word.partition("=")[0] == "--compare" for word in given):  # needs no plan
         parser = cli.Parser(description=comparison.__doc__)
-        parser.add_argument("--compare", nargs=2, type=Path, metavar=("FIRST", "SECOND"), required=True)
+        _add_compare(parser)
         print("\n".join(comparison.comparison_lines(*parser.parse_args(given).compare)))
         return
-    request = cli.parse(cli.parser(__doc__), argv).without_failed_runs()
+    request = cli.parse(arguments(), argv).without_failed_runs().of_what_exists()
+    for missing in request.plan.missing:
+        log.warning("%-10s not in it, since it is missing: %s", "report", missing)
     for unit in request.to_do(dependencies.report(request.plan, request.store)):
         build(unit, request.plan, request.store, request.options.plan)
+    request.warn_of_stale("report")
     print(show(request.plan, request.store))

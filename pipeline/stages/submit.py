@@ -8,13 +8,12 @@ Your own galaxies need no such file: the ids are then those of the images, the c
 images to predict nothing is written. With --upload a file is sent once, confirmed by Kaggle's list of submissions, and
 waited for until it is scored; the same command resumes waiting.
 
-    ./run.sh submit --plan demo [--run ENSEMBLE] [--force]
+    ./run.sh submit --plan demo [--run ENSEMBLE | --run RUN] [--force]
     ./run.sh submit --plan competition --upload [-m MESSAGE] [--yes] [--run ENSEMBLE]
 """
 
 import argparse
 import logging
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -58,7 +57,6 @@ def arguments() -> argparse.ArgumentParser:
     parser = cli.parser(__doc__)
     parser.add_argument("--upload", action="store_true", help="send it to Kaggle: the --run, or the best out of fold")
     parser.add_argument("-m", "--message", help="its description there; by default members, score and code version")
-    parser.add_argument("--yes", action="store_true", help="submit without asking for confirmation")
     parser.add_argument("--wait", type=float, default=15, metavar="MINUTES", help="for the score (15)")
     return parser
 
@@ -75,20 +73,15 @@ def upload(request: cli.Request) -> None:
     records = {e.name: store.ensemble(e.name).record() or {} for e in request.plan.ensembles}
     name = options.run or min(records, key=lambda name: records[name].get("rmse", 1))
     sender = uploads.Uploader(kaggle_client.client(), request.plan, store)
-    sent = sender.send(name, options.message, agreed=lambda text: options.yes or _ask(text), wait=60 * options.wait)
+    sent = sender.send(
+        name, options.message, agreed=lambda text: options.yes or cli.agreed(text), wait=60 * options.wait
+    )
     log.info("upload     %s: public %s, private %s, out of fold %.5f", name, sent.public, sent.private, sent.rmse)
-
-
-def _ask(question: str) -> bool:
-    """Whether the user says yes; UserError without a terminal."""
-    if not sys.stdin.isatty():
-        raise UserError(f"{question} No terminal to ask on: add --yes")
-    return input(f"{question} [y/N] ").strip().lower() in ("y", "yes")
 
 
 def main(argv: list[str] | None = None) -> None:
     """Command line of the stage."""
-    request = cli.parse(arguments(), argv, select=("run",)).without_failed_runs()
+    request = cli.parse(arguments(), argv, select=("run",)).without_failed_runs().for_a_run()
     todo = request.to_do(dependencies.submit(request.plan, request.store))
     for unit in todo:
         schema, (header, ids) = request.store.schema(), request.store.load_sample()
@@ -102,5 +95,6 @@ def main(argv: list[str] | None = None) -> None:
         log.info(
             "submit     %s: %d galaxies; sums of the tree hold within %.0e", unit.artifact.files[0], len(frame), gap
         )
+    request.warn_of_stale("submit")
     if request.options.upload:
         upload(request)

@@ -25,7 +25,8 @@ from pipeline import cli
 from pipeline.errors import Damaged, TrainingFailed, UserError
 from pipeline.execution import deadline, engines
 from pipeline.models import frozen_features, prediction_check
-from pipeline.plans.config import Plan, Run, plan_path
+from pipeline.plans.config import Plan, Run
+from pipeline.plans.layers import plan_path
 from pipeline.store import backbone_graphs, dependencies, sealed_json
 from pipeline.store.artifacts import Store
 from pipeline.store.records import atomic, save_json
@@ -200,7 +201,7 @@ class OneFold:
 def train_by_workers(todo: list[dependencies.Unit], plan: Plan, options: Namespace) -> dict[str, str]:
     """Train each fold as a task of its own, those that others start from first; {label: why} of those that failed."""
     flags = ["--plan", str(plan_path(options.plan).resolve()), "--output", str(options.output.expanduser().resolve())]
-    flags += [f"--until={options.until}"] * (options.until is not None) + ["--force"] * options.force
+    flags += [f"--until={options.until}"] * (options.until is not None) + ["--force", "--yes"] * options.force
     make_worker = partial(OneFold, flags)
     failed: dict[str, str] = {}
     with tqdm(total=len(todo), desc="train", unit="fold") as bar:

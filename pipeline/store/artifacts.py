@@ -15,7 +15,7 @@ from pipeline.core.labels import Schema
 from pipeline.errors import Damaged, UserError
 from pipeline.plans import label_schemas
 from pipeline.plans.backbones import BACKBONES
-from pipeline.plans.config import PLANS
+from pipeline.plans.layers import PLANS
 from pipeline.store import sealed_json
 from pipeline.store.label_table import ID, IMAGE, check_fractions, vote_columns
 from pipeline.store.records import Artifact, atomic, save_json

@@ -214,6 +214,22 @@ def report(plan: Plan, store: Store) -> Iterator[Unit]:
     yield Unit("report", "report.html", store.report(), {}, sources, reads=_scoring_inputs(store))
 
 
+def existing_part(plan: Plan, store: Store) -> Plan:
+    """The plan without what is missing, or lacks what it is made of; the whole plan where no run is complete."""
+    predicted = {run.name: sum(store.predicted(run.name, fold).exists() for fold in range(plan.folds))
+                 for run in plan.runs}  # fmt: skip
+    runs = [name for name in predicted if all(predicted[one] == plan.folds for one in plan.lineage(name))]
+    baselines = [name for name in plan.baselines if store.baseline(name).exists()]
+    ensembles = [e.name for e in plan.ensembles if store.ensemble(e.name).exists() and set(e.runs) <= set(runs)]
+    missing = [f"run {name} ({predicted[name]} of {plan.folds} folds predicted)" for name in predicted
+               if name not in runs]  # fmt: skip
+    missing += [f"baseline {name}" for name in plan.baselines if name not in baselines]
+    missing += [f"ensemble {ensemble.name}" for ensemble in plan.ensembles if ensemble.name not in ensembles]
+    if not runs or not missing:
+        return plan
+    return plan.part(runs=runs, ensembles=ensembles, baselines=baselines, missing=missing)
+
+
 STAGES = {
     "inputs": (sky, inputs),
     "folds": (folds,),

@@ -8,7 +8,7 @@ from pipeline.core.labels import Schema
 from pipeline.errors import UserError
 from pipeline.plans.config import Plan, Run
 from pipeline.plans.search_space import Search
-from pipeline.plans.strict import sentence
+from pipeline.plans.strict import named, sentence
 from pipeline.store.artifacts import Store
 
 
@@ -61,8 +61,9 @@ def check_search(plan: Plan, run: Run, schema: Schema) -> Search:
             try:
                 other = with_settings(run, {key: value})
                 others = tuple(other if item.name == run.name else item for item in plan.runs)
-                type(plan).model_validate(plan.model_dump() | {"runs": [item.model_dump() for item in others]})
+                whole = plan.model_dump() | {"runs": [item.model_dump() for item in others]}
+                type(plan).model_validate(whole)
             except ValidationError as error:
-                reason = sentence(error, lambda location: [])
+                reason = sentence(error, lambda location: [], named(whole))
                 raise UserError(f"search.space.{key}: {value!r} is impossible for run {run.name}: {reason}") from None
     return plan.search

@@ -22,8 +22,9 @@ from pipeline.commands import search
 from pipeline.errors import UserError
 from pipeline.execution import locks
 from pipeline.nn.fit import Trainer
-from pipeline.plans.config import PLANS, load_plan
+from pipeline.plans.config import load_plan
 from pipeline.plans.label_schemas import LabelTable
+from pipeline.plans.layers import PLANS
 from pipeline.store.artifacts import Store
 from pipeline.tuning import evaluation, study, variants
 from pipeline.tuning.evaluation import Evaluator
@@ -397,3 +398,54 @@ def test_two_processes_share_the_trials(searched):
     flags, store = searched
     search.main([*flags, "--trials", "15", "--workers", "2"])
     assert len(pd.read_csv(store.search("head").files[0])) == 15
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "verdict", "told"),
+    [
+        (
+            0.0,
+            0.0,
+            "the same",
+            ["no trial was better than head as it stands, which is the best plan: nothing is to be run"],
+        ),
+        (
+            -0.1,
+            0.1,
+            "cannot tell",
+            ["fresh folds do not show the best trial to be better than head as it stands: cannot tell"],
+        ),
+        (-0.2, -0.1, "better", []),
+    ],
+)
+def test_only_what_is_better_is_recommended(searched, low, high, verdict, told):
+    flags, _ = searched
+    found = SimpleNamespace(
+        required=lambda: {"low": low, "high": high, "verdict": verdict}, files=[Path("a"), Path("best.toml")]
+    )
+    lines = search.advice(found, cli.parse(cli.parser(""), flags, select=("run",)))
+    assert lines[: len(told)] == told
+    assert (lines[len(told) :] == []) == (verdict == "the same")
+
+
+def test_a_search_that_finds_nothing_better_says_so(tmp_path, searched):
+    """All other trials train with a rate at which nothing is learnt."""
+    _, store = searched
+    shutil.copytree(store.root, tmp_path / "searched", ignore=shutil.ignore_patterns("search"))
+    own = written(
+        tmp_path, 'dropout = { choices = [0.2, 0.98] }\n"head_phase.learning_rate" = { choices = [3e-4, 1.0] }'
+    )
+    search.main([*own, "--trials", "2"])
+    record = Store(tmp_path / "searched").search("head").record()
+    assert (record["difference"], record["verdict"]) == (0.0, "the same")
+    assert (
+        "nothing better than that run as it stands" in Store(tmp_path / "searched").search("head").files[1].read_text()
+    )
+
+
+def test_trials_are_not_forgotten_unasked(searched):
+    flags, store = searched
+    trials = len(pd.read_csv(store.search("head").files[0]))
+    with pytest.raises(UserError, match=rf"--force discards search/head: {trials} trials \(.* of work\).* add --yes"):
+        search.main([*flags, "--trials", "1", "--force"])
+    assert store.search("head").exists()

@@ -73,7 +73,7 @@ def test_verdict_of_known_cases():
     assert stats.verdict(*stats.paired_difference(a, a + 0.001)[1:]) == "better"
     assert stats.verdict(*stats.paired_difference(a + 0.001, a)[1:]) == "worse"
     assert stats.verdict(*stats.paired_difference(a, a + noise - noise.mean())[1:]) == "cannot tell"
-    assert stats.verdict(*stats.paired_difference(a, a)[1:]) == "cannot tell"
+    assert stats.verdict(*stats.paired_difference(a, a)[1:]) == "the same"
 
 
 def test_impossible_arguments_are_refused():

@@ -8,7 +8,7 @@ import keras
 import pandas as pd
 import pytest
 
-from pipeline.plans import config
+from pipeline.plans import config, layers
 from pipeline.stages import crops, ensemble, folds, inputs, predict, submit, train
 from pipeline.store.artifacts import Store
 from tests.builders import competition_files
@@ -60,7 +60,7 @@ def small_convnext(monkeypatch):
 @pytest.mark.usefixtures("small_convnext")
 @pytest.mark.parametrize("name", ["competition", "competition-classic"])
 def test_the_plan_trains_to_its_submission(name, tmp_path):
-    text = config.plan_path(name).read_text(encoding="utf-8")
+    text = layers.plan_path(name).read_text(encoding="utf-8")
     for pattern, small in SMALLER.items():
         text = re.sub(pattern, small, text)
     (tmp_path / "small.toml").write_text(text)

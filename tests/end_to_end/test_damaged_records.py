@@ -101,7 +101,7 @@ def test_a_record_that_is_none_is_told_by_status_and_stages_and_mended_by_force(
     with pytest.raises(Damaged, match=rf"{label} is damaged: .* --force`") as told:
         request(flags).to_do(iter([unit]))
     assert str(unit.artifact.record_path) in str(told.value)
-    assert request([*flags, "--force"]).to_do(iter([unit])) == [unit]
+    assert request([*flags, "--force", "--yes"]).to_do(iter([unit])) == [unit]
     fabricated.make(unit)
     assert not [line for line in status.table(request(flags)) if line.startswith("    ")]
 
@@ -181,7 +181,7 @@ def test_without_their_record_the_inputs_are_not_guessed(survey, tmp_path):
     for more in ([], ["--force"]):
         with pytest.raises(Damaged, match=r"Say where the competition's files are: `\./run\.sh inputs .* --input DIR"):
             inputs.main([*flags, *more])
-    inputs.main([*flags, "--input", str(survey.raw), "--force"])
+    inputs.main([*flags, "--input", str(survey.raw), "--force", "--yes"])
     assert store.inputs().digest() == right
 
 

@@ -225,11 +225,12 @@ def test_rot_is_named_before_it_is_used_and_force_mends_it(undisturbed):
         code, said = undisturbed.run(user)
         assert (code, "is not what was written" in said, str(path) in said) == (2, True, True), said
         assert f"./run.sh {stage} --plan" in said
-        undisturbed.flags.append("--force")
+        undisturbed.flags += ["--yes", "--force"]
         undisturbed.finish(stage)
         undisturbed.flags.remove("--force")
         for later in list(dependencies.STAGES)[list(dependencies.STAGES).index(stage) :]:
             undisturbed.finish(later)
+        undisturbed.flags.remove("--yes")
         assert path.read_bytes() == before or stage in ("train", "predict")
 
 

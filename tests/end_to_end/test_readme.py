@@ -74,7 +74,8 @@ TABLE = {
     "./run.sh laptop --input DIR": Row("./run.sh laptop --input ~/galaxy-zoo", makes="output/laptop/report.html"),
     "./run.sh laptop-best --input DIR": Row("./run.sh laptop-best --input ~/galaxy-zoo"),
     "./run.sh STAGE --plan PLAN [--run R] [--fold K] [--force]": Row(
-        "./run.sh predict --plan demo --run head --fold 1 --force", makes="output/demo/runs/head/fold1/test.parquet"
+        "./run.sh predict --plan demo --run head --fold 1 --force --yes",
+        makes="output/demo/runs/head/fold1/test.parquet",
     ),
     "./run.sh status PLAN --check": Row("./run.sh status demo --check", says="predict"),
     "./run.sh report --compare output/laptop output/laptop-best": Row(says="30 galaxies of both"),

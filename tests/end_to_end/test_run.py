@@ -11,7 +11,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pipeline.plans.config import PLANS, load_plan
+from pipeline.plans.config import load_plan
+from pipeline.plans.layers import PLANS
 from pipeline.store import dependencies
 from pipeline.store.artifacts import Store
 from tests.builders.galaxy_zoo_2 import GZ2
@@ -66,6 +67,16 @@ def test_help_and_unknown_words_set_nothing_up(tmp_path, typed):
     assert made.returncode == (2 if typed == "smoek" else 0)
     for words in ("[PLAN]", "status", "test [--all]", "--input DIR", "--force STAGE") if typed != "smoek" else ():
         assert words in made.stdout
+    assert {path.name for path in tmp_path.iterdir()} == {"run.sh", "pipeline"}
+
+
+@pytest.mark.parametrize("command", ["search", "serve", "train"])
+def test_help_of_a_command_installs_nothing(tmp_path, command):
+    for name in ("run.sh", "pipeline"):
+        (tmp_path / name).symlink_to(ROOT / name)
+    made = run(tmp_path, command, "--help")
+    assert (made.returncode, made.stderr) == (0, "")
+    assert f"    ./run.sh {command} --" in made.stdout
     assert {path.name for path in tmp_path.iterdir()} == {"run.sh", "pipeline"}
 
 

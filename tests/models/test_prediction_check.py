@@ -146,7 +146,7 @@ def test_another_network_in_prediction_stops_the_stage_and_leaves_no_record(trai
     with monkeypatch.context() as patch:
         patch.setattr(Predictor, "load", lossy)
         with pytest.raises(Defect, match=r"^runs/b0/fold1, built as prediction builds it, predicts 8 .* by up to 0\."):
-            train.main([*flags, "--fold", "1", "--force"])
+            train.main([*flags, "--fold", "1", "--force", "--yes"])
     assert store.trained("b0", 1).record() is None
     train.main([*flags, "--fold", "1"])
     again = store.trained("b0", 1).record()
@@ -180,7 +180,7 @@ def test_networks_of_another_graph_are_refused_by_name(trained):
             train.main(flags)
         for stage in (predict, insight):
             with pytest.raises(UserError, match=r"^runs/b0/fold0 was trained by another version .* efficientnetb0"):
-                stage.main([*flags, "--force"])
+                stage.main([*flags, "--force", "--yes"])
         with pytest.raises(UserError, match=r"fold 0 of b0 was trained by another version"):
             classifier._member(store, store.schema(), "b0", 1, None)
     finally:

@@ -141,7 +141,7 @@ def trained(ready, **environment: str) -> float:
     flags, store = ready
     offline = {"https_proxy": "http://127.0.0.1:9"}
     for stage in ("train", "predict"):
-        made = run(["-m", "pipeline", stage, *flags, "--force"], **(offline | environment))
+        made = run(["-m", "pipeline", stage, *flags, "--force", "--yes"], **(offline | environment))
         assert made.returncode == 0, made.stderr
     return store.predicted("a", 1).record()["rmse"]
 
@@ -193,14 +193,14 @@ def test_keras_json_changes_no_answer(ready, undisturbed, tmp_path, content):
     ],
 )
 def test_what_stands_in_the_way_is_one_sentence(ready, environment, said):
-    made = run(["-m", "pipeline", "train", *ready[0], "--force"], **environment)
+    made = run(["-m", "pipeline", "train", *ready[0], "--force", "--yes"], **environment)
     assert (made.returncode, made.stderr.count("\n")) == (2, 1), made.stderr
     assert made.stderr.startswith(f"error: {said}")
 
 
 @pytest.mark.parametrize("content", ["[]", '{"floatx": "float8"}', '{"epsilon": 1}'])
 def test_a_keras_json_that_keras_itself_refuses_is_told(ready, tmp_path, content):
-    made = run(["-m", "pipeline", "train", *ready[0], "--force"], KERAS_HOME=keras_json(tmp_path, content))
+    made = run(["-m", "pipeline", "train", *ready[0], "--force", "--yes"], KERAS_HOME=keras_json(tmp_path, content))
     assert (made.returncode, made.stderr.count("\n")) == (2, 1), made.stderr
     assert f"mend or delete {tmp_path}/keras.json" in made.stderr
 

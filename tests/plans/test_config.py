@@ -7,11 +7,11 @@ import pytest
 
 from pipeline.core import blend, views
 from pipeline.errors import UserError
-from pipeline.plans import config
+from pipeline.plans import config, layers
 from pipeline.plans.backbones import BACKBONES
 from tests.builders import fabricated
 
-SHIPPED = sorted(path.stem for path in config.PLANS.glob("*.toml"))
+SHIPPED = sorted(path.stem for path in layers.PLANS.glob("*.toml"))
 VGG = 'backbone = "vgg16"'
 BOTH = 'runs = ["a", "b"]'
 
@@ -64,18 +64,32 @@ def test_view_sets_and_methods_are_those_of_core():
 
 
 WRONG = {
-    "a backbone that is none": (VGG, 'backbone = "resnet5"', "runs[0].backbone: 'resnet5' is not one of vgg16, vgg19,"),
-    "views that are none": (VGG, f'{VGG}\nviews = "all"', "runs[0].views: 'all' is not one of single, flips4,"),
-    "a method that is none": ('"mean"\n[[', '"median"\n[[', "ensembles[0].method: 'median' is not one of best, mean,"),
+    "a backbone that is none": (VGG, 'backbone = "resnet5"', "run a: backbone: 'resnet5' is not one of vgg16, vgg19,"),
+    "views that are none": (VGG, f'{VGG}\nviews = "all"', "run a: views: 'all' is not one of single, flips4,"),
+    "a method that is none": (
+        '"mean"\n[[',
+        '"median"\n[[',
+        "ensemble both: method: 'median' is not one of best, mean,",
+    ),
     "a baseline that is none": ('"ridge"', '"lasso"', "baselines[1]: 'lasso' is not one of mean, central-pixel,"),
     "a text for a number": ("folds = 2", 'folds = "two"', "folds: 'two': input should be a valid integer"),
+    "a number as a text": ("folds = 2", 'folds = "3"', "folds: '3': input should be a valid integer"),
+    "a number with a point": ("folds = 2", "folds = 3.0", "folds: 3.0: input should be a valid integer"),
+    "a yes for a number": ("folds = 2", "folds = true", "folds: True: input should be a valid integer"),
+    "a text for a rate": ("epochs = 2 }", 'epochs = 2, ema = "0.9" }', "run b: fine_tune.ema: '0.9': input should be"),
+    "a number for a yes": (
+        VGG,
+        f"{VGG}\naugment = {{ flip = 1 }}",
+        "run a: augment.flip: 1: input should be a valid bo",
+    ),
+    "a run without a name": ('name = "b"\n', "", "run number 2: name: missing"),
     "a fraction for a number": ("folds = 2", "folds = 2.5", "folds: 2.5: input should be a valid integer"),
-    "a number for a table": ("head_phase = { epochs = 1 }", "head_phase = 1", "runs[0].head_phase: 1: input should be"),
+    "a number for a table": ("head_phase = { epochs = 1 }", "head_phase = 1", "run a: head_phase: 1: input should be"),
     "too few folds": ("folds = 2", "folds = 1", "folds: 1: input should be greater than or equal to 2"),
-    "a rate of NaN": ("epochs = 2 }", "epochs = 2, learning_rate = nan }", "runs[1].fine_tune.learning_rate: nan: "),
-    "a run of an unknown crop": ('crop = "small"', 'crop = "tiny"', "runs[1].crop: 'tiny' is not one of big, small"),
-    "an ensemble of an unknown run": (BOTH, 'runs = ["a", "c"]', "ensembles[0].runs[1]: 'c' is not one of a, b"),
-    "an ensemble of nothing": (BOTH, "runs = []", "ensembles[0].runs: tuple should have at least 1 item"),
+    "a rate of NaN": ("epochs = 2 }", "epochs = 2, learning_rate = nan }", "run b: fine_tune.learning_rate: nan: "),
+    "a run of an unknown crop": ('crop = "small"', 'crop = "tiny"', "run b: crop: 'tiny' is not one of big, small"),
+    "an ensemble of an unknown run": (BOTH, 'runs = ["a", "c"]', "ensemble both: runs[1]: 'c' is not one of a, b"),
+    "an ensemble of nothing": (BOTH, "runs = []", "ensemble both: runs: tuple should have at least 1 item"),
     "baselines on an unknown crop": (
         "seed = 1",
         'seed = 1\nbaseline_crop = "huge"',
@@ -84,37 +98,37 @@ WRONG = {
     "a crop too small for the backbone": (
         "region = 128\nsize = 32",
         "region = 128\nsize = 24",
-        "runs[1].input_size: 24 is not between 32, the least for mobilenetv2, and 24, the size of crop 'small'",
+        "run b: crop: 'small' has 24 pixels a side, and mobilenetv2 needs 32 at least",
     ),
     "an input larger than the crop": (
         'crop = "small"',
         'crop = "small"\ninput_size = 48',
-        "runs[1].input_size: 48 is not between 32, the least for mobilenetv2, and 32, the size of crop 'small'",
+        "run b: input_size: 48 is not between 32, the least for mobilenetv2, and 32, the size of crop 'small'",
     ),
     "a run that trains nothing": (
         "fine_tune = { epochs = 2 }",
         "",
-        "runs[1]: trains nothing: give head_phase.epochs or fine_tune.epochs",
+        "run b: trains nothing: give head_phase.epochs or fine_tune.epochs",
     ),
     "the votes' likelihood without the tree": (
         "fine_tune = { epochs = 2 }",
         'fine_tune = { epochs = 2 }\nloss = "votes"',
-        'runs[1]: loss = "votes" is the likelihood along the tree: it needs head = "tree"',
+        'run b: loss = "votes" is the likelihood along the tree: it needs head = "tree"',
     ),
     "a start from itself": (
         'crop = "small"',
         'crop = "small"\nstart_from = "b"',
-        "runs[1].start_from: 'b' is not one of the runs before it: a",
+        "run b: start_from: 'b' is not one of the runs before it: a",
     ),
     "a start from another backbone": (
         'crop = "small"',
         'crop = "small"\nstart_from = "a"',
-        "runs[1].start_from: 'a' has backbone 'vgg16', this run 'mobilenetv2'; the same are needed",
+        "run b: start_from: 'a' has backbone 'vgg16', this run 'mobilenetv2'; the same are needed",
     ),
     "a start with a head of its own": (
         "fine_tune = { epochs = 2 }",
         'fine_tune = { epochs = 2 }\nhead_phase = { epochs = 1 }\nstart_from = "a"',
-        "runs[1]: start_from brings the other run's head along: it needs head_phase.epochs = 0",
+        "run b: start_from brings the other run's head along: it needs head_phase.epochs = 0",
     ),
     "stochastic depth where there is none": (
         'name = "a"\nbackbone = "vgg16"',
@@ -127,10 +141,10 @@ WRONG = {
         "runs[1].fine_tune.layer_decay: 1.1: input should be less than or equal to 1",
     ),
     "two runs of one name": ('name = "b"', 'name = "a"', "runs: the name 'a' is given twice; names must differ"),
-    "a name with a slash": ('name = "b"', 'name = "b/c"', "runs[1].name: 'b/c': string should match pattern"),
-    "a name that leaves the folder": ('name = "b"', 'name = ".."', "runs[1].name: '..': string should match pattern"),
+    "a name with a slash": ('name = "b"', 'name = "b/c"', "run b/c: name: 'b/c': string should match pattern"),
+    "a name that leaves the folder": ('name = "b"', 'name = ".."', "run ..: name: '..': string should match pattern"),
     "a crop's name with a slash": ("[crops.small]", '[crops."a/b"]', "crops.a/b: 'a/b': string should match pattern"),
-    "a run without backbone": (VGG, "", "runs[0].backbone: missing"),
+    "a run without backbone": (VGG, "", "run a: backbone: missing"),
 }
 
 
@@ -141,7 +155,7 @@ def test_a_sentence_says_where_and_what(tmp_path, old, new, sentence):
 
 def test_allowed_backbones_are_all_named(tmp_path):
     text = refused(tmp_path, (VGG, 'backbone = "resnet5"'))
-    assert text == f"runs[0].backbone: 'resnet5' is not one of {', '.join(BACKBONES)}"
+    assert text == f"run a: backbone: 'resnet5' is not one of {', '.join(BACKBONES)}"
 
 
 def test_the_number_of_further_problems_is_told(tmp_path):
@@ -152,26 +166,31 @@ UNKNOWN = {
     "plan": ("seed = 1", "sead = 1", "sead: unknown key; allowed here: ", config.Plan),
     "sky": ("train = 24", "trian = 24, train = 24", "sky.trian: unknown key; allowed here: ", config.Sky),
     "crop": ("region = 128", "region = 128\nsice = 1", "crops.small.sice: unknown key; allowed here: ", config.Crop),
-    "run": (VGG, f"{VGG}\nbatchsize = 1", "runs[0].batchsize: unknown key; allowed here: ", config.Run),
+    "run": (VGG, f"{VGG}\nbatchsize = 1", "run a: batchsize: unknown key; allowed here: ", config.Run),
     "head phase": (
         "head_phase = { epochs = 1 }",
         "head_phase = { epochs = 1, epoch = 1 }",
-        "runs[0].head_phase.epoch: unknown key; allowed here: ",
+        "run a: head_phase.epoch: unknown key; allowed here: ",
         config.HeadPhase,
     ),
     "fine-tuning": (
         "fine_tune = { epochs = 2 }",
         "fine_tune = { epochs = 2, lr = 1e-3 }",
-        "runs[1].fine_tune.lr: unknown key; allowed here: ",
+        "run b: fine_tune.lr: unknown key; allowed here: ",
         config.FineTune,
     ),
     "augmentation": (
         VGG,
         f"{VGG}\naugment = {{ flips = true }}",
-        "runs[0].augment.flips: unknown key; allowed here: ",
+        "run a: augment.flips: unknown key; allowed here: ",
         config.Augment,
     ),
-    "ensemble": (BOTH, f"{BOTH}\nweights = [1]", "ensembles[0].weights: unknown key; allowed here: ", config.Ensemble),
+    "ensemble": (
+        BOTH,
+        f"{BOTH}\nweights = [1]",
+        "ensemble both: weights: unknown key; allowed here: ",
+        config.Ensemble,
+    ),
     "crop named like a table of a run": (
         "region = 128",
         "region = 128\nsize = 32\n[crops.augment]\nregion = 64\nflip = true",
@@ -181,7 +200,7 @@ UNKNOWN = {
     "defaults": (
         '[[runs]]\nname = "a"',
         '[defaults]\nbatchsize = 1\n[[runs]]\nname = "a"',
-        "runs[0].batchsize: unknown key; allowed here: ",
+        "defaults.batchsize: unknown key; allowed here: ",
         config.Run,
     ),
 }
@@ -234,7 +253,7 @@ def test_what_is_no_toml_is_said_with_its_place(tmp_path, content):
 
 
 def test_a_problem_of_a_shipped_plan_is_told_by_its_short_path(tmp_path, monkeypatch):
-    monkeypatch.setattr(config, "PLANS", tmp_path / "plans")
+    monkeypatch.setattr(layers, "PLANS", tmp_path / "plans")
     (tmp_path / "plans").mkdir()
     (tmp_path / "plans" / "mine.toml").write_text("x = 1")
     with pytest.raises(UserError, match=r"^plans/mine\.toml: "):
@@ -246,3 +265,112 @@ def test_what_a_run_sees_follows_from_its_crop(tmp_path):
     assert [plan.input_size(run) for run in plan.runs] == [48, 32]
     assert plan.crop_of_baselines() == "big"
     assert plan.run("b").backbone == "mobilenetv2"
+
+
+def written(folder: Path, name: str, text: str) -> Path:
+    path = folder / f"{name}.toml"
+    path.write_text(text)
+    return path
+
+
+NEW_RUN = """extends = "mine.toml"
+[defaults]
+dropout = 0.4
+[[runs]]
+name = "b"
+batch_size = 5
+fine_tune = { learning_rate = 0.5 }
+[[runs]]
+name = "c"
+backbone = "resnet50"
+fine_tune = { epochs = 1 }
+[[ensembles]]
+name = "of c"
+runs = ["c"]
+[crops.small]
+size = 40
+[crops.new]
+region = 64
+size = 64
+""".replace("of c", "of-c")
+BASE_DEFAULTS = ('[[runs]]\nname = "a"', '[defaults]\ncrop = "small"\nbatch_size = 7\n[[runs]]\nname = "a"')
+
+
+def test_one_rule_tells_what_comes_of_two_files(tmp_path):
+    """Tables key by key, runs and ensembles by name, then the defaults of both for the runs of both."""
+    fabricated.write_plan(tmp_path, BASE_DEFAULTS, ("batch_size = 7", "batch_size = 7\ndropout = 0.1"))
+    plan = config.load_plan(str(written(tmp_path, "more", NEW_RUN)))
+    assert plan.name == "more"
+    assert [run.name for run in plan.runs] == ["a", "b", "c"]
+    assert [run.crop for run in plan.runs] == ["big", "small", "small"]
+    assert [run.batch_size for run in plan.runs] == [7, 5, 7]
+    assert [run.dropout for run in plan.runs] == [0.4, 0.4, 0.4]
+    assert (plan.run("b").fine_tune.epochs, plan.run("b").fine_tune.learning_rate) == (2, 0.5)
+    assert [ensemble.name for ensemble in plan.ensembles] == ["both", "alone", "of-c"]
+    assert {name: (crop.region, crop.size) for name, crop in plan.crops.items()} == {
+        "big": (256, 64), "small": (128, 40), "new": (64, 64)
+    }  # fmt: skip
+
+
+def test_a_space_of_a_search_is_replaced_as_a_whole(tmp_path):
+    space = (
+        "[search]\nrepeats = 2\n[search.space]\ndropout = { low = 0.1, high = 0.2 }\nhidden = { choices = [1, 2] }\n"
+    )
+    fabricated.write_plan(tmp_path, more=space)
+    own = 'extends = "mine.toml"\n[search.space]\ndropout = { choices = [0.1, 0.3] }\n'
+    search = config.load_plan(str(written(tmp_path, "more", own))).search
+    assert (search.repeats, list(search.space), search.space["dropout"].choices) == (2, ["dropout"], (0.1, 0.3))
+
+
+def test_a_plan_to_extend_is_looked_for_beside_the_file(tmp_path, monkeypatch):
+    fabricated.write_plan(tmp_path)
+    (tmp_path / "deep").mkdir()
+    monkeypatch.chdir(tmp_path / "deep")
+    written(tmp_path, "middle", 'extends = "./mine.toml"\nfolds = 4\n')
+    assert config.load_plan(str(written(tmp_path / "deep", "more", 'extends = "../middle.toml"\n'))).folds == 4
+
+
+def test_plans_that_extend_each_other_are_refused(tmp_path):
+    written(tmp_path, "one", 'extends = "two.toml"')
+    path = written(tmp_path, "two", 'extends = "one.toml"')
+    with pytest.raises(UserError, match=r"one\.toml: extends: 'two\.toml': the plan would extend itself"):
+        config.load_plan(str(path))
+    with pytest.raises(UserError, match=r"one\.toml: extends: no plan 'nowhere': give one of"):
+        config.load_plan(str(written(tmp_path, "one", 'extends = "nowhere"')))
+
+
+MISTAKES = {  # what the extending file holds, what the base's [defaults] hold: the file and the place
+    "its own run": ('[[runs]]\nname = "c"\nbackbone = "resnet5"\n', "", "more", "run c: backbone: 'resnet5' is not"),
+    "its own change of a run of the base": ('[[runs]]\nname = "b"\ndropout = 2\n', "", "more", "run b: dropout: 2: "),
+    "its own defaults": ("[defaults]\ndropout = 2\n", "", "more", "defaults.dropout: 2: input should be less than 1"),
+    "the base's": ('[[runs]]\nname = "b"\nviews = "single"\n', "dropout = 2\n", "mine", "defaults.dropout: 2: "),
+    "a table of the base's": ("", "augment = { zoom = 9 }\n", "mine", "defaults.augment.zoom: 9: input should"),
+    "a key that the base's defaults misspell": ("", "drop = 2\n", "mine", "defaults.drop: unknown key; allowed here: "),
+    "its own ensemble": ('[[ensembles]]\nname = "x"\nruns = ["q"]\n', "", "more", "ensemble x: runs[0]: 'q' is not "),
+    "the base itself": ("", "[[runs]]\n", "mine", "run number 3: name: missing"),
+    "a crop that its run does not fit into": ("[crops.small]\nsize = 31\n", "", "mine", "run b: crop: 'small' has 31 "),
+    "what nobody says": ('[[runs]]\nname = "c"\n', "", "more", "run c: backbone: missing"),
+    "defaults that are none": ("defaults = 1\n", "", "more", "defaults: 1: expected a table of keys"),
+    "a name for all runs": ('[defaults]\nname = "c"\n', "", "more", "defaults.name: a name is a run's own"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("own", "defaults", "file", "told"), MISTAKES.values(), ids=MISTAKES)
+def test_a_mistake_is_told_by_its_file_and_name(tmp_path, own, defaults, file, told):
+    more = "" if defaults == "" else f"\n[defaults]\n{defaults}"
+    fabricated.write_plan(tmp_path, more=more if defaults != "[[runs]]\n" else f'\n{defaults}backbone = "vgg16"\n')
+    path = written(tmp_path, "more", f'extends = "mine.toml"\n{own}')
+    with pytest.raises(UserError) as error:
+        config.load_plan(str(path))
+    assert str(error.value).startswith(f"{tmp_path / file}.toml: {told}")
+
+
+def test_a_mistake_in_defaults_is_one_however_many_runs_have_it(tmp_path):
+    said = refused(tmp_path, ('[[runs]]\nname = "a"', '[defaults]\ndropout = 2\n[[runs]]\nname = "a"'))
+    assert said == "defaults.dropout: 2: input should be less than 1"
+
+
+def test_a_plan_without_ensembles_has_one_of_all_its_runs(tmp_path):
+    text = fabricated.PLAN.partition("[[ensembles]]")[0]
+    (final,) = config.load_plan(str(written(tmp_path, "bare", text))).ensembles
+    assert (final.name, final.runs, final.method) == ("final", ("a", "b"), "best")

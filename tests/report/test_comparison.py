@@ -39,9 +39,20 @@ def test_what_got_better_and_where(pair):
     assert final[1:4] == [f"{score(pair[0]):.4f}", f"{score(pair[1]):.4f}", f"{score(pair[1]) - score(pair[0]):+.4f}"]
     assert final[-1] == "better"
     assert lines["1 smooth or features"][-1] == "better"
-    assert lines["2 edge-on"][-2:] == ["cannot", "tell"]
-    assert lines["runs/vgg16"][-2:] == ["cannot", "tell"]
+    assert lines["2 edge-on"][-2:] == ["the", "same"]
+    assert lines["runs/vgg16"][-2:] == ["the", "same"]
     assert "none" in lines["much worse: none"]
+
+
+def test_what_only_one_of_the_two_has_is_named(pair, tmp_path):
+    other = tmp_path / "other"
+    shutil.copytree(pair[0], other)
+    (other / "runs/vgg16").rename(other / "runs/vgg19")
+    shutil.rmtree(other / "baselines/ridge")
+    lines = list(comparison.comparison_lines(pair[0], other))
+    assert f"only in {pair[0]}: baselines/ridge, runs/vgg16" in lines
+    assert f"only in {other}: runs/vgg19" in lines
+    assert not [line for line in comparison.comparison_lines(*pair) if line.startswith("only in")]
 
 
 def test_from_the_command_line_it_needs_no_plan(pair, capsys):

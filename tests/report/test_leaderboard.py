@@ -94,6 +94,8 @@ def test_text_is_aligned_and_markdown_is_a_table(made):
     frame = leaderboard.score_all(*made[1:]).frame()
     head, *rows = leaderboard.to_text(frame).splitlines()
     assert all(row.index(frame["kind"][i]) == head.index("kind") for i, row in enumerate(rows))
+    for scored in (frame, frame.assign(kaggle_public=0.08123, name=["convnextbase-wide-and-much-else"] * len(frame))):
+        assert max(map(len, leaderboard.to_text(scored.assign(train_seconds=9e5, params=10**9)).splitlines())) <= 100
     lines = leaderboard.to_markdown(frame).splitlines()
     assert lines[0].startswith("| name | kind | rmse |")
     assert {line.count("|") for line in lines} == {len(frame.columns) - 2 + 1}, "nothing was sent to Kaggle"

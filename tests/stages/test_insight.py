@@ -83,7 +83,7 @@ def test_a_second_call_does_nothing_and_force_makes_the_same(made):
     before, stamp = load(store, "a"), store.insight("a").files[0].stat().st_mtime_ns
     insight.main(flags)
     assert store.insight("a").files[0].stat().st_mtime_ns == stamp
-    insight.main([*flags, "--run", "a", "--force"])
+    insight.main([*flags, "--run", "a", "--force", "--yes"])
     after = load(store, "a")
     for name, array in before.items():
         np.testing.assert_array_equal(after[name], array)

@@ -193,7 +193,7 @@ def test_what_a_unit_is_made_from_may_be_made_in_the_same_stage(tmp_path):
         training(tmp_path, "--run", "on").to_do(dependencies.train(plan, store))
     for fold in (0, 1):
         fabricated.make(fabricated.only(plan, store, f"runs/on/fold{fold}"))
-    assert len(training(tmp_path).to_do(dependencies.train(plan, store))) == 4
+    assert len(training(tmp_path, "--yes").to_do(dependencies.train(plan, store))) == 4
 
 
 def training(tmp_path, *flags: str) -> cli.Request:
@@ -333,8 +333,9 @@ def test_status_lists_what_is_not_and_why(tmp_path, store):
     for line in (
         "  folds      0 of 1 complete",
         "    damaged   folds: folds.csv is missing",
-        "  train      2 of 4 complete",
-        "    changed   runs/b/fold0: fine_tune.epochs: 2 -> 5",
+        "  train      0 of 4 complete",
+        "    outdated  runs/a/fold0 to fold1: folds is damaged",
+        "    changed   runs/b/fold0 to fold1: fine_tune.epochs: 2 -> 5",
         "    outdated  predictions of a/fold1: runs/a/fold1 was rebuilt",
         "    missing   submissions/alone.csv",
     ):

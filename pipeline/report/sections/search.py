@@ -28,10 +28,12 @@ def section(material: Material) -> Section | None:
         searched(name, made.record(), *(pd.read_csv(made.verified(table)) for table in TABLES)) for name, made in found
     ]
     best = min(runs, key=lambda run: run["difference"])
-    finding = (
-        f"{best['trials']} trials changed the RMSE of {best['name']} by {exact(best['difference'])} "
-        f"({exact(best['low'])} to {exact(best['high'])}) on fresh folds: {best['verdict']}."
-    )
+    finding = f"{best['trials']} trials found nothing better than {best['name']} as it stands."
+    if not best["low"] == best["high"] == 0:
+        finding = (
+            f"{best['trials']} trials changed the RMSE of {best['name']} by {exact(best['difference'])} "
+            f"({exact(best['low'])} to {exact(best['high'])}) on fresh folds: {best['verdict']}."
+        )
     figures = tuple(figure for run in runs for figure in run["figures"])
     return Section("search", "Hyper-parameter search", finding, {"runs": runs}, figures)
 

@@ -1,0 +1,68 @@
+"""Progress where there is no terminal: plain lines, few of them."""
+
+import io
+import os
+import subprocess
+import sys
+
+from pipeline import cli
+from pipeline.execution import progress
+
+
+def test_of_a_bar_a_line_per_half_minute_is_left(monkeypatch):
+    written, now = io.StringIO(), 0.0
+    monkeypatch.setattr(progress.time, "monotonic", lambda: now)
+    stream = progress.PlainLines(written)
+    for step in range(0, 100, 10):
+        now = float(step)
+        stream.write(f"\rtrain: {step} of 100 epochs   \x1b[A")
+    stream.write("\n")
+    stream.write("done\n")
+    assert (
+        written.getvalue()
+        == "train: 0 of 100 epochs\ntrain: 30 of 100 epochs\ntrain: 60 of 100 epochs\ntrain: 90 of 100 epochs\ndone\n"
+    )
+
+
+def test_other_text_stays_as_it_is():
+    written = io.StringIO()
+    stream = progress.PlainLines(written)
+    for text in ("one", "\n", "", "\x1b[31mtwo\tthree\x1b[0m\n", "Traceback:\n\n  four\n"):
+        stream.write(text)
+    assert written.getvalue() == "one\ntwo\tthree\nTraceback:\n\n  four\n"
+
+
+def test_bars_below_each_other_leave_no_empty_lines():
+    written = io.StringIO()
+    stream = progress.PlainLines(written)
+    for text in ("\router: 1 of 2", "\n", "\rinner: 3 of 4", "\x1b[A", "\n", "\r      ", "\x1b[A", "done\n"):
+        stream.write(text)
+    assert written.getvalue() == "outer: 1 of 2\ndone\n"
+
+
+def test_a_command_whose_output_is_a_file_writes_no_control_characters(tmp_path):
+    (tmp_path / "long.py").write_text(
+        "import os, time\n"
+        "from pipeline import cli\n"
+        "from pipeline.execution import progress\n"
+        "progress.SETTINGS |= {'TQDM_MININTERVAL': '0.01', 'TQDM_DELAY': '0.05'}\n"
+        "progress.INTERVAL = 0.1\n"
+        "def main():\n"
+        "    from tqdm import tqdm\n"
+        "    for leave in (True, False):\n"
+        "        for _ in tqdm(range(50), desc='work', unit='galaxy', leave=leave): time.sleep(0.01)\n"
+        "    for _ in tqdm(range(3), desc='short', unit='galaxy'): pass\n"
+        "cli.start(main)\n"
+    )
+    made = subprocess.run(
+        [sys.executable, tmp_path / "long.py"],
+        env=os.environ | {"PYTHONPATH": str(cli.OUTPUT.parent)},
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
+    lines = made.stderr.splitlines()
+    assert 4 <= len(lines) <= 14
+    assert all(line.startswith("work: ") and " of 50 galaxys, " in line for line in lines)
+    assert not {char for char in made.stderr if ord(char) < 32} - {"\n"}
