@@ -50,13 +50,13 @@ def check_search(plan: Plan, run: Run) -> Search:
             f"run {run.name} starts from {run.start_from}, whose networks know the galaxies that a trial would be "
             f"scored on: search {plan.lineage(run.name)[-1]}"
         )
+    whole = plan.model_dump()
     for key, tried in plan.search.space.items():
         for value in tried.ends():
             try:
                 other = with_settings(run, {key: value})
                 others = tuple(other if item.name == run.name else item for item in plan.runs)
-                whole = plan.model_dump() | {"runs": [item.model_dump() for item in others]}
-                type(plan).model_validate(whole)
+                type(plan).model_validate(whole | {"runs": [item.model_dump() for item in others]})
             except ValidationError as error:
                 reason = sentence(error, lambda location: [], named(whole))
                 raise UserError(f"search.space.{key}: {value!r} is impossible for run {run.name}: {reason}") from None
