@@ -53,7 +53,8 @@ class Request:
 
     def _discard(self, todo: list[dependencies.Unit]) -> None:
         """Say what work is lost by making these units; UserError where that is much and the user does not agree."""
-        rebuilt = [u.artifact for u in todo if u.artifact.exists() or self.options.force or staleness.starts_over(u)]
+        there = [unit for unit in todo if staleness.has_result(unit)]  # of a damaged one nothing is lost
+        rebuilt = [u.artifact for u in there if u.artifact.exists() or self.options.force or staleness.starts_over(u)]
         if rebuilt:
             units = staleness.everything(self.plan, self.store)
             agree_to_discard(staleness.discarded(units, lambda unit: unit.artifact in rebuilt), rebuilt, self.options)

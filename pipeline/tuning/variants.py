@@ -56,13 +56,13 @@ def check_search(plan: Plan, run: Run, schema: Schema) -> Search:
             f"search.space.{fixed[0]}: labels of kind {schema.kind} are learnt by their likelihood, with the head and "
             f"the loss that it takes: take that setting out"
         )
+    whole = plan.model_dump()
     for key, tried in plan.search.space.items():
         for value in tried.ends():
             try:
                 other = with_settings(run, {key: value})
                 others = tuple(other if item.name == run.name else item for item in plan.runs)
-                whole = plan.model_dump() | {"runs": [item.model_dump() for item in others]}
-                type(plan).model_validate(whole)
+                type(plan).model_validate(whole | {"runs": [item.model_dump() for item in others]})
             except ValidationError as error:
                 reason = sentence(error, lambda location: [], named(whole))
                 raise UserError(f"search.space.{key}: {value!r} is impossible for run {run.name}: {reason}") from None

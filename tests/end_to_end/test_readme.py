@@ -69,11 +69,14 @@ TABLE = {
     "./run.sh laptop-best --input ~/galaxy-zoo": Row(makes="output/laptop-best/report.html"),
     "./run.sh competition --input ~/galaxy-zoo": Row(makes="output/competition/submissions/final.csv"),
     "./run.sh competition-classic --input ~/galaxy-zoo": Row(makes="output/competition-classic/report.html"),
+    "./run.sh competition --run convnextbase": Row(
+        "./run.sh competition --run head", makes="output/competition/submissions/head.csv"
+    ),
     "./run.sh status competition": Row(says="train      4 of 4 complete"),
     "./run.sh plan competition --estimate": Row(says="head"),
     "./run.sh laptop --input DIR": Row("./run.sh laptop --input ~/galaxy-zoo", makes="output/laptop/report.html"),
     "./run.sh laptop-best --input DIR": Row("./run.sh laptop-best --input ~/galaxy-zoo"),
-    "./run.sh STAGE --plan PLAN [--run R] [--fold K] [--force]": Row(
+    "./run.sh STAGE --plan PLAN [--run R] [--fold K] [--force [--yes]]": Row(
         "./run.sh predict --plan demo --run head --fold 1 --force --yes",
         makes="output/demo/runs/head/fold1/test.parquet",
     ),
