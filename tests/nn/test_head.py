@@ -147,7 +147,7 @@ def test_standardisation_is_kept_with_the_weights(tmp_path):
 
 
 def test_a_class_is_one_vote_and_starts_no_surer_than_regression_can_be():
-    """Of noisy classes: the ridge start is about as sure as it is right."""
+    """Of noisy classes: where the ridge start is sure, it is right at least as often as it says."""
     schema = LabelTable.model_validate(
         {"kind": "class", "questions": [{"name": "kind", "answers": ["a", "b"]}]}
     ).schema("x")  # fmt: skip
@@ -159,4 +159,4 @@ def test_a_class_is_one_vote_and_starts_no_surer_than_regression_can_be():
     said = np.asarray(head(features))[:, 0]
     sure = said > 0.85
     assert sure.sum() > 150
-    assert is_a[sure].mean() == pytest.approx(said[sure].mean(), abs=0.06)
+    assert 0 <= is_a[sure].mean() - said[sure].mean() < 0.1
