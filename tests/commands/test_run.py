@@ -3,7 +3,6 @@
 import pytest
 
 from pipeline.commands import run
-from pipeline.core.tree import COLUMNS
 from pipeline.errors import UserError
 from pipeline.plans.config import load_plan
 from pipeline.report import leaderboard
@@ -11,6 +10,7 @@ from pipeline.stages import ensemble, report, submit
 from pipeline.store import dependencies
 from pipeline.store.artifacts import Store, load_fractions
 from tests.builders import fabricated, finished_plan, stage_outputs
+from tests.builders.galaxy_zoo_2 import GZ2
 
 RUN_ON = """
 [[runs]]
@@ -101,7 +101,7 @@ def test_a_run_alone_becomes_a_submission_under_its_name(part, capsys):
     for stage in (ensemble, submit):
         stage.main([*flags, "--run", "vgg16"])
     first = store.submission("vgg16").verified().read_text().splitlines()[0]
-    assert first == ",".join(["GalaxyID", *COLUMNS])
+    assert first == ",".join(["GalaxyID", *GZ2.columns])
     assert store.ensemble("vgg16").record()["weights"] == {"vgg16": 1.0}
     report.main(flags)
     assert f"submission {store.submission('vgg16').files[0]}" in capsys.readouterr().out

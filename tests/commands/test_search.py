@@ -314,6 +314,8 @@ fine_tune = { epochs = 1 }
 def test_what_the_shipped_plans_try_every_run_of_theirs_can_have(name):
     plan = load_plan(name)
     for run in plan.runs if plan.search else ():
+        if run.start_from:
+            continue
         assert variants.check_search(plan, run, GZ2) is plan.search
 
 

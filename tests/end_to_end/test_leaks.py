@@ -91,12 +91,14 @@ def test_copies_share_a_fold_and_are_told(shuffled):
 def test_copies_are_found_in_zips_and_folders(tmp_path, zipped):
     train, test = tiny.images(tiny.TRAIN), tiny.images(tiny.TEST)
     train["100008.jpg"] = test["300010.jpg"] = train["200001.jpg"]
-    found = duplicates.find(find(tiny.write(tmp_path, train=train, test=test, zipped=zipped)))
+    files = find(tiny.write(tmp_path, train=train, test=test, zipped=zipped))
+    found = duplicates.find(files.train, files.test)
     assert found == {"train": [[100008, 200001]], "across": [[100008, 200001, 300010]]}
 
 
 def test_a_competition_without_copies_has_none(tmp_path):
-    assert duplicates.find(find(tiny.write(tmp_path))) == {"train": [], "across": []}
+    files = find(tiny.write(tmp_path))
+    assert duplicates.find(files.train, files.test) == {"train": [], "across": []}
     assert duplicates.caveats({}) == []
 
 

@@ -133,12 +133,12 @@ WRONG = {
     "stochastic depth where there is none": (
         'name = "a"\nbackbone = "vgg16"',
         'name = "a"\nfine_tune = { drop_path = 0.1 }\nbackbone = "vgg16"',
-        "runs[0]: fine_tune.drop_path: vgg16 has no residual blocks that can be left out while training; these have: e",
+        "run a: fine_tune.drop_path: vgg16 has no residual blocks that can be left out while training; these have: e",
     ),
     "a learning rate that grows towards the image": (
         "fine_tune = { epochs = 2 }",
         "fine_tune = { epochs = 2, layer_decay = 1.1 }",
-        "runs[1].fine_tune.layer_decay: 1.1: input should be less than or equal to 1",
+        "run b: fine_tune.layer_decay: 1.1: input should be less than or equal to 1",
     ),
     "two runs of one name": ('name = "b"', 'name = "a"', "runs: the name 'a' is given twice; names must differ"),
     "a name with a slash": ('name = "b"', 'name = "b/c"', "run b/c: name: 'b/c': string should match pattern"),
