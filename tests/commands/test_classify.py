@@ -182,7 +182,7 @@ def test_bad_images_are_rows_with_a_reason(survey, answered, tmp_path):
         "2.jpg": survey.images[good][:900],
         "3.png": b"\x89PNG\r\n\x1a\n",
         "4.fits": b"SIMPLE  =",
-        "5.jpg": tiny.jpeg(tiny.galaxy(1, side=32)),
+        "5.jpg": tiny.jpeg(tiny.galaxy(1, side=24)),
         f"{good}.jpg": survey.images[good],
         "6.jpg": tiny.jpeg(255 - tiny.galaxy(1)),
     }
