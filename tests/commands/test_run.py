@@ -96,7 +96,7 @@ def test_a_run_alone_becomes_a_submission_under_its_name(part, capsys):
     everyone = store.load_labels()
     for fold in range(3):  # of the galaxies of the sample
         one = store.predicted("vgg16", fold)
-        frames = {"valid.parquet": load_fractions(one.verified("valid.parquet")), "test.parquet": everyone}
+        frames = {"valid.parquet": load_fractions(one.verified("valid.parquet"), GZ2), "test.parquet": everyone}
         stage_outputs.write(one, frames, {"views": "dihedral8"}, seconds=1.0, images_per_second=9.0, rmse=0.1)
     for stage in (ensemble, submit):
         stage.main([*flags, "--run", "vgg16"])

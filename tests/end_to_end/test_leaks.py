@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 from pipeline.competition import duplicates
+from pipeline.competition.checks import copies_in
 from pipeline.competition.source_files import find
 from pipeline.core import stats
 from pipeline.core.metrics import rmse
@@ -92,13 +93,13 @@ def test_copies_are_found_in_zips_and_folders(tmp_path, zipped):
     train, test = tiny.images(tiny.TRAIN), tiny.images(tiny.TEST)
     train["100008.jpg"] = test["300010.jpg"] = train["200001.jpg"]
     files = find(tiny.write(tmp_path, train=train, test=test, zipped=zipped))
-    found = duplicates.find(files.train, files.test)
+    found = copies_in(files)
     assert found == {"train": [[100008, 200001]], "across": [[100008, 200001, 300010]]}
 
 
 def test_a_competition_without_copies_has_none(tmp_path):
     files = find(tiny.write(tmp_path))
-    assert duplicates.find(files.train, files.test) == {"train": [], "across": []}
+    assert copies_in(files) == {"train": [], "across": []}
     assert duplicates.caveats({}) == []
 
 
