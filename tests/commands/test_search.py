@@ -1,6 +1,7 @@
 """The search for better settings: strict spaces, trials that survive kills, folds that no leaderboard uses."""
 
 import os
+import re
 import shlex
 import shutil
 import signal
