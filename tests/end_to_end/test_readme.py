@@ -17,6 +17,7 @@ import pytest
 
 from pipeline import __main__ as command_line
 from pipeline.plans.config import load_plan
+from tests.builders import own_galaxies
 from tests.builders.galaxy_zoo_2 import GZ2
 from tests.conftest import SURVEY
 
@@ -45,6 +46,9 @@ main(words)
 """
 
 
+RINGS = next(block for block in FENCED.findall(README) if block.startswith('kind = "class"'))
+
+
 class Row(NamedTuple):
     """How a command of the README is tried."""
 
@@ -63,6 +67,9 @@ TABLE = {
     "./run.sh COMMAND --help": Row("./run.sh classify --help", says="--images"),
     "./run.sh --locked …": Row("./run.sh --help", not_run="installs packages from the registry"),
     "./run.sh --here …": Row("./run.sh --help", not_run="is the shell's, see below"),
+    "./run.sh rings.toml --input ~/rings": Row(
+        "./run.sh asking.toml --input ~/rings", makes="output/asking/report.html", says="log loss"
+    ),
     "./run.sh demo": Row(makes="output/demo/report.html"),
     "./run.sh frozen --input ~/galaxy-zoo": Row(makes="output/frozen/submissions/final.csv"),
     "./run.sh laptop --input ~/galaxy-zoo": Row(makes="output/laptop/submissions/final.csv"),
@@ -193,6 +200,11 @@ def place(survey, tmp_path_factory) -> Path:
     for name in (*PLANS, "mine"):
         (place / f"{name}.toml").write_text(SURVEY + SEARCH)
         shutil.copytree(survey.store.root, place / "output" / name)
+    images, discs = own_galaxies.pictures(40, 64)
+    classes = ["ring" if one else "no ring" for one in discs]
+    own_galaxies.write(place / "rings", images, [f"J{i}+1.png" for i in range(40)], "objid,ring", classes)
+    own_galaxies.plan(place, 'labels = "asked.toml"').rename(place / "asking.toml")
+    (place / "asked.toml").write_text(RINGS)
     (place / "weighted.toml").write_text(SURVEY)
     (place / "galaxy-zoo").symlink_to(survey.raw)
     images = {f"{i}.jpg": survey.images[i] for i in survey.test_ids}
