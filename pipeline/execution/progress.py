@@ -11,7 +11,7 @@ CONTROL = re.compile("\x1b\\[[0-9;?]*[A-Za-z]|[\x00-\x08\x0b\x0c\x0e-\x1f]")  # 
 SETTINGS = {  # of tqdm, which reads them when it is imported
     "TQDM_MININTERVAL": f"{INTERVAL:g}",
     "TQDM_DELAY": f"{INTERVAL:g}",  # work that is done before that needs no line
-    "TQDM_BAR_FORMAT": "{desc}: {n_fmt} of {total_fmt} {unit}s, {elapsed} so far, {remaining} to go{postfix}",
+    "TQDM_BAR_FORMAT": "{desc}: {n_fmt} of {total_fmt}, {elapsed} so far, {remaining} to go{postfix}",
 }
 
 

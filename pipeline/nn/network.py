@@ -91,6 +91,8 @@ def build(
     keras.config.set_dtype_policy(policy)
     if trained_as:
         backbone, origin = construct(run.backbone, size), {"source": "trained"}
+    elif run.first_weights == "random":
+        backbone, origin = construct(run.backbone, size), {"source": "random"}
     else:
         backbone, origin = build_backbone(run.backbone, size, given, run.on_missing_weights)
     if run.fine_tune.drop_path is not None:

@@ -90,12 +90,15 @@ class Run(Strict):
     weight_decay: float = Field(1e-4, ge=0)
     batch_size: int = Field(32, ge=1)
     precision: Literal["auto", "float32", "mixed_float16", "mixed_bfloat16"] = "auto"  # float32 on CPUs
+    first_weights: Literal["imagenet", "random"] = "imagenet"  # "random": to see what pretraining is worth
     on_missing_weights: Literal["error", "random"] = "error"
     start_from: Name | None = None  # an earlier run: a fold starts from that run's network of the same fold
     head_phase: HeadPhase = HeadPhase()
     fine_tune: FineTune = FineTune()
     augment: Augment = Augment()
     views: Literal[VIEW_SETS] = "dihedral8"
+
+    ADDED: ClassVar[tuple[str, ...]] = ("first_weights",)
 
     @model_validator(mode="after")
     def _trains(self) -> "Run":

@@ -37,8 +37,9 @@ def collect(plan: Plan, store: Store, board: Leaderboard) -> list[str]:
 
 
 def random_weights(plan: Plan, store: Store) -> Iterator[str]:
-    """Runs that started from random weights."""
-    if names := [run for run, source in weight_sources(plan, store).items() if "random" in source]:
+    """Runs that started from random weights though the plan asks for pretrained ones."""
+    sources = weight_sources(plan, store)
+    if names := [r.name for r in plan.runs if r.first_weights != "random" and "random" in sources[r.name]]:
         yield (
             f"Started from RANDOM weights, not from pretrained ones: {', '.join(names)}. With ImageNet weights "
             f"such networks are usually far more accurate."

@@ -57,7 +57,7 @@ def make_trainer(
         stored=plan.crops[run.crop].size,
         size=plan.input_size(run),
         seed=runtime.derived_seed(plan.seed, run.name),
-        given=store.load_weights_list().get(run.backbone),
+        given=store.given_weights(run),
         sample=images[fold_of >= 0][:64],
         trained_as=run.precision if run.start_from else None,
     )

@@ -15,6 +15,7 @@ from pipeline.core.labels import Schema
 from pipeline.errors import Damaged, UserError
 from pipeline.plans import label_schemas
 from pipeline.plans.backbones import BACKBONES
+from pipeline.plans.config import Run
 from pipeline.plans.layers import PLANS
 from pipeline.store import sealed_json
 from pipeline.store.label_table import ID, IMAGE, check_fractions, vote_columns
@@ -224,6 +225,10 @@ class Store:
             if name not in BACKBONES or not known:
                 raise Damaged(f"{path} is damaged ({name!r} is no backbone with path, bytes and sha256); {mend}")
         return found
+
+    def given_weights(self, run: Run) -> dict[str, Any] | None:
+        """The weights file that the user gave for a run's backbone; None where it starts from others."""
+        return self.load_weights_list().get(run.backbone) if run.first_weights == "imagenet" else None
 
     def save_weights_list(self, given: dict[str, dict[str, Any]]) -> None:
         """See `load_weights_list`."""

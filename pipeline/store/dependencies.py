@@ -103,8 +103,8 @@ def crops(plan: Plan, store: Store) -> Iterator[Unit]:
 
 def train(plan: Plan, store: Store) -> Iterator[Unit]:
     """One trained network per run and fold."""
-    given = store.load_weights_list()
     for run in plan.runs:
+        given = store.given_weights(run)
         sources = {
             "inputs": store.inputs(),
             "folds": store.folds(),
@@ -133,17 +133,17 @@ def failed_runs(plan: Plan, store: Store) -> dict[str, str]:
 
 def features(plan: Plan, store: Store, run: Run) -> Unit:
     """The features that a run's first phase is trained on; computed when the first fold needs them."""
-    keys = ("backbone", "input_size", "pooling", "precision", "views", "weights", "graph")
-    spec = {key: value for key, value in _training_spec(run, store.load_weights_list()).items() if key in keys}
+    keys = ("backbone", "input_size", "pooling", "precision", "views", "first_weights", "weights", "graph")
+    spec = {key: value for key, value in _training_spec(run, store.given_weights(run)).items() if key in keys}
     sources = {"crops": store.crops(run.crop, "train")}
     spec["seed"] = plan.seed
     return Unit("train", f"features of {run.name}", store.features(run.name), spec, sources, run.name)
 
 
-def _training_spec(run: Run, given: dict[str, Any]) -> dict[str, Any]:
+def _training_spec(run: Run, given: dict[str, Any] | None) -> dict[str, Any]:
     """What a run's weights depend on: its views only where nothing but the head, on their features, is trained."""
     spec = run.model_dump(mode="json") | ({"views": "single"} if run.fine_tune.epochs else {})
-    spec["weights"] = given[run.backbone]["sha256"] if run.backbone in given else "imagenet"
+    spec["weights"] = given["sha256"] if given else run.first_weights
     graph = BACKBONES[run.backbone].graph
     return spec | ({"graph": graph} if graph else {})
 

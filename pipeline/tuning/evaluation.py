@@ -97,7 +97,7 @@ class Evaluator:
         from pipeline.nn import network
 
         stored, size = self.plan.crops[run.crop].size, self.plan.input_size(run)
-        given = self.store.load_weights_list().get(run.backbone)
+        given = self.store.given_weights(run)
         return network.build(
             run, self.store.schema(), stored=stored, size=size, seed=seed, given=given, sample=images[:64]
         )

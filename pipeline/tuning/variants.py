@@ -35,8 +35,8 @@ def with_settings(run: Run, settings: dict[str, Any]) -> Run:
 
 def given_weights(run: Run, store: Store) -> dict[str, str]:
     """{"weights": sha256} of the file that was given for the run's backbone; empty where none was."""
-    given = store.load_weights_list()
-    return {"weights": given[run.backbone]["sha256"]} if run.backbone in given else {}
+    given = store.given_weights(run)
+    return {"weights": given["sha256"]} if given else {}
 
 
 def check_search(plan: Plan, run: Run, schema: Schema) -> Search:

@@ -64,5 +64,5 @@ def test_a_command_whose_output_is_a_file_writes_no_control_characters(tmp_path)
     )
     lines = made.stderr.splitlines()
     assert 4 <= len(lines) <= 14
-    assert all(line.startswith("work: ") and " of 50 galaxys, " in line for line in lines)
+    assert all(line.startswith("work: ") and " of 50, " in line for line in lines)
     assert not {char for char in made.stderr if ord(char) < 32} - {"\n"}

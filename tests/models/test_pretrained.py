@@ -12,6 +12,7 @@ from pipeline.models import pretrained
 from pipeline.plans.backbones import BACKBONES
 from pipeline.plans.config import load_plan
 from pipeline.stages import inputs
+from pipeline.store import dependencies
 from pipeline.store.artifacts import Store
 from tests.builders import competition_files as tiny
 from tests.builders import fabricated
@@ -219,3 +220,19 @@ def test_a_file_of_another_input_size_is_not_what_keras_would_take(tmp_path, mon
     for name in sizes:
         (tmp_path / "models" / name).touch()
     pretrained.require_available(plan, store, {"vgg16": {}})
+
+
+def test_a_run_that_shall_start_from_random_weights_needs_none_and_takes_none(tmp_path, monkeypatch):
+    monkeypatch.setattr(pretrained.urllib.request, "urlopen", offline)
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path / "keras"))
+    plan, store = plan_of(tmp_path, "mobilenetv2"), Store(tmp_path / "out")
+    runs = tuple(run.model_copy(update={"first_weights": "random"}) for run in plan.runs)
+    store.save_weights_list({"mobilenetv2": {"path": "x.h5", "bytes": 1, "sha256": "ab" * 32}})
+    random = plan.model_copy(update={"runs": runs})
+    pretrained.require_available(random, Store(tmp_path / "other"), {})
+    name = next(run.name for run in plan.runs if run.backbone == "mobilenetv2")
+    first, other = (next(u for u in dependencies.train(one, store) if u.run == name) for one in (plan, random))
+    assert first.spec["weights"] == "ab" * 32
+    assert "first_weights" not in first.spec
+    assert (other.spec["weights"], other.spec["first_weights"]) == ("random", "random")
+    assert store.given_weights(random.run(name)) is None

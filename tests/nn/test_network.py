@@ -108,3 +108,17 @@ def test_the_same_seed_gives_the_same_random_network():
     )
     np.testing.assert_array_equal(first, again)
     assert (first != other).any()
+
+
+def test_first_weights_are_random_where_the_run_says_so_though_imagenets_are_there():
+    run = run_of().model_copy(update={"backbone": "efficientnetlite0", "precision": "float32"})
+    built = {
+        first: network.build(run.model_copy(update={"first_weights": first}), GZ2, stored=32, size=32, seed=1)
+        for first in ("imagenet", "random")
+    }
+    assert {first: one.facts["weights"]["source"] for first, one in built.items()} == {
+        "imagenet": "imagenet",
+        "random": "random",
+    }
+    first, other = (one.backbone.get_weights()[0] for one in built.values())
+    assert np.abs(first).max() > 2 * np.abs(other).max()  # ImageNet's stem is far from its start
