@@ -294,7 +294,7 @@ def test_other_code_of_a_stage_is_another_specification(plan, store, monkeypatch
 
 
 def test_another_page_is_made_anew_by_itself(plan, store, monkeypatch):
-    monkeypatch.setattr(dependencies, "PAGE_VERSION", 2)
+    monkeypatch.setattr(dependencies, "PAGE_VERSION", dependencies.PAGE_VERSION + 1)
     assert not_complete(plan, store) == {"report.html": "outdated"}
 
 
