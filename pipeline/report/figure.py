@@ -115,6 +115,7 @@ def draw(
         on(axes if panels else axes[0])
         for one in axes:
             _limit_ticks(one)
+        canvas.get_layout_engine().execute(canvas)  # panels of a fixed shape need a second pass, or labels are cut
         canvas.savefig(text, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
     return Figure(name, alt, text.getvalue(), numbers, title)
 

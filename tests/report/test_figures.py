@@ -68,7 +68,7 @@ def _in_view(axes, text) -> bool:
 
 
 def require_readable(canvas) -> None:
-    canvas.draw_without_rendering()
+    canvas.set_dpi(72)  # as it is saved: widths of letters depend on it
     page = canvas.bbox
     for axes in canvas.axes:
         boxes = [(text.get_text(), text.get_window_extent()) for text in texts_of(axes)]
@@ -180,7 +180,7 @@ def test_names_of_equal_submissions_do_not_overlap(canvases):
 def test_narrow_ranges_across_are_readable(material, canvases):
     uncertainty = 0.04 + 1e-5 * np.arange(len(material.board.truth))
     calibration.spread_against_error(uncertainty, material.best.errors, material.decides)
-    measures = {"the spread of the runs": uncertainty, "the fractions themselves": -uncertainty}
+    measures = {"the spread of the runs": uncertainty, "the probabilities themselves": -uncertainty}
     calibration.deferral_curve(material.best.errors, measures, material.decides)
     for canvas in canvases:
         require_readable(canvas)

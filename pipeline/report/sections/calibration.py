@@ -105,7 +105,7 @@ def calibration_curves(schema: Schema, truth: np.ndarray, predicted: np.ndarray)
         panels[-1].annotate(KEY.format(value=wording.of(schema).value), (0, 0.5), **style)
 
     grid = panel_grid(len(shown) + 1, across=3)
-    size = (2.6 * grid[1], 1.75 * grid[0])
+    size = (2.75 * grid[1], 1.75 * grid[0])
     value = wording.of(schema).value
     alt = f"Observed against predicted {value} in bins, a panel for each question, a line for each answer."
     return draw("calibration", alt, numbers, on, size=size, panels=grid, title="Calibration curves")
@@ -131,7 +131,7 @@ def deferral_curve(errors: np.ndarray, measures: dict[str, np.ndarray], decides:
         legend(axes, 2)
 
     alt = f"{decides.title} of the remaining galaxies against the share deferred to experts, by measure of uncertainty."
-    return draw("deferral", alt, numbers, on, size=(4.3, 3.2), title="Deferral to experts")
+    return draw("deferral", alt, numbers, on, size=(4.8, 3.2), title="Deferral to experts")
 
 
 def best_measure_at(numbers: pd.DataFrame, part: float) -> tuple[float, str]:

@@ -87,7 +87,7 @@ def distributions(schema: Schema, truth: np.ndarray) -> Figure:
         alt,
         numbers,
         on,
-        size=(2.6 * grid[1], 1.8 * grid[0]),
+        size=(2.75 * grid[1], 1.8 * grid[0]),
         panels=grid,
         title="Distribution of votes",
     )
