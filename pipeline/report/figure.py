@@ -153,9 +153,9 @@ def tick_label(value: float) -> str:
     return f"{value / 1e6:g} M" if value >= 1e6 else f"{value:,g}" if value < 1000 else f"{value:,.0f}"
 
 
-def panel_grid(count: int, across: int = 4) -> tuple[int, int]:
-    """(rows, columns) of so many panels, up to `across` in a row."""
-    columns = min(across, count)
+def panel_grid(count: int) -> tuple[int, int]:
+    """(rows, columns) of so many panels, up to three in a row, since legends stand beside them."""
+    columns = min(3, count)
     return -(-count // columns), columns
 
 

@@ -104,7 +104,7 @@ def calibration_curves(schema: Schema, truth: np.ndarray, predicted: np.ndarray)
         style = {"xycoords": "axes fraction", "va": "center", "fontsize": 8, "color": MUTED}
         panels[-1].annotate(KEY.format(value=wording.of(schema).value), (0, 0.5), **style)
 
-    grid = panel_grid(len(shown) + 1, across=3)
+    grid = panel_grid(len(shown) + 1)
     size = (2.75 * grid[1], 1.75 * grid[0])
     value = wording.of(schema).value
     alt = f"Observed against predicted {value} in bins, a panel for each question, a line for each answer."

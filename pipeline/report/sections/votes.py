@@ -80,7 +80,7 @@ def distributions(schema: Schema, truth: np.ndarray) -> Figure:
         for axes in panels[len(shown) :]:
             axes.set_axis_off()
 
-    grid = panel_grid(len(shown), across=3)
+    grid = panel_grid(len(shown))
     alt = "Histograms of the share of votes for each answer among galaxies for which half were asked its question."
     return draw(
         "vote-distributions",
