@@ -10,6 +10,7 @@ from functools import cached_property
 
 import numpy as np
 
+UNCLEAR = {"yes", "no", "none", "other", "unknown"}  # answers that say nothing without their question
 KINDS = ("fractions", "votes", "class")  # shares of the votes; numbers of votes; the name of the answer
 
 
@@ -61,6 +62,16 @@ class Schema:
     def texts(self) -> dict[str, str]:
         """Column -> the answer, for people."""
         return {c: text for q in self.questions for c, text in zip(q.columns, q.texts, strict=True)}
+
+    @cached_property
+    def labels(self) -> dict[str, str]:
+        """Column -> the answer for people where its question does not stand beside it: named where it must be."""
+        lower = [text.lower() for text in self.texts.values()]
+        return {
+            column: text if len(self.questions) == 1 or _is_clear(text, lower) else f"{question.text}: {text}"
+            for question in self.questions
+            for column, text in zip(question.columns, question.texts, strict=True)
+        }
 
     @cached_property
     def short_names(self) -> dict[str, str]:
@@ -127,3 +138,9 @@ class Schema:
     def trains_on_votes(self) -> bool:
         """Whether networks learn from numbers of votes, by their likelihood; a class is one vote."""
         return self.kind != "fractions"
+
+
+def _is_clear(text: str, lower: list[str]) -> bool:
+    """Whether an answer says by itself what it answers: a word that no other question has, of all texts `lower`."""
+    has_letters = any(letter.isalpha() for letter in text)
+    return has_letters and text.lower() not in UNCLEAR and lower.count(text.lower()) == 1

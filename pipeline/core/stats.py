@@ -8,6 +8,7 @@ per galaxy, (n,), of `metrics.squared_error_per_galaxy`, or other losses, with w
 from collections.abc import Callable
 
 import numpy as np
+from scipy import special
 
 Finish = Callable[[np.ndarray], np.ndarray]
 
@@ -75,6 +76,21 @@ def selection_bias(
         best = drawn.argmin()
         lost.append((drawn[reference] - drawn[best]) - (left[reference] - left[best]))
     return float(np.mean(lost))
+
+
+def share_interval(mean: np.ndarray, deviation: np.ndarray, level: float = 0.9) -> tuple[np.ndarray, np.ndarray]:
+    """Ends of the interval that holds the share `level` of values between 0 and 1 of that mean and deviation.
+
+    Of the beta distribution with these moments, so it never leaves 0 to 1, and it holds the mean. Any shape.
+    """
+    mean = np.clip(np.asarray(mean, np.float64), 0, 1)
+    most = mean * (1 - mean)  # the largest variance that such values can have
+    variance = np.minimum(np.square(deviation, dtype=np.float64), 0.99 * most)
+    spread = variance > 1e-12
+    size = np.where(spread, most / np.where(spread, variance, 1) - 1, 1)
+    a, b = np.where(spread, mean * size, 1), np.where(spread, (1 - mean) * size, 1)
+    low, high = (np.where(spread, special.betaincinv(a, b, q), mean) for q in ((1 - level) / 2, (1 + level) / 2))
+    return np.minimum(low, mean), np.maximum(high, mean)
 
 
 def verdict(low: float, high: float) -> str:

@@ -48,6 +48,21 @@ def to_conditional(schema: Schema, fractions: np.ndarray) -> np.ndarray:
     return conditional
 
 
+def conditional_deviation(schema: Schema, fractions: np.ndarray, deviation: np.ndarray) -> np.ndarray:
+    """Standard deviation (n, c) of conditional fractions from vote fractions (n, c) and theirs, (n, c).
+
+    A vote fraction is a conditional one times the fraction that reached the question. Where these two vary
+    independently, the variance of the product says how much of it is theirs (Goodman 1960, JASA 55, 708, eq. 2).
+    """
+    parent, of_parent = reached(schema, fractions), reached(schema, deviation)
+    of_parent[:, [above is None for above in schema.parents]] = 0  # everybody reaches it
+    conditional, made = to_conditional(schema, fractions), np.zeros_like(deviation)
+    for columns, r, s in zip(schema.slices, parent.T[..., None], of_parent.T[..., None], strict=True):
+        own = np.square(deviation[:, columns]) - np.square(conditional[:, columns] * s)
+        made[:, columns] = np.sqrt(np.maximum(own, 0) / np.maximum(r**2 + s**2, 1e-12))
+    return made
+
+
 def to_joint(schema: Schema, conditional: np.ndarray) -> np.ndarray:
     """(n, c) conditional fractions -> (n, c) vote fractions, products along the path."""
     fractions = conditional.copy()

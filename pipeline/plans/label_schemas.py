@@ -206,6 +206,17 @@ def to_record(name: str, table: LabelTable) -> dict[str, Any]:
     return {"name": name, "table": table.model_dump(mode="json", exclude_defaults=True)}
 
 
+def same_but_for_words(recorded: dict[str, Any], other: dict[str, Any]) -> bool:
+    """Whether two recorded schemas differ at most in words for people, on which nothing depends that is computed."""
+    return _without_words(recorded) == _without_words(other)
+
+
+def _without_words(recorded: dict[str, Any]) -> dict[str, Any]:
+    table = {key: value for key, value in recorded["table"].items() if key != "source"}
+    kept = [{k: v for k, v in one.items() if k not in ("text", "texts")} for one in table["questions"]]
+    return recorded | {"table": table | {"questions": kept}}
+
+
 def to_toml(table: LabelTable) -> str:
     """A schema as the TOML file that it can be read from."""
     raw = table.model_dump(mode="json", exclude_defaults=True)

@@ -31,7 +31,7 @@ def collect(plan: Plan, store: Store, board: Leaderboard) -> list[str]:
         *unusable_images(plan, store),
         *outlier_folds(board),
         *runs_not_above_baseline(board),
-        *ensemble_without_gain(board),
+        *ensemble_without_gain(plan, board),
         *uncommitted_code(plan, store),
     ]
 
@@ -133,10 +133,12 @@ def runs_not_above_baseline(board: Leaderboard) -> Iterator[str]:
             yield f"{entry.name} does not beat the baseline {baseline.name}."
 
 
-def ensemble_without_gain(board: Leaderboard) -> Iterator[str]:
-    """A best ensemble that is not significantly better than the best run."""
-    best, run = board.best("ensemble"), board.best("run")
-    if best and run and len(board.of_kind("run")) > 1 and _verdict(best, run) != "better":
+def ensemble_without_gain(plan: Plan, board: Leaderboard) -> Iterator[str]:
+    """A best ensemble of several runs that is not significantly better than the best run."""
+    blends = {ensemble.name for ensemble in plan.ensembles if len(ensemble.runs) > 1}
+    best = next((entry for entry in board.of_kind("ensemble") if entry.name in blends), None)
+    run = board.best("run")
+    if best and run and _verdict(best, run) != "better":
         yield f"The best ensemble, {best.name}, is not significantly better than the run {run.name} alone."
 
 

@@ -5,6 +5,7 @@ the colours of the light theme.
 """
 
 import io
+import math
 import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
@@ -25,6 +26,8 @@ DARK = {
     "class0": "#e0a55c", "class1": "#c39bdc", "class2": "#f08a7d", "class3": "#7cc796", "class4": "#82aef2",
 }  # fmt: skip
 PLACEHOLDERS = {name: "#" + 3 * f"{i:02x}" for i, name in enumerate(LIGHT, 1)}
+LONGEST = 32  # letters of a name in a figure
+MOST_TICKS = 6  # of an axis across, whose labels stand side by side
 PAPER, _, INK, MUTED, GRID, ACCENT, SECOND, ALARM, GOOD, *CLASSES = PLACEHOLDERS.values()
 STYLE = {
     "svg.fonttype": "none",  # text stays text
@@ -45,6 +48,7 @@ STYLE = {
     "xtick.color": MUTED,
     "ytick.color": MUTED,
     "xtick.major.size": 0,
+    "xtick.major.pad": 5,  # or the labels of both axes meet at the origin
     "ytick.major.size": 0,
     "xtick.minor.size": 0,
     "legend.frameon": False,
@@ -94,10 +98,10 @@ def draw(
     on: "Callable[[Axes], None] | Callable[[list[Axes]], None]",
     *,
     size: tuple[float, float],
-    panels: tuple[int, int] = (1, 1),
+    panels: tuple[int, int] | None = None,
     title: str = "",
 ) -> Figure:
-    """The figure that `on` draws on axes; on a list of them where there are several panels (rows, columns).
+    """The figure that `on` draws on axes; on a list of them where there are `panels` (rows, columns), if only one.
 
     `size` in inches. Without pyplot, so nothing is left behind and nothing asks for a display.
     """
@@ -107,16 +111,68 @@ def draw(
     text = io.StringIO()
     with matplotlib.rc_context(STYLE | {"svg.hashsalt": name}):
         canvas: Canvas = Canvas(figsize=size)
-        axes = canvas.subplots(*panels, squeeze=False).ravel().tolist()
-        on(axes[0] if panels == (1, 1) else axes)
+        axes = canvas.subplots(*(panels or (1, 1)), squeeze=False).ravel().tolist()
+        on(axes if panels else axes[0])
+        for one in axes:
+            _limit_ticks(one)
+        canvas.get_layout_engine().execute(canvas)  # panels of a fixed shape need a second pass, or labels are cut
         canvas.savefig(text, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
     return Figure(name, alt, text.getvalue(), numbers, title)
 
 
+def _limit_ticks(axes: "Axes") -> None:
+    """No more labels side by side than fit, however many digits a narrow range gives them."""
+    from matplotlib.ticker import AutoLocator
+
+    locator = axes.xaxis.get_major_locator()
+    if isinstance(locator, AutoLocator):
+        locator.set_params(nbins=MOST_TICKS)
+
+
+def log_ticks(low: float, high: float, most: int = MOST_TICKS - 1) -> list[float]:
+    """Round values from `low` to `high`, both above 0, that can be labelled side by side on a logarithmic axis."""
+    from matplotlib.ticker import MaxNLocator
+
+    decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    fine = [step * 10.0**decade for decade in decades for step in (1, 2, 5)]
+    found = [value for value in fine if low <= value <= high]
+    if len(found) < 3:  # too narrow
+        return [
+            float(value)
+            for value in MaxNLocator(most - 2, steps=[1, 2, 2.5, 5, 10]).tick_values(low, high)
+            if low <= value <= high
+        ]
+    if len(found) <= most:
+        return found
+    powers = [value for value in found if round(math.log10(value), 6).is_integer()]
+    return powers[:: -(-len(powers) // most)]
+
+
+def tick_label(value: float) -> str:
+    """0.5; 5,500; 2 M."""
+    return f"{value / 1e6:g} M" if value >= 1e6 else f"{value:,g}" if value < 1000 else f"{value:,.0f}"
+
+
 def panel_grid(count: int) -> tuple[int, int]:
-    """(rows, columns) of so many panels, up to four in a row."""
-    columns = min(4, count)
+    """(rows, columns) of so many panels, up to three in a row, since legends stand beside them."""
+    columns = min(3, count)
     return -(-count // columns), columns
+
+
+def clipped(name: str, longest: int = LONGEST) -> str:
+    """A name that is not longer than a figure has room for."""
+    return name if len(name) <= longest else f"{name[: longest - 1].rstrip()}…"
+
+
+def line_style(i: int) -> dict[str, str]:
+    """Colour and stroke of the i-th line of a panel."""
+    return {"color": CLASSES[i % len(CLASSES)], "linestyle": ("-", "--", ":")[i // len(CLASSES) % 3]}
+
+
+def legend_beside(axes: "Axes") -> None:
+    """The legend of one of several panels, to its right, where it covers nothing."""
+    axes.legend(loc="upper left", bbox_to_anchor=(1, 1.02), fontsize=6.5, handlelength=1.3, handletextpad=0.5,
+                borderaxespad=0.3, labelspacing=0.35)  # fmt: skip
 
 
 def legend(axes: "Axes", columns: int) -> None:

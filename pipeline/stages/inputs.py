@@ -112,7 +112,7 @@ def is_own(plan: Plan, folder: Path) -> bool:
 def make_own(request: cli.Request, folder: Path) -> dict[str, Any]:
     """The same for the user's own labels and images."""
     store, plan = request.store, request.plan
-    made = prepare(folder, plan.labels, plan.folds)
+    made = _in_recorded_words(request, prepare(folder, plan.labels, plan.folds))
     _require_same_schema(request, made)
     record = store.inputs().facts()
     for unit in request.to_do(dependencies.inputs(plan, store, made.prints, synthetic=False)):
@@ -134,6 +134,17 @@ def make_own(request: cli.Request, folder: Path) -> dict[str, Any]:
         log.info("%-10s labels %s: kind %s, answers %s", "inputs", made.schema.name, made.schema.kind,
                  ", ".join(made.schema.columns[:12]))  # fmt: skip
     return record
+
+
+def _in_recorded_words(request: cli.Request, made: Prepared) -> Prepared:
+    """The same with the schema as it is recorded, where it differs only in words for people: nothing is stale then."""
+    before = (request.store.inputs().facts().get("spec") or {}).get("schema")
+    if before in (None, made.recorded) or request.options.force:
+        return made
+    if not label_schemas.same_but_for_words(before, made.recorded):
+        return made
+    log.info("%-10s the words of %s stay those of stage 0; --force takes the new ones", "inputs", made.schema.name)
+    return made._replace(recorded=before, prints=made.prints | {"schema": before})
 
 
 def _require_same_schema(request: cli.Request, made: Prepared) -> None:

@@ -5,7 +5,7 @@ writes  runs/<run>/insight.npz:
         ids (k,)                     representative galaxies
         seen uint8 (k, s, s, 3)      input of the network; predicted float32 (k, c)
         level_names (3,), level_0 … level_2 float16 (k, side, side, 8): activations of an early, a middle and a late
-                                     layer, the channels that differ most, each between 0 and 1
+                                     layer, the channels that differ most between galaxies, each between 0 and 1
         cam_answers (k, 3), cam float16 (k, 3, side, side): up to three leading answers and their Grad-CAM
         feature_ids (n,), features float32 (n, d), map float32 (n, 2): pooled features of up to 3,000 galaxies, their
                                      leading 64 principal components, and a 2-D embedding (t-SNE)
@@ -65,9 +65,11 @@ def representative_galaxies(schema: Schema, votes: np.ndarray) -> np.ndarray:
 def most_varied(maps: np.ndarray) -> np.ndarray:
     """The 8 channels of maps (k, h, w, c) that differ most between galaxies, each scaled to [0, 1]: float16.
 
-    Not within a map: the frame that padding draws is the same in all.
+    By how much they differ times its share in all variance: a strong channel may well show the same in every galaxy,
+    such as the frame that padding draws.
     """
-    channels = np.argsort(-maps.var(axis=0).mean(axis=(0, 1)), kind="stable")[:CHANNELS]
+    between, whole = maps.var(axis=0).mean(axis=(0, 1)), maps.var(axis=(0, 1, 2))
+    channels = np.argsort(-(between**2) / np.maximum(whole, 1e-12), kind="stable")[:CHANNELS]
     chosen = maps[..., channels]
     low, high = chosen.min(axis=(0, 1, 2)), chosen.max(axis=(0, 1, 2))
     return ((chosen - low) / np.maximum(high - low, 1e-12)).astype(np.float16)

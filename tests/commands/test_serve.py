@@ -1,6 +1,7 @@
 """The page that reads one galaxy, in a real browser and by hand."""
 
 import json
+import re
 import socket
 import struct
 import threading
@@ -13,7 +14,10 @@ import pytest
 import uvicorn
 
 from pipeline.commands import serve
+from pipeline.commands.serve import words
 from pipeline.commands.serve.galaxy_reader import Reader
+from pipeline.core import tree
+from pipeline.core.labels import Question, Schema
 from pipeline.errors import UserError
 from pipeline.store.artifacts import load_fractions
 from tests.builders import competition_files as tiny
@@ -51,8 +55,50 @@ def test_answers_are_those_of_the_ensemble(survey, address):
     joint = {a["column"]: a["joint"] for question in read["questions"] for a in question["answers"]}
     np.testing.assert_allclose([joint[c] for c in GZ2.columns], expected.loc[survey.test_ids[3]], atol=1e-5)
     assert len(read["questions"]) == 11
+    every = [a for question in read["questions"] for a in question["answers"]]
+    assert all(0 <= a["low"] <= a["conditional"] <= a["high"] <= 1 for a in every)
+    assert any(a["low"] < a["high"] for a in every)
+    assert read["besides"] in (["nothing odd"], [f"something odd, {_leading(read, 'odd-feature')}"])
     assert len(read["cams"]) == 3
     assert all(cam["picture"].startswith("data:image/webp") for cam in read["cams"])
+
+
+def _leading(read: dict, name: str) -> str:
+    (question,) = (one for one in read["questions"] if one["name"] == name)
+    return max(question["answers"], key=lambda answer: answer["joint"])["text"]
+
+
+def galaxy(**shares: tuple[float, ...]) -> np.ndarray:
+    """Joint fractions (37,) in which the questions named have these shares, and all others equal ones."""
+    conditional = np.concatenate([np.full(len(q.columns), 1 / len(q.columns)) for q in GZ2.questions])
+    for question, columns in zip(GZ2.questions, GZ2.slices, strict=True):
+        if (name := question.name.replace("-", "_")) in shares:
+            conditional[columns] = shares[name]
+    return tree.to_joint(GZ2, conditional[None])[0]
+
+
+def test_it_is_said_why_the_class_is_not_where_most_votes_lead():
+    smooth = galaxy(smooth_or_featured=(0.55, 0.45, 0), disk_edge_on=(0, 1), has_spiral_arms=(0.9, 0.1))
+    said = words.why_not_leading(GZ2, smooth)
+    assert "“smooth” to “smooth or features” (55 % of all)" in said
+    assert "“spiral arms” with 40 %" in said
+    assert "are divided" in said
+    spiral = galaxy(smooth_or_featured=(0.1, 0.9, 0), disk_edge_on=(0, 1), has_spiral_arms=(0.9, 0.1))
+    assert words.why_not_leading(GZ2, spiral) == ""
+    star = galaxy(smooth_or_featured=(0.3, 0.1, 0.6), how_rounded=(1, 0, 0))
+    assert "more than the answers of the other classes get" in words.why_not_leading(GZ2, star)
+
+
+def test_what_is_asked_besides_is_told_with_where_it_leads():
+    assert words.besides(GZ2, galaxy(something_odd=(0.2, 0.8))) == ["nothing odd"]
+    merger = galaxy(something_odd=(0.8, 0.2), odd_feature=(0, 0, 0, 0, 0, 1, 0))
+    assert words.besides(GZ2, merger) == ["something odd, merger"]
+
+
+def test_own_labels_of_one_question_have_nothing_besides():
+    own = Schema("own", "class", (Question(1, "kind", "kind", ("a", "b"), ("a", "b"), ("x", "y"), None),))
+    assert words.besides(own, np.array([0.4, 0.6])) == []
+    assert words.why_not_leading(own, np.array([0.4, 0.6])) == ""
 
 
 def test_the_galaxy_most_like_a_training_galaxy_is_itself(survey, address):
@@ -151,6 +197,8 @@ def test_in_a_browser(survey, address, tmp_path, browser):
     )
     shown = page.locator(".question").first.locator(".answer")
     assert shown.count() == 3
+    assert "±" not in page.inner_text("#questions")
+    assert re.search(r"\d+ % \(\d+ . \d+\)", page.inner_text("#questions"))
     assert page.locator("#cams img").count() == 3
     assert page.evaluate("[...document.images].every((image) => image.naturalWidth > 0)")
     assert wrong == []

@@ -83,3 +83,22 @@ def test_impossible_arguments_are_refused():
         stats.bootstrap_rmse(np.ones(0), seed=0)
     with pytest.raises(ValueError, match="received 95"):
         stats.bootstrap_rmse(np.ones(3), seed=0, level=95)
+
+
+@pytest.mark.parametrize(("mean", "deviation"), [(0.5, 0.01), (0.9, 0.1), (0.02, 0.02)])
+def test_the_interval_of_a_share_holds_so_many_values_of_these_moments(mean, deviation):
+    low, high = stats.share_interval(np.array(mean), np.array(deviation))
+    size = mean * (1 - mean) / deviation**2 - 1
+    values = np.random.default_rng(0).beta(mean * size, (1 - mean) * size, 100_000)
+    assert ((low <= values) & (values <= high)).mean() == pytest.approx(0.9, abs=0.01)
+
+
+def test_the_interval_of_a_share_stays_between_0_and_1_and_holds_the_mean():
+    mean, deviation = (grid.ravel() for grid in np.meshgrid(np.linspace(0, 1, 41), [0, 1e-9, 0.01, 0.16, 0.5, 2]))
+    low, high = stats.share_interval(mean, deviation)
+    assert (low >= 0).all()
+    assert (low <= mean).all()
+    assert (mean <= high).all()
+    assert (high <= 1).all()
+    exact = deviation == 0
+    np.testing.assert_array_equal(low[exact], high[exact])

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from pipeline.core import tree
+from pipeline.core.labels import Question, Schema
 from tests.builders.galaxy_zoo_2 import GZ2
 
 
@@ -28,7 +29,7 @@ def test_parents_are_those_of_the_published_tree():
 
 def test_answers_name_columns():
     assert GZ2.texts["Class7.3"] == "cigar-shaped"
-    assert GZ2.texts["Class11.6"] == "can't tell"
+    assert GZ2.texts["Class11.6"] == "can't tell how many"
     assert tuple(GZ2.texts) == GZ2.columns
 
 
@@ -122,3 +123,31 @@ def test_leading_answers_follow_the_tree():
     smooth = np.zeros((1, 37))
     smooth[0, [0, 16]] = 0.9, 0.7  # smooth, in between
     assert tree.leading_answers(GZ2, smooth).tolist() == [[0, 16, 13]]
+
+
+def test_answers_are_named_so_that_they_can_stand_alone():
+    assert GZ2.labels["Class6.1"] == "something odd"
+    assert GZ2.labels["Class11.2"] == "2 arms"
+    assert len({label.lower() for label in GZ2.labels.values()}) == 37
+    own = Schema("own", "fractions", (
+        Question(1, "bar", "bar", ("yes", "no"), ("yes", "no"), ("a", "b"), None),
+        Question(2, "arms", "number of arms", ("1", "many"), ("1", "many"), ("c", "d"), "a"),
+        Question(3, "size", "size", ("many", "huge"), ("Many", "huge"), ("e", "f"), None),
+    ))  # fmt: skip
+    expected = ["bar: yes", "bar: no", "number of arms: 1", "number of arms: many", "size: Many", "huge"]
+    assert list(own.labels.values()) == expected
+    alone = Schema("own", "class", own.questions[:1])
+    assert list(alone.labels.values()) == ["yes", "no"]
+
+
+def test_the_deviation_of_a_conditional_fraction_is_without_that_of_who_was_asked():
+    rng = np.random.default_rng(0)
+    conditional = np.concatenate([rng.dirichlet([40] * (p.stop - p.start), 20_000) for p in GZ2.slices], axis=1)
+    joint = tree.to_joint(GZ2, conditional)
+    mean, deviation = joint.mean(axis=0, keepdims=True), joint.std(axis=0, keepdims=True)
+    found = tree.conditional_deviation(GZ2, mean, deviation)
+    np.testing.assert_allclose(found[0], conditional.std(axis=0), rtol=0.05)
+
+
+def test_the_deviation_where_nobody_was_asked_is_0():
+    assert not tree.conditional_deviation(GZ2, np.zeros((1, 37)), np.zeros((1, 37))).any()

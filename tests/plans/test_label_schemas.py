@@ -105,3 +105,16 @@ def test_facts_of_the_surveys():
     ten = label_schemas.load_schema("galaxy10-decals")
     assert len(ten.columns) == 10
     assert ten.questions[0].answers[int("7")] == "unbarred loose spiral"
+
+
+def test_words_for_people_do_not_make_another_schema():
+    table = label_schemas.load_table("gz-decals")
+    recorded = label_schemas.to_record("gz-decals", table)
+    worded = table.questions[1].model_copy(update={"text": "seen from the side", "texts": ("indeed", "not at all")})
+    other = table.model_copy(update={"questions": (table.questions[0], worded, *table.questions[2:])})
+    again = label_schemas.to_record("gz-decals", other)
+    assert again != recorded
+    assert label_schemas.same_but_for_words(recorded, again)
+    named = table.questions[1].model_copy(update={"answers": ("y", "n")})
+    changed = table.model_copy(update={"questions": (table.questions[0], named, *table.questions[2:])})
+    assert not label_schemas.same_but_for_words(recorded, label_schemas.to_record("gz-decals", changed))

@@ -228,6 +228,12 @@ def test_features_that_group_by_class_are_told_from_those_that_do_not(made):
     assert mixed == pytest.approx(chance, abs=0.1)
 
 
+def test_every_map_is_shown_from_its_own_darkest_to_its_brightest():
+    faint = np.array([[0.2, 0.2], [0.2, 0.21]], np.float16)
+    np.testing.assert_allclose(feature_maps.stretched(faint), [[0, 0], [0, 1]], atol=1e-6)
+    np.testing.assert_array_equal(feature_maps.stretched(np.full((2, 2), 0.7)), np.zeros((2, 2)))
+
+
 def test_the_data_are_counted(made, files):
     truth = files["truth"]
     balance = votes.class_balance(GZ2, made.board.truth).numbers.set_index("class")["galaxies"]

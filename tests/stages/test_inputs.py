@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -14,6 +15,8 @@ import pytest
 
 from pipeline.competition import checks, source_files
 from pipeline.errors import UserError
+from pipeline.labelled.inputs import Prepared
+from pipeline.plans import label_schemas
 from pipeline.plans.config import load_plan
 from pipeline.stages import inputs
 from pipeline.store import dependencies
@@ -263,3 +266,24 @@ def test_real_files_are_flawless(tmp_path):
     record = json.loads(store.inputs().record_path.read_text())
     assert record["n_train"] == len(store.load_labels()) > 1000
     assert record["n_test"] == len(store.load_sample()[1]) > 1000
+
+
+@pytest.mark.parametrize(("change", "force", "kept"), [
+    ({"texts": ("indeed", "not at all")}, False, True),
+    ({"texts": ("indeed", "not at all")}, True, False),
+    ({"answers": ("y", "n"), "texts": ()}, False, False),
+])  # fmt: skip
+def test_a_schema_of_other_words_is_the_recorded_one(change, force, kept):
+    table = label_schemas.load_table("gz-decals")
+    questions = (table.questions[0], table.questions[1].model_copy(update=change), *table.questions[2:])
+    before, now = (
+        label_schemas.to_record("gz-decals", one) for one in (table, table.model_copy(update={"questions": questions}))
+    )
+    facts = {"spec": {"schema": before}}
+    store = SimpleNamespace(inputs=lambda: SimpleNamespace(facts=lambda: facts))
+    request = SimpleNamespace(store=store, options=SimpleNamespace(force=force))
+    made = Prepared._make([None] * len(Prepared._fields))
+    made = made._replace(schema=table.schema("gz-decals"), recorded=now, prints={"schema": now, "train": 1})
+    found = inputs._in_recorded_words(request, made)
+    assert found.recorded == (before if kept else now)
+    assert found.prints == {"schema": found.recorded, "train": 1}

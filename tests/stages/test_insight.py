@@ -139,3 +139,19 @@ def test_a_network_whose_features_overflow_is_told(made, monkeypatch, factor):
     unit = next(unit for unit in dependencies.insight(plan, store) if unit.run == "a")
     with pytest.raises(UserError, match=r"run a: what its network makes of (\d+) of \1 galaxies is .*--weights"):
         insight.compute_arrays(unit, plan, store)
+
+
+def test_channels_are_shown_that_differ_between_galaxies_not_those_with_the_strongest_frame():
+    rng = np.random.default_rng(0)
+    maps = 0.01 * rng.random((5, 6, 6, 20))
+    maps[:, 0, :, 8:] += 40  # a bright frame, the same in all galaxies but for little
+    maps[..., 8:] += 0.5 * rng.random((5, 6, 6, 12))
+    for channel in range(8):
+        maps[channel % 5, 2:4, 2:4, channel] += 1  # something of one galaxy's own
+    chosen = insight.most_varied(maps)
+    assert chosen.shape == (5, 6, 6, insight.CHANNELS)
+    for i in range(insight.CHANNELS):
+        galaxy, *place = np.unravel_index(chosen[..., i].argmax(), chosen.shape[:3])
+        assert 2 <= min(place) <= max(place) < 4
+        others = np.delete(chosen[..., i], galaxy, axis=0)
+        assert others.max() < 0.1

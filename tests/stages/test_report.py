@@ -153,6 +153,16 @@ def test_an_outlier_fold_and_a_beaten_run_are_caveats(made):
     assert any("does not beat" in caveat for caveat in caveats.runs_not_above_baseline(board))
 
 
+def test_an_ensemble_of_one_run_is_not_said_to_gain_nothing(made):
+    _, _, plan, store = made
+    board = leaderboard.score_all(plan, store)
+    for entry in board.of_kind("ensemble"):
+        entry.errors[:] = board.best("run").errors
+    assert any("not significantly better" in caveat for caveat in caveats.ensemble_without_gain(plan, board))
+    alone = [ensemble.model_copy(update={"runs": ensemble.runs[:1]}) for ensemble in plan.ensembles]
+    assert not list(caveats.ensemble_without_gain(plan.model_copy(update={"ensembles": alone}), board))
+
+
 @pytest.mark.parametrize(("file", "told"), [("zoobot.safetensors", True), ("x.PTH", True), ("notop.h5", False)])
 def test_a_convnext_from_a_file_that_may_know_the_galaxies_is_a_caveat(tmp_path, file, told):
     _, plan, store = finished_plan.make(tmp_path, n=30)

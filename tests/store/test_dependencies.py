@@ -294,15 +294,17 @@ def test_other_code_of_a_stage_is_another_specification(plan, store, monkeypatch
 
 
 def test_another_page_is_made_anew_by_itself(plan, store, monkeypatch):
-    monkeypatch.setattr(dependencies, "PAGE_VERSION", 2)
+    monkeypatch.setattr(dependencies, "PAGE_VERSION", dependencies.PAGE_VERSION + 1)
     assert not_complete(plan, store) == {"report.html": "outdated"}
 
 
-def test_a_report_of_an_earlier_release_which_digested_the_code_of_the_page_is_complete(plan, store):
+def test_a_report_of_an_earlier_release_which_digested_the_code_of_the_page_is_of_version_1(plan, store, monkeypatch):
     artifact = store.report()
     record = artifact.record()
     made_from = record["made_from"] | {unit_module.PAGE: "ab" * 32}
     artifact.write(record | {"made_from": made_from})
+    assert not_complete(plan, store) == {"report.html": "outdated"}
+    monkeypatch.setattr(dependencies, "PAGE_VERSION", 1)
     assert not_complete(plan, store) == {}
 
 

@@ -8,7 +8,8 @@ import numpy as np
 from tqdm import tqdm
 
 from pipeline.catalogue import pixels
-from pipeline.core import classes, tree, views
+from pipeline.commands.serve import words
+from pipeline.core import classes, stats, tree, views
 from pipeline.core.labels import Schema
 from pipeline.models.classifier import Answers, Classifier
 from pipeline.report.pictures import data_uri, overlay_cam
@@ -43,6 +44,8 @@ class Reader:
                 "caveat": caveat,
                 "five_class": self.schema.class_names[int(classes.predicted_class(self.schema, answers.joint)[0])],
                 "share": _share(self.schema, answers.joint),
+                "why": words.why_not_leading(self.schema, answers.joint[0]),
+                "besides": words.besides(self.schema, answers.joint[0]),
                 "seen": data_uri(shown[0]),
                 "questions": questions(self.schema, answers),
                 "cams": self._cams(shown, answers.joint),
@@ -90,7 +93,7 @@ class Reader:
         maps = self._grad_cam(images, leading)[0]
         picture = network_input(self._network, images)[0].round().astype(np.uint8)
         return [
-            {"answer": self.schema.texts[self.schema.columns[column]], "picture": data_uri(overlay_cam(picture, cam))}
+            {"answer": self.schema.labels[self.schema.columns[column]], "picture": data_uri(overlay_cam(picture, cam))}
             for column, cam in zip(leading[0], maps, strict=True)
         ]
 
@@ -104,13 +107,14 @@ def _share(schema: Schema, joint: np.ndarray) -> float:
 def questions(schema: Schema, answers: Answers) -> list[dict[str, Any]]:
     """The questions, parents first: who reaches each, and its answers."""
     conditional = tree.to_conditional(schema, answers.joint)[0]
+    low, high = stats.share_interval(conditional, tree.conditional_deviation(schema, answers.joint, answers.spread)[0])
     reached = tree.reached(schema, answers.joint)[0]
     order = [schema.slices.index(part) for part, _ in tree.in_tree_order(schema)]
     return [
         {
             "text": question.text,
             "name": question.name,
-            "parent": question.parent and schema.texts[question.parent],
+            "parent": question.parent and schema.labels[question.parent],
             "reached": float(reached[number]),
             "answers": [
                 {
@@ -118,6 +122,8 @@ def questions(schema: Schema, answers: Answers) -> list[dict[str, Any]]:
                     "column": column,
                     "joint": float(answers.joint[0, schema.index[column]]),
                     "conditional": float(conditional[schema.index[column]]),
+                    "low": float(low[schema.index[column]]),
+                    "high": float(high[schema.index[column]]),
                     "spread": float(answers.spread[0, schema.index[column]]),
                 }
                 for column in question.columns

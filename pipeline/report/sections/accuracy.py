@@ -9,7 +9,7 @@ import pandas as pd
 from pipeline.core import classes, metrics
 from pipeline.core.labels import Schema
 from pipeline.report import wording
-from pipeline.report.figure import ACCENT, GRID, INK, MUTED, PAPER, SECOND, Figure, draw, legend
+from pipeline.report.figure import ACCENT, GRID, INK, MUTED, PAPER, SECOND, Figure, clipped, draw, legend
 from pipeline.report.formatting import percent, share
 from pipeline.report.leaderboard import Entry
 from pipeline.report.material import Material, Section
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 FEW = 12  # answers that carry most of the error
-AGREEMENT = np.linspace(0.4, 1.0, 7)
+STEP, LEAST = 0.1, 0.4  # of the volunteers: width of a bar, the first one where all galaxies lie above
 
 
 def section(material: Material) -> Section:
@@ -84,7 +84,7 @@ def _dots(numbers: pd.DataFrame, scores: np.ndarray, kinds: list[str]) -> Figure
             for i, column in enumerate(mine):
                 style = {"markersize": 5} | marks[kind] | ({"label": ""} if i else {})
                 axes.plot(scores[:, column], y, linestyle="none", **style)
-        axes.set_yticks(y, numbers.index)
+        axes.set_yticks(y, map(clipped, numbers.index))
         axes.tick_params(axis="y", labelcolor=INK)
         axes.set(ylim=(len(y) - 0.5, -0.5), xlim=(0, None), xlabel="RMSE")
         axes.grid(axis="y", visible=False)
@@ -92,13 +92,14 @@ def _dots(numbers: pd.DataFrame, scores: np.ndarray, kinds: list[str]) -> Figure
         legend(axes, 3)
 
     alt = "RMSE of each question for the best baseline, each run and the best ensemble; the table has the same numbers."
-    return draw("per-question", alt, numbers.reset_index(), on, size=(4.3, 3.9), title="RMSE of each question")
+    return draw("per-question", alt, numbers.reset_index(), on, size=(4.3, 0.95 + 0.27 * len(scores)),
+                title="RMSE of each question")  # fmt: skip
 
 
 def per_answer(schema: Schema, truth: np.ndarray, best: Entry) -> Figure:
     """The share of the squared error that each answer carries, largest first."""
     rmse = metrics.rmse_per_answer(truth, best.predicted)
-    names = list(schema.texts.values())
+    names = list(schema.labels.values())
     numbers = pd.DataFrame(
         {"column": schema.columns, "answer": names, "mean_fraction": metrics.mean_answers(truth), "rmse": rmse}
     )
@@ -111,14 +112,16 @@ def per_answer(schema: Schema, truth: np.ndarray, best: Entry) -> Figure:
         y = np.arange(len(numbers))
         colours = [SECOND if i < FEW else GRID for i in y]
         axes.barh(y, 100 * numbers["share"], color=colours, height=0.72)
-        axes.set_yticks(y, [f"{row.answer}  {short[row.column]}" for row in numbers.itertuples()], fontsize=7.5)
+        named = [f"{clipped(row.answer)} ({short[row.column]})" for row in numbers.itertuples()]
+        axes.set_yticks(y, named, fontsize=7.5)
         axes.tick_params(axis="y", labelcolor=INK)
         axes.set(ylim=(len(y) - 0.4, -0.6), xlabel="share of the squared error, %")
         axes.grid(axis="y", visible=False)
         axes.spines["left"].set_visible(False)
 
     alt = f"Share of the squared error by answer, the largest {FEW} set off; the file per-answer.csv has the numbers."
-    return draw("per-answer", alt, numbers, on, size=(4.3, 5.6), title="Which answers carry the error")
+    return draw("per-answer", alt, numbers, on, size=(4.3, 0.75 + 0.132 * len(numbers)),
+                title="Which answers carry the error")  # fmt: skip
 
 
 def by_agreement(schema: Schema, truth: np.ndarray, predicted: np.ndarray) -> Figure:
@@ -130,9 +133,11 @@ def by_agreement(schema: Schema, truth: np.ndarray, predicted: np.ndarray) -> Fi
     agreement = truth[:, first].max(axis=1)
     right = truth[:, first].argmax(axis=1) == predicted[:, first].argmax(axis=1)
     squared = metrics.squared_error_per_galaxy(truth, predicted)
-    bins = np.clip(np.searchsorted(AGREEMENT, agreement, side="right") - 1, 0, len(AGREEMENT) - 2)
+    first_step = min(round(LEAST / STEP), int(np.floor(agreement.min(initial=1) / STEP)))
+    edges = STEP * np.arange(first_step, round(1 / STEP) + 1)
+    bins = np.clip(np.searchsorted(edges, agreement, side="right") - 1, 0, len(edges) - 2)
     rows = []
-    for i, (low, high) in enumerate(pairwise(AGREEMENT)):
+    for i, (low, high) in enumerate(pairwise(edges)):
         mine = bins == i
         if mine.any():
             facts = {"from": round(low, 2), "to": round(high, 2), "galaxies": int(mine.sum())}
@@ -144,7 +149,8 @@ def by_agreement(schema: Schema, truth: np.ndarray, predicted: np.ndarray) -> Fi
         axes.bar(middle, 100 * numbers["accuracy"], width=8.6, color=ACCENT, alpha=0.75)
         for x, value, n in zip(middle, numbers["accuracy"], numbers["galaxies"], strict=True):
             axes.annotate(f"{n:,}", (x, 100 * value), ha="center", va="bottom", fontsize=7.5, color=MUTED)
-        axes.set(xlabel="volunteers who gave the leading answer, %", ylabel="right, %", ylim=(0, 109), xlim=(39, 101))
+        axes.set(xlabel="volunteers who gave the leading answer, %", ylabel="right, %", ylim=(0, 109),
+                 xlim=(100 * edges[0] - 1, 101))  # fmt: skip
         axes.set_yticks(range(0, 101, 25))
         axes.grid(axis="x", visible=False)
 

@@ -8,8 +8,20 @@ import pandas as pd
 from pipeline.core import metrics
 from pipeline.core.labels import Schema
 from pipeline.core.metrics import Score
-from pipeline.report import wording
-from pipeline.report.figure import ACCENT, CLASSES, GRID, MUTED, SECOND, Figure, draw, legend, panel_grid
+from pipeline.report import answers, wording
+from pipeline.report.figure import (
+    ACCENT,
+    GRID,
+    MUTED,
+    SECOND,
+    Figure,
+    clipped,
+    draw,
+    legend,
+    legend_beside,
+    line_style,
+    panel_grid,
+)
 from pipeline.report.formatting import score
 from pipeline.report.material import Material, Section
 
@@ -17,6 +29,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 KEY = "observed (up) against\npredicted (across)\n{value};\na line an answer,\nlarger dots:\nmore galaxies"
+LONGEST = 24  # letters of an answer beside a panel
 MIN_GALAXIES = 10  # galaxies in a bin that is drawn
 DEFERRED = np.linspace(0, 0.5, 26)  # share of galaxies deferred to experts
 GROUPS = 10  # of galaxies, by how much the runs differ
@@ -70,31 +83,29 @@ def calibration_curves(schema: Schema, truth: np.ndarray, predicted: np.ndarray)
     numbers = pd.DataFrame(rows)
     drawn = numbers[numbers["galaxies"] >= MIN_GALAXIES]
 
+    shown = answers.panels(schema)
+
     def on(panels: "list[Axes]") -> None:
-        for axes, question, columns in zip(panels, schema.questions, schema.slices, strict=False):
+        for axes, panel in zip(panels, shown, strict=False):
             axes.plot([0, 1], [0, 1], color=MUTED, linewidth=0.7, linestyle=(0, (3, 3)))
-            for i, column in enumerate(schema.columns[columns]):
-                line = drawn[drawn["column"] == column]
+            for i, column in enumerate(panel.columns):
+                line, style = drawn[drawn["column"] == column], line_style(i)
                 size = 2 + 3.5 * (line["galaxies"] / len(truth)) ** 0.5
-                axes.plot(
-                    line["predicted"], line["observed"], color=CLASSES[i % len(CLASSES)], linewidth=1.1, alpha=0.9
-                )
-                axes.scatter(
-                    line["predicted"], line["observed"], s=size**2, color=CLASSES[i % len(CLASSES)], linewidths=0
-                )
-                place = {"xy": (0.03, 0.97 - 0.085 * i), "xycoords": "axes fraction", "va": "top"}
-                axes.annotate(schema.texts[column], **place, fontsize=6, color=CLASSES[i % len(CLASSES)])
-            axes.set_title(f"{question.number} {question.text}", fontsize=8)
+                name = clipped(schema.texts[column], LONGEST)
+                axes.plot(line["predicted"], line["observed"], **style, linewidth=1.1, alpha=0.9, label=name)
+                axes.scatter(line["predicted"], line["observed"], s=size**2, color=style["color"], linewidths=0)
+            legend_beside(axes)
+            axes.set_title(panel.title, fontsize=8)
             axes.set(xlim=(0, 1), ylim=(0, 1), aspect="equal")
             axes.set_xticks([0, 0.5, 1], ["0", "0.5", "1"], fontsize=7)
             axes.set_yticks([0, 0.5, 1], ["0", "0.5", "1"], fontsize=7)
-        for axes in panels[len(schema.questions) :]:
+        for axes in panels[len(shown) :]:
             axes.set_axis_off()
         style = {"xycoords": "axes fraction", "va": "center", "fontsize": 8, "color": MUTED}
         panels[-1].annotate(KEY.format(value=wording.of(schema).value), (0, 0.5), **style)
 
-    grid = panel_grid(len(schema.questions) + 1)
-    size = (1.9 * grid[1], 5.9 / 3 * grid[0])
+    grid = panel_grid(len(shown) + 1)
+    size = (2.75 * grid[1], 1.75 * grid[0])
     value = wording.of(schema).value
     alt = f"Observed against predicted {value} in bins, a panel for each question, a line for each answer."
     return draw("calibration", alt, numbers, on, size=size, panels=grid, title="Calibration curves")
@@ -120,7 +131,7 @@ def deferral_curve(errors: np.ndarray, measures: dict[str, np.ndarray], decides:
         legend(axes, 2)
 
     alt = f"{decides.title} of the remaining galaxies against the share deferred to experts, by measure of uncertainty."
-    return draw("deferral", alt, numbers, on, size=(4.3, 3.2), title="Deferral to experts")
+    return draw("deferral", alt, numbers, on, size=(4.8, 3.2), title="Deferral to experts")
 
 
 def best_measure_at(numbers: pd.DataFrame, part: float) -> tuple[float, str]:

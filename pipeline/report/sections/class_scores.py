@@ -7,7 +7,7 @@ import pandas as pd
 
 from pipeline.core import classes, metrics, tree
 from pipeline.core.labels import Question, Schema
-from pipeline.report.figure import ACCENT, GRID, INK, MUTED, Figure, draw
+from pipeline.report.figure import ACCENT, GRID, INK, MUTED, Figure, clipped, draw
 from pipeline.report.formatting import score, share
 from pipeline.report.material import Material, Section
 
@@ -19,7 +19,7 @@ def section(material: Material) -> Section:
     """How well the best entry tells each class."""
     schema, truth, best = material.schema, material.board.truth, material.best
     tables = [of_question(schema, i, truth, best.predicted) for i in range(len(schema.questions))]
-    drawn = recalls(tables)
+    drawn = recalls(schema, tables)
     worst = min(tables[0]["rows"], key=lambda row: row["recall"] if row["n"] else np.inf)
     finding = (
         f"{best.name} gives {share(best.accuracy)} of {tables[0]['n']:,} galaxies the right one of "
@@ -54,7 +54,7 @@ def of_question(schema: Schema, number: int, truth: np.ndarray, predicted: np.nd
     }
 
 
-def recalls(tables: list[dict[str, Any]]) -> Figure:
+def recalls(schema: Schema, tables: list[dict[str, Any]]) -> Figure:
     """The share of each class that is found, and its size."""
     numbers = pd.DataFrame(
         {"question": _text(one["question"]), "class": row["name"], **{k: row[k] for k in ("n", "recall", "precision")}}
@@ -67,7 +67,7 @@ def recalls(tables: list[dict[str, Any]]) -> Figure:
         axes.plot(100 * numbers["precision"], y, "|", color=INK, markersize=9, markeredgewidth=1.4)
         for at, n in zip(y, numbers["n"], strict=True):
             axes.annotate(f"{n:,}", (101, at), va="center", fontsize=7.5, color=MUTED, annotation_clip=False)
-        axes.set_yticks(y, numbers["class"], fontsize=8)
+        axes.set_yticks(y, map(clipped, schema.labels.values()), fontsize=8)
         axes.tick_params(axis="y", labelcolor=INK)
         axes.set(
             xlim=(0, 100), ylim=(len(y) - 0.5, -0.5), xlabel="found, % (bar); right among those predicted, % (mark)"

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pandas as pd
 
-from pipeline.report.figure import CLASSES, MUTED, Figure, draw
+from pipeline.report.figure import CLASSES, MUTED, Figure, clipped, draw
 from pipeline.report.formatting import percent
 from pipeline.report.material import Material, Section
 from pipeline.report.pictures import apply_colormap, contact_sheet, data_uri, img_tag, overlay_cam
@@ -17,9 +17,10 @@ if TYPE_CHECKING:
 
 CELL = 64  # pixels of a picture in a sheet
 CHANNELS = 4  # maps of a level that are shown
+SHORT, LONGEST = 20, 30  # letters of a class below the map: three such beside each other; at most, two
 NEAREST = 10  # neighbours that are counted
 SHOWN = 6  # neighbours that are shown
-MARKERS = "o^s"  # of classes beyond the colours
+MARKERS = "o^sDvPX*"  # of classes beyond the colours
 MOSAIC = (14, 22, 40)  # rows, columns, pixels of a galaxy on the map of features
 
 
@@ -60,7 +61,7 @@ def run_facts(material: Material, run: str, arrays: dict[str, np.ndarray]) -> di
     lines = []
     for i, seen in enumerate(arrays["seen"]):
         maps = [arrays[f"level_{level}"][i, :, :, channel] for level in range(3) for channel in range(CHANNELS)]
-        lines.append([enlarged(seen), *(enlarged(apply_colormap(one)) for one in maps)])
+        lines.append([enlarged(seen), *(enlarged(apply_colormap(stretched(one))) for one in maps)])
     alike, chance = same_class(material, arrays)
     return {
         "name": run,
@@ -77,7 +78,7 @@ def grad_cams(material: Material, arrays: dict[str, np.ndarray], i: int) -> dict
     schema, seen, galaxy = material.schema, arrays["seen"][i], plain_id(arrays["ids"][i])
     shown = []
     for column, cam in zip(arrays["cam_answers"][i], arrays["cam"][i], strict=True):
-        answer = schema.texts[schema.columns[column]]
+        answer = schema.labels[schema.columns[column]]
         picture = img_tag(data_uri(overlay_cam(seen, cam)), f"where “{answer}” comes from in galaxy {galaxy}")
         shown.append({"answer": answer, "picture": picture, "fraction": float(arrays["predicted"][i, column])})
     return {
@@ -85,6 +86,16 @@ def grad_cams(material: Material, arrays: dict[str, np.ndarray], i: int) -> dict
         "picture": img_tag(data_uri(seen), f"galaxy {galaxy} as the network sees it"),
         "answers": shown,
     }
+
+
+def stretched(values: np.ndarray) -> np.ndarray:
+    """A map (h, w) from its own darkest 0 to its brightest 1, so that a faint one is seen as well; 0 where it is even.
+
+    A scale that galaxies shared would leave most maps black beside the brightest.
+    """
+    values = np.asarray(values, np.float64)
+    reach = np.ptp(values)
+    return (values - values.min()) / reach if reach > 0 else np.zeros_like(values)
 
 
 def enlarged(picture: np.ndarray) -> np.ndarray:
@@ -140,6 +151,7 @@ def features_map(material: Material, arrays: dict[str, np.ndarray]) -> Figure:
     ids = arrays["feature_ids"]
     classes = classes_of(material, ids)
     names = np.array([*material.schema.class_names, material.words.unclear])
+    across = 3 if max(map(len, names)) <= SHORT else 2
     x, y = arrays["map"].T
     numbers = pd.DataFrame({"GalaxyID": ids, "x": x, "y": y, "class": names[classes]})
 
@@ -149,14 +161,14 @@ def features_map(material: Material, arrays: dict[str, np.ndarray]) -> Figure:
             mine = numbers[classes == i]
             style = {"alpha": 0.25, "s": 4} if i < 0 else {"alpha": 0.8, "s": 8}
             style["marker"] = MARKERS[max(i, 0) // len(CLASSES) % len(MARKERS)]
-            axes.scatter(mine["x"], mine["y"], color=colour, linewidths=0, label=names[i], **style)
+            axes.scatter(mine["x"], mine["y"], color=colour, linewidths=0, label=clipped(names[i], LONGEST), **style)
         axes.set_axis_off()
-        marks = axes.figure.legend(loc="outside lower center", ncols=3, handletextpad=0.2, columnspacing=1.0)
+        marks = axes.figure.legend(loc="outside lower center", ncols=across, handletextpad=0.2, columnspacing=1.0)
         for handle in marks.legend_handles:
             handle.set(sizes=[28], alpha=1)
 
     alt = "Galaxies on a map where neighbours have similar features, coloured by their class."
-    return draw("map", alt, numbers, on, size=(5.2, 4.0), title="The map by class")
+    return draw("map", alt, numbers, on, size=(5.2, 3.65 + 0.17 * -(-len(names) // across)), title="The map by class")
 
 
 def mosaic(material: Material, arrays: dict[str, np.ndarray]) -> str:

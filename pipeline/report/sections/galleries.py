@@ -84,7 +84,7 @@ def _error(material: Material, row: int) -> str:
     percent = "\N{NO-BREAK SPACE}%"
     voted = f"{material.words.people} {100 * truth[column]:.0f}{percent}"
     fractions = f"{100 * predicted[column]:.0f}{percent}, {voted}"
-    return f"{material.schema.texts[material.schema.columns[column]]}: {fractions}"
+    return f"{material.schema.labels[material.schema.columns[column]]}: {fractions}"
 
 
 def set_aside(material: Material) -> list[dict[str, Any]]:

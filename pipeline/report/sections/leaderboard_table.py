@@ -10,7 +10,7 @@ from pipeline.competition import uploads
 from pipeline.core import stats
 from pipeline.core.metrics import RMSE, Score
 from pipeline.report import leaderboard
-from pipeline.report.figure import ACCENT, MUTED, SECOND, Figure, draw, legend
+from pipeline.report.figure import ACCENT, MUTED, SECOND, Figure, clipped, draw, legend, log_ticks, tick_label
 from pipeline.report.formatting import count, duration, score, share, signed
 from pipeline.report.leaderboard import Entry
 from pipeline.report.material import Material, Section
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 _PLACES = (("left", "low"), ("at", "difference"), ("right", "high"))
 MIN_DIFFERENCE = 1e-5  # a difference in RMSE that is worth a word
 CLOSEST = 0.07  # of the axis: the least distance of two names
+NAME_SHIFT, LETTER = 7, 5  # points between a dot and its name; the width of a letter
 
 
 def section(material: Material) -> Section:
@@ -122,16 +123,17 @@ def cost_figure(entries: list[Entry], baseline: Entry | None, decides: Score = R
         for axes, (key, label) in zip(panels, axes_of.items(), strict=True):
             for kind, colour in (("run", SECOND), ("ensemble", ACCENT)):
                 mine = known[known["kind"] == kind]
-                axes.plot(mine[key], mine[name], "o", markersize=6, color=colour, label=f"{kind}s")
+                told = f"{kind}s" if axes is panels[0] and len(mine) else ""
+                axes.plot(mine[key], mine[name], "o", markersize=6, color=colour, label=told)
             axes.set(xscale="log", xlabel=label, ylabel=decides.title if key == "train_seconds" else "")
             axes.margins(0.12)
-            axes.xaxis.set_major_formatter("{x:g}")
-            axes.xaxis.set_minor_formatter("")
-            axes.xaxis.get_major_locator().set_params(subs=(1, 2, 5))
+            axes.minorticks_off()
+            ticks = log_ticks(*axes.get_xlim())
+            axes.set_xticks(ticks, map(tick_label, ticks))
             if baseline and baseline.score < known[name].max() * 1.3:
-                axes.axhline(baseline.score, color=MUTED, linewidth=0.9, linestyle=(0, (3, 3)))
-                axes.annotate(f"{baseline.name}, baseline", (1, baseline.score), xycoords=("axes fraction", "data"),
-                              ha="right", va="bottom", fontsize=8, color=MUTED)  # fmt: skip
+                told = f"the best baseline, {baseline.name}" if axes is panels[0] else ""
+                axes.axhline(baseline.score, color=MUTED, linewidth=0.9, linestyle=(0, (3, 3)), label=told)
+        legend(panels[0], 3)
         panels[0].figure.draw_without_rendering()  # settles the limits, which the names go by
         for axes, key in zip(panels, axes_of, strict=True):
             _name_points(axes, known[key].to_numpy(), known[name].to_numpy(), known["name"].tolist())
@@ -157,24 +159,28 @@ def against_kaggle(sent: pd.DataFrame) -> Figure | None:
         ends = (low - margin, high + margin)
         axes.plot(ends, ends, color=MUTED, linewidth=0.9, linestyle=(0, (3, 3)), zorder=0)
         axes.set(xlim=ends, ylim=ends, xlabel="out-of-fold RMSE", ylabel="Kaggle's score")
-        for name, x, y in zip(numbers["ensemble"], numbers["rmse"], numbers["private"], strict=True):
-            axes.annotate(name, (x, y), xytext=(7, 0), textcoords="offset points", va="center", fontsize=8)
         legend(axes, 2)
+        axes.figure.draw_without_rendering()  # settles the limits, which the names go by
+        at = numbers["private"].fillna(numbers["public"]).to_numpy(float)
+        _name_points(axes, numbers["rmse"].to_numpy(), at, numbers["ensemble"].tolist())
 
     alt = "Kaggle's public and private score against the out-of-fold RMSE, a pair of dots for each submission."
     return draw("kaggle", alt, numbers, on, size=(4.3, 3.2), title="Out of fold against Kaggle")
 
 
 def _name_points(axes: "Axes", x: np.ndarray, y: np.ndarray, names: list[str]) -> None:
-    """Names beside points, towards the middle, moved apart where they would lie on each other."""
+    """Names beside points, towards the middle, moved up where they would lie on each other."""
     places = axes.transAxes.inverted().transform(axes.transData.transform(np.stack([x, y], axis=1)))
-    height = np.full(len(names), -np.inf)
-    for left in (True, False):
-        floor = -np.inf
-        for i in np.argsort(places[:, 1]):
-            if (places[i, 0] < 0.5) == left:
-                height[i] = floor = max(places[i, 1], floor + CLOSEST)
-    for name, (across, _), up in zip(names, places, height, strict=True):
-        side, shift = ("left", 7) if across < 0.5 else ("right", -7)
+    points = axes.get_window_extent().width * 72 / axes.figure.dpi
+    named: list[tuple[float, float, float]] = []  # left and right end and height of each, in shares of the axes
+    for i in np.argsort(places[:, 1]):
+        (across, up), name = places[i], clipped(names[i])
+        width, leftwards = (NAME_SHIFT + LETTER * len(name)) / points, across >= 0.5
+        start, end = (across - width, across) if leftwards else (across, across + width)
+        for left, right, height in sorted(named, key=lambda one: one[2]):
+            if start < right and left < end and up < height + CLOSEST:
+                up = height + CLOSEST
+        named.append((start, end, up))
+        side, shift = ("right", -NAME_SHIFT) if leftwards else ("left", NAME_SHIFT)
         axes.annotate(name, (across, up), xycoords="axes fraction", xytext=(shift, 0), textcoords="offset points",
                       ha=side, va="center", fontsize=8)  # fmt: skip

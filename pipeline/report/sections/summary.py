@@ -34,7 +34,7 @@ def summary(material: Material) -> dict[str, Any]:
         "training": sum(entry.train_seconds for entry in board.of_kind("run")),
         "predicting": sum(dependencies.seconds(unit) for unit in dependencies.predict(plan, store)),
         "strip": strip(material),
-        "strip_of": list(schema.texts.values())[schema.leading_column],
+        "strip_of": list(schema.labels.values())[schema.leading_column],
         "caveats": caveats.collect(plan, store, board),
     }
 
