@@ -15,6 +15,7 @@ from typing import NamedTuple, NoReturn
 
 PLANS = Path(__file__).parent / "plans"
 BASE, EXTRA, TEST = "requirements.txt", "requirements-extra.txt", "requirements-test.txt"
+NOTEBOOK = "requirements-notebook.txt"
 
 
 class Command(NamedTuple):
@@ -49,6 +50,7 @@ COMMANDS = {
     "report": _stage("report", "leaderboard and report; --compare two outputs"),
     "status": _command("look", "[PLAN] [--check]", "complete, missing and outdated artifacts, and why", "status"),
     "plan": _command("look", "[PLAN] [--estimate]", "what a plan trains; with --estimate what it costs", "estimate"),
+    "notebook": _command("look", "[JUPYTER'S FLAGS]", "install JupyterLab and open the notebooks", "notebook"),
     "classify": _command("use", "CATALOGUE --ensemble E --to TABLE", "classify unlabelled galaxies", "classify", "ray"),
     "export": _command("use", "--ensemble E --to DIR", "the ensemble as ONNX or SavedModel", "export", ""),
     "serve": _command("use", "--ensemble E", "a web page that classifies one image", "serve", ""),
@@ -95,7 +97,9 @@ def resolve(words: list[str]) -> tuple[str, list[str]]:
     name, rest = words[0], words[1:]
     if name not in COMMANDS:
         _unknown(name)
-    if COMMANDS[name].group == "look" and not {"--plan", *HELP} & set(rest):  # the plan may stand first
+    command = COMMANDS[name]
+    plan_first = command.group == "look" and command.usage.startswith("[PLAN]")
+    if plan_first and not {"--plan", *HELP} & set(rest):
         first = [] if rest and not rest[0].startswith("-") else ["demo"]
         rest = ["--plan", *first, *rest]
     return name, rest
@@ -113,6 +117,8 @@ def requirements(words: list[str]) -> list[str]:
     name, rest = resolve(words)
     if COMMANDS[name].group == "develop":
         return [BASE, EXTRA, TEST]
+    if name == "notebook":
+        return [BASE, NOTEBOOK]
     flags = {word.partition("=")[0] for word in rest} | {word.partition("=")[2] for word in rest} | {*rest, ""}
     return [BASE, EXTRA] if flags & set(COMMANDS[name].extra) else [BASE]
 

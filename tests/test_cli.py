@@ -179,6 +179,7 @@ NEEDS = {
     "competition --download": "requirements.txt requirements-extra.txt",
     "submit --plan demo --upload": "requirements.txt requirements-extra.txt",
     "serve --ensemble x": "requirements.txt requirements-extra.txt",
+    "notebook --no-browser": "requirements.txt requirements-notebook.txt",
     "test --all": "requirements.txt requirements-extra.txt requirements-test.txt",
 }
 
