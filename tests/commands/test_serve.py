@@ -13,7 +13,7 @@ import pytest
 import uvicorn
 
 from pipeline.commands import serve
-from pipeline.commands.serve.galaxy_reader import Reader
+from pipeline.commands.serve.galaxy_reader import VERSION, Reader
 from pipeline.errors import UserError
 from pipeline.store.artifacts import load_fractions
 from tests.builders import competition_files as tiny
@@ -53,6 +53,22 @@ def test_answers_are_those_of_the_ensemble(survey, address):
     assert len(read["questions"]) == 11
     assert len(read["cams"]) == 3
     assert all(cam["picture"].startswith("data:image/webp") for cam in read["cams"])
+
+
+def test_programs_are_told_version_fields_and_caveats(survey, address):
+    with urllib.request.urlopen(f"{address}/read") as response:
+        told = json.load(response)
+    code, read = post(address, survey.images[survey.test_ids[0]])
+    assert (code, set(read)) == (200, set(told["answer"]))
+    for about in (told, read):
+        assert (about["version"], about["ensemble"]) == (VERSION, "survey/ensembles/final")
+        assert any("RANDOM weights" in sentence for sentence in about["caveats"])
+
+
+def test_the_page_begins_with_the_caveats_of_the_ensemble(reader, address):
+    with urllib.request.urlopen(address) as response:
+        page = response.read().decode()
+    assert 0 < page.index("RANDOM weights, not from pretrained ones: head, fine") < page.index("Drop an image here")
 
 
 def test_the_galaxy_most_like_a_training_galaxy_is_itself(survey, address):

@@ -12,8 +12,25 @@ from pipeline.core import classes, tree, views
 from pipeline.core.labels import Schema
 from pipeline.models.classifier import Answers, Classifier
 from pipeline.report.pictures import data_uri, overlay_cam
+from pipeline.store.environment import environment
 from pipeline.store.label_table import plain_id
 
+VERSION = 1  # of the answer's fields; grows when one goes or changes its meaning
+FIELDS = {  # of the answer in JSON -> what they are
+    "version": "version of these fields",
+    "ensemble": "that answers: plan/ensembles/name",
+    "code": "version of the code",
+    "caveats": "list of sentences on the ensemble, to know before its answers are used; empty: none known",
+    "caveat": "why this answer should not be trusted as others are; empty: nothing does",
+    "five_class": "the class whose answers get most",
+    "share": "what that class has of all classes' answers together, from 1 / number of classes to 1",
+    "seen": "the image as it is cropped, a data: address",
+    "questions": "list, parents first: text, name, parent (text of the answer that leads there, or null), reached "
+    "(share of volunteers who would be asked), answers (list: text, column, joint = share of all volunteers, "
+    "conditional = share of those asked, spread = standard deviation of joint over networks and views)",
+    "cams": "list: answer, and picture of where it comes from (Grad-CAM), a data: address",
+    "neighbours": "list of the training galaxies found most alike: id, picture, five_class",
+}
 COMPARED, NEAREST, SEED = 2000, 6, 0  # training galaxies compared with, those shown, which
 
 
@@ -31,15 +48,17 @@ class Reader:
         self._network, self._lock = predictor.network, Lock()
         self._grad_cam = GradCam(predictor.network, self.member.run, 1)
         self._index_training_galaxies(self.classifier.store)
+        self.about = {"version": VERSION, "ensemble": self.classifier.name, "code": environment()["code"]}
+        self.about |= {"caveats": self.classifier.caveats}
 
     def read(self, data: bytes) -> dict[str, Any]:
-        """What the ensemble says of the image in a file's bytes, ready for JSON; DamagedImage where it is none."""
+        """FIELDS for the image in a file's bytes, ready for JSON; DamagedImage where it is none."""
         crops = {crop: np.zeros((1, crop.size, crop.size, 3), np.uint8) for crop in self.classifier.crops}
         caveat = pixels.cut(data, list(crops), [images[0] for images in crops.values()])
         with self._lock:
             answers = self.classifier.answer(crops)
             shown = crops[self.member.crop]
-            return {
+            return self.about | {
                 "caveat": caveat,
                 "five_class": self.schema.class_names[int(classes.predicted_class(self.schema, answers.joint)[0])],
                 "share": _share(self.schema, answers.joint),
