@@ -76,6 +76,15 @@ def test_the_galaxy_most_like_a_training_galaxy_is_itself(survey, address):
     assert post(address, survey.images[galaxy])[1]["neighbours"][0]["id"] == galaxy
 
 
+def test_what_looks_unlike_the_galaxies_trained_on_has_a_caveat(survey, reader):
+    folds = survey.store.load_folds()
+    known = survey.images[folds.index[folds != 0][0]]  # the network that looks was trained on it
+    assert reader.read(known)["caveat"] == ""
+    y, x = np.mgrid[:424, :424]
+    checks = (200 * ((x // 30 + y // 30) % 2)).astype(np.uint8)
+    assert "looks unlike the galaxies trained on" in reader.read(tiny.jpeg(checks))["caveat"]
+
+
 BAD = {
     "nothing": (b"", 415, "The file is no JPEG, PNG or FITS image."),
     "a text": (b"hello", 415, "The file is no JPEG, PNG or FITS image."),

@@ -8,7 +8,7 @@ import numpy as np
 from tqdm import tqdm
 
 from pipeline.catalogue import pixels
-from pipeline.core import classes, tree, views
+from pipeline.core import classes, novelty, tree, views
 from pipeline.core.labels import Schema
 from pipeline.models.classifier import Answers, Classifier
 from pipeline.report.pictures import data_uri, overlay_cam
@@ -58,14 +58,15 @@ class Reader:
         with self._lock:
             answers = self.classifier.answer(crops)
             shown = crops[self.member.crop]
+            standard = self._standard(self._features(shown))
             return self.about | {
-                "caveat": caveat,
+                "caveat": "; ".join(filter(None, (caveat, self._unlike(standard)))),
                 "five_class": self.schema.class_names[int(classes.predicted_class(self.schema, answers.joint)[0])],
                 "share": _share(self.schema, answers.joint),
                 "seen": data_uri(shown[0]),
                 "questions": questions(self.schema, answers),
                 "cams": self._cams(shown, answers.joint),
-                "neighbours": self._neighbours(shown),
+                "neighbours": self._neighbours(standard),
             }
 
     def _index_training_galaxies(self, store) -> None:
@@ -77,7 +78,10 @@ class Reader:
         with tqdm(total=len(sampled), desc="training galaxies", unit="galaxy", leave=False) as bar:
             features = self._features(self._pictures, bar.update)
         self._centre, self._width = features.mean(axis=0), np.maximum(features.std(axis=0), 1e-3)
-        self._directions = self._direction(features)
+        standard = self._standard(features)
+        self._directions = _direction(standard)
+        held_out = store.load_folds().loc[self._ids].to_numpy() == 0  # from the network that looks, which is fold 0's
+        self._trained_on, self._within = standard[~held_out], novelty.largest_distance(standard, held_out)
 
     def _features(self, images: np.ndarray, progress=lambda n: None) -> np.ndarray:
         from pipeline.nn.predict import predict_views
@@ -85,12 +89,17 @@ class Reader:
         batch = min(64, len(images))
         return predict_views(self._network.for_prediction().features, images, views.view_set("single"), batch, progress)
 
-    def _direction(self, features: np.ndarray) -> np.ndarray:
-        standard = (features - self._centre) / self._width
-        return standard / np.maximum(np.linalg.norm(standard, axis=1, keepdims=True), 1e-12)
+    def _standard(self, features: np.ndarray) -> np.ndarray:
+        return (features - self._centre) / self._width
 
-    def _neighbours(self, images: np.ndarray) -> list[dict[str, Any]]:
-        similarity = self._directions @ self._direction(self._features(images))[0]
+    def _unlike(self, standard: np.ndarray) -> str:
+        """Caveat on a galaxy of features (1, d) that is unlike those trained on; else empty."""
+        if np.isinf(self._within) or novelty.nearest(standard, self._trained_on)[0] <= self._within:
+            return ""
+        return f"looks unlike the galaxies trained on: {1 - novelty.SHARE:.0%} of the held-out ones are more like them"
+
+    def _neighbours(self, standard: np.ndarray) -> list[dict[str, Any]]:
+        similarity = self._directions @ _direction(standard)[0]
         best = np.argsort(-similarity, kind="stable")[:NEAREST]
         names = [*self.schema.class_names, "no clear class"]  # which is counted as -1
         return [
@@ -112,6 +121,10 @@ class Reader:
             {"answer": self.schema.texts[self.schema.columns[column]], "picture": data_uri(overlay_cam(picture, cam))}
             for column, cam in zip(leading[0], maps, strict=True)
         ]
+
+
+def _direction(standard: np.ndarray) -> np.ndarray:
+    return standard / np.maximum(np.linalg.norm(standard, axis=1, keepdims=True), 1e-12)
 
 
 def _share(schema: Schema, joint: np.ndarray) -> float:
