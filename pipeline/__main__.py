@@ -16,6 +16,7 @@ from typing import NamedTuple, NoReturn
 
 PLANS = Path(__file__).parent / "plans"
 BASE, EXTRA, TEST = "requirements.txt", "requirements-extra.txt", "requirements-test.txt"
+NOTEBOOK = "requirements-notebook.txt"
 
 
 class Command(NamedTuple):
@@ -55,6 +56,7 @@ COMMANDS = {
     "report": _stage("report", "leaderboard and report; --compare two outputs"),
     "status": _command("look", "[PLAN] [--check]", "complete, missing and outdated artifacts, and why", "status"),
     "plan": _command("look", "[PLAN] [--estimate]", "what a plan trains; with --estimate what it costs", "estimate"),
+    "notebook": _command("look", "[JUPYTER'S FLAGS]", "install JupyterLab and open the notebooks", "notebook"),
     "classify": _command("use", "CATALOGUE --ensemble E --to TABLE", "classify unlabelled galaxies", "classify", "ray"),
     "export": _command("use", "--ensemble E --to DIR", "the ensemble as ONNX or SavedModel", "export", ""),
     "serve": _command("use", "--ensemble E", "a web page that classifies one image", "serve", ""),
@@ -106,7 +108,8 @@ def resolve(words: list[str]) -> tuple[str, list[str]]:
         _unknown(name)
     if rest == ["help"]:
         return name, ["--help"]
-    return name, with_plan(COMMANDS[name].group, rest)
+    command = COMMANDS[name]
+    return name, with_plan(command.group if "PLAN" in command.usage else "", rest)
 
 
 def with_plan(group: str, rest: list[str]) -> list[str]:
@@ -143,6 +146,8 @@ def requirements(words: list[str]) -> list[str]:
         return []
     if COMMANDS[name].group == "develop":
         return [BASE, EXTRA, TEST]
+    if name == "notebook":
+        return [BASE, NOTEBOOK]
     flags = {word.partition("=")[0] for word in rest} | {word.partition("=")[2] for word in rest} | {*rest, ""}
     return [BASE, EXTRA] if flags & set(COMMANDS[name].extra) else [BASE]
 

@@ -209,6 +209,7 @@ NEEDS = {
     "serve --ensemble x": "requirements.txt requirements-extra.txt",
     "search --help": "",
     "serve -h": "",
+    "notebook --no-browser": "requirements.txt requirements-notebook.txt",
     "test --all": "requirements.txt requirements-extra.txt requirements-test.txt",
 }
 

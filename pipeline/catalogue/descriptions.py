@@ -17,6 +17,7 @@ HEADER = {  # facts on a whole table, by names that are keywords of FITS -> what
     "colvers": "version of these columns",
     "views": "views averaged per galaxy",
     "imscale": "arcseconds per pixel of the images are from",
+    "caveats": "on the ensemble, to know before the answers are used",
 }
 LONGEST_KEYWORD = 8  # of FITS
 FIXED = {

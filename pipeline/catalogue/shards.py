@@ -52,9 +52,9 @@ def rows_digest(galaxies: pd.DataFrame) -> str:
 class Worker:
     """An ensemble and a source of images, held by one process, that makes shards."""
 
-    def __init__(self, ensemble: Path, view_set: str | None, where: str | None):
+    def __init__(self, ensemble: Path, view_set: str | None, where: "str | images.Source | None"):
         self.classifier = Classifier(ensemble, view_set)
-        self.source = images.open_source(where)
+        self.source = images.open_source(where) if where is None or isinstance(where, str) else where
         self._readers, self._next = ThreadPoolExecutor(image_stamps.threads_for(self.source)), ThreadPoolExecutor(1)
 
     def __call__(self, shard: Shard) -> dict[str, int]:
@@ -75,6 +75,11 @@ class Worker:
 
     def _answered(self, galaxies: pd.DataFrame, schema: "pa.Schema") -> tuple["pa.Table", np.ndarray]:
         """(rows of the table, what was read of the images uint64 (n, 2))."""
+        frame, seen = self.answers(galaxies)
+        return columns.to_arrow(frame, schema), seen
+
+    def answers(self, galaxies: pd.DataFrame) -> tuple[pd.DataFrame, np.ndarray]:
+        """(a row per galaxy in our columns, what was read of the images uint64 (n, 2))."""
         parts, blocks = [], []
         for block in self._blocks(galaxies):
             answers = self.classifier.answer(block.crops)
@@ -84,9 +89,7 @@ class Worker:
         joint, spread = (np.concatenate(values) for values in zip(*parts, strict=True))
         reasons = [reason for block in blocks for reason in block.reasons]
         caveats = [caveat for block in blocks for caveat in block.caveats]
-        made = columns.to_arrow(
-            columns.table(self.classifier.schema, galaxies, joint, spread, reasons, caveats), schema
-        )
+        made = columns.table(self.classifier.schema, galaxies, joint, spread, reasons, caveats)
         return made, np.concatenate([block.seen for block in blocks])
 
     def _blocks(self, galaxies: pd.DataFrame) -> Iterator[Block]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pipeline.catalogue import image_stamps, shards, writers
+from pipeline.catalogue import descriptions, image_stamps, shards, writers
 from pipeline.catalogue.galaxies import Galaxies
 from pipeline.catalogue.image_stamps import ChangeDetector
 from pipeline.catalogue.shards import Shard
@@ -212,7 +212,7 @@ class ShardPlan:
         with atomic(target.path) as path:
             writers.write((pq.read_table(part.verified(), schema=self.schema) for part in parts), self.schema, path)
         image_stamps.save(target.table.files[1], np.concatenate([_stamps(part) for part in parts]))
-        target.table.finish(**record, **facts)
+        target.table.finish(**record, **facts, header=descriptions.header_of(self.schema))
         shutil.rmtree(target.folder, ignore_errors=True)
 
 
@@ -230,5 +230,5 @@ def _refresh(artifact: Artifact, now: np.ndarray, known: np.ndarray) -> None:
     table, images = artifact.files
     artifact.begin()
     image_stamps.save(images, now)
-    facts = {key: record[key] for key in SUMMED_FACTS}
+    facts = {key: record[key] for key in (*SUMMED_FACTS, "header") if key in record}
     artifact.finish(record["spec"], record["made_from"], {table: record["files"][table.name]["sha256"]}, **facts)

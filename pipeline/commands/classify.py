@@ -73,6 +73,7 @@ def main(argv: list[str] | None = None) -> None:
     view_set = view_set_of(options.views)
     target = Target(options.to)
     ensemble = Classifier(options.ensemble, view_set)
+    ensemble.log_caveats("classify")
     chosen = {what: name for what in column_names.NAMES if (name := getattr(options, f"{what}_column"))}
     galaxies = Galaxies(
         options.catalogue, options.images, chosen, options.whole_images, keep=options.keep, table=options.table
@@ -109,12 +110,13 @@ def main(argv: list[str] | None = None) -> None:
 def header(ensemble: Classifier, view_set: str | None, galaxies: Galaxies) -> dict[str, str]:
     """What the table says of itself, by the names of `descriptions.HEADER`."""
     return {
-        "ensemble": "/".join(ensemble.folder.parts[-3:]),
+        "ensemble": ensemble.name,
         "enshash": ensemble.digest,
         "code": environment()["code"],
         "colvers": str(columns.VERSION),
         "views": view_set or "as trained",
         "imscale": galaxies.scales(),
+        "caveats": " ".join(ensemble.caveats) or "none known",
     }
 
 

@@ -18,4 +18,4 @@ def main(argv: list[str] | None = None) -> None:
     """Fetch what is missing."""
     parser = cli.Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--to", type=Path, default=INPUT, metavar="DIR", help="instead of input/")
-    fetch_missing(parser.parse_args(argv).to)
+    fetch_missing(cli.folder_to_write("--to", parser.parse_args(argv).to))

@@ -4,15 +4,18 @@ reads   OUTPUT/PLAN/ensembles/NAME and the networks that it is made of
 writes  DIR/model.onnx or DIR/saved_model/, and DIR/model.json: its inputs, outputs and its largest difference
 
 The model takes images, uint8 (n, 424, 424, 3) RGB, and gives vote fractions, float32 (n, c), in the columns of the
-labels: crops, views, networks, blend and decision tree are included, all in float32. Each network is first checked
-against saved predictions of some held-out galaxies, where these and the crops exist; the exported model is checked on
-synthetic galaxies, and kept only where it agrees with the pipeline in float32.
+labels: crops, views, networks, blend and decision tree are included, all in float32, also of networks that were trained
+in half precision. The file's metadata tell the names of the columns, versions, the ensemble and its caveats.
+
+Each network is first checked against saved predictions of some held-out galaxies, where these and the crops exist; the
+exported model is checked on synthetic galaxies, and kept only where it agrees with the pipeline in float32.
 
     ./run.sh export --ensemble OUTPUT/PLAN/ensembles/final --to DIR [--format onnx|saved-model] [--run NAME]
         [--views 8]
 """
 
 import argparse
+import json
 import logging
 import os
 import shutil
@@ -26,11 +29,12 @@ import numpy as np
 from pipeline import cli
 from pipeline.competition import cutout
 from pipeline.core import blend
-from pipeline.errors import Defect, UserError
+from pipeline.errors import Defect
 from pipeline.models import prediction_check
 from pipeline.models.classifier import Classifier, view_set_of
 from pipeline.plans.config import IMAGE_SIDE
 from pipeline.sky import galaxy, render
+from pipeline.store.environment import environment
 from pipeline.store.records import Artifact
 
 if TYPE_CHECKING:
@@ -39,6 +43,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 FORMATS = {"onnx": "model.onnx", "saved-model": "saved_model"}
 N_GALAXIES = 8  # synthetic galaxies for the check
+VERSION = 1  # of the model's inputs, outputs and metadata
 TOLERANCE = 1e-4  # largest difference of any answer
 
 
@@ -104,40 +109,42 @@ def check(path: Path, run: Callable[[Path, np.ndarray], np.ndarray], classifier:
 
 @contextmanager
 def workspace(folder: Path) -> Iterator[Path]:
-    """A folder within `folder` that is deleted in the end, as is `folder` where it is new and empty."""
-    new, work = not folder.exists(), folder / f".export-{os.getpid()}"
+    """A folder within `folder` that is deleted in the end, as are `folder` and its parents that are new and empty."""
+    new, work = [path for path in (folder, *folder.parents) if not path.exists()], folder / f".export-{os.getpid()}"
     work.mkdir(parents=True)
     try:
         yield work
     finally:
         shutil.rmtree(work, ignore_errors=True)
-        if new and not any(folder.iterdir()):
-            folder.rmdir()
+        for path in new:
+            if not any(path.iterdir()):
+                path.rmdir()
 
 
 def main(argv: list[str] | None = None) -> None:
     """Command line."""
     options = parse(argv)
     os.environ["CUDA_VISIBLE_DEVICES"] = ""  # other programs compute in float32, a GPU in less: nothing to compare with
-    classifier = Classifier(options.ensemble, view_set_of(options.views), options.run)
-    folder = options.to.expanduser().absolute()
+    folder = cli.folder_to_write("--to", options.to)
     path = folder / FORMATS[options.format]
-    if folder.exists() and not folder.is_dir():
-        raise UserError(f"--to {folder} is a file; expected a folder, or a place for a new one")
+    classifier = Classifier(options.ensemble, view_set_of(options.views), options.run)
+    classifier.log_caveats("export")
 
     from pipeline.nn import ensemble_graph, exporting
 
     exporting.require_packages(options.format)
     write, run = exporting.FORMATS[options.format]
     classifier.set_precision("float32")  # as files of weights are; half precision is a choice of who computes
+    spec, about = specification(classifier), provenance(classifier)
     with workspace(folder) as work:
-        write(ensemble_graph.EnsembleGraph(classifier.schema, members_of(classifier)), work / path.name)
+        graph = ensemble_graph.EnsembleGraph(classifier.schema, members_of(classifier))
+        write(graph, work / path.name, metadata(spec | about))
         gap = check(work / path.name, run, classifier)
         artifact = Artifact(folder / "model.json", (path if options.format == "onnx" else path / "saved_model.pb",))
         artifact.begin()
         shutil.rmtree(path, ignore_errors=True)
         (work / path.name).replace(path)
-        artifact.finish(specification(classifier), {"ensemble": classifier.digest}, largest_difference=gap)
+        artifact.finish(spec, {"ensemble": classifier.digest}, largest_difference=gap, **about)
     log.info("export     %s: %.0f MB, answers differ by %.1e at most", path, _bytes(path) / 1e6, gap)
 
 
@@ -151,6 +158,23 @@ def specification(classifier: Classifier) -> dict[str, Any]:
         "output": {"name": exporting.OUTPUT, "type": "float32", "shape": [None, len(columns)], "columns": columns},
         "views": {member.run.name: member.run.views for member in classifier.members},
     }
+
+
+def provenance(classifier: Classifier) -> dict[str, Any]:
+    """What a file that has left its folder says of itself."""
+    return {
+        "version": VERSION,
+        "ensemble": classifier.name,
+        "ensemble_digest": classifier.digest,
+        "code": environment()["code"],
+        "caveats": classifier.caveats,
+    }
+
+
+def metadata(facts: dict[str, Any]) -> dict[str, str]:
+    """Facts as the metadata of a model: text as it is, else JSON; the names of the output's columns by themselves."""
+    facts = facts | {"columns": facts["output"]["columns"]}
+    return {name: fact if isinstance(fact, str) else json.dumps(fact) for name, fact in facts.items()}
 
 
 def _bytes(path: Path) -> int:

@@ -1,5 +1,6 @@
 """A finished ensemble as a function of images: its networks, crops and weights, found from its folder alone."""
 
+import logging
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -10,10 +11,11 @@ from pipeline.core.labels import Schema
 from pipeline.errors import Damaged, UserError
 from pipeline.models.predictor import Predictor
 from pipeline.plans.config import Crop, Run
-from pipeline.store import backbone_graphs
+from pipeline.store import backbone_graphs, network_caveats
 from pipeline.store.artifacts import Store
 from pipeline.store.records import Artifact
 
+log = logging.getLogger(__name__)
 MAX_LISTED = 8  # ensembles that a message lists
 BELOW = {  # how many folders up -> where ensembles are looked for below that one
     0: ("ensembles/*", "*/ensembles/*"),
@@ -76,7 +78,18 @@ class Classifier:
         self.members = [_member(self.store, self.schema, name, folds[name], view_set) for name in weights]
         self.weights = np.array(list(weights.values()))
         self.crops = list(dict.fromkeys(member.crop for member in self.members))
+        self.caveats = network_caveats.of_ensemble(self.store, folder.name, folds)
         self._predictors: dict[str, Predictor] = {}
+
+    @property
+    def name(self) -> str:
+        """PLAN/ensembles/NAME."""
+        return "/".join(self.folder.parts[-3:])
+
+    def log_caveats(self, stage: str) -> None:
+        """Say in the log what to know before its answers are used."""
+        for sentence in self.caveats:
+            log.warning("%-10s CAVEAT: %s", stage, sentence)
 
     def answer(self, images: dict[Crop, np.ndarray]) -> Answers:
         """Answers for the same n galaxies as uint8 (n, size, size, 3) at each of `crops`."""

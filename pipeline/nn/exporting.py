@@ -1,7 +1,8 @@
 """Functions of images as files that other programs read: ONNX, and TensorFlow's SavedModel. TensorFlow backend only."""
 
+import json
 import logging
-from collections.abc import Callable
+from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -9,11 +10,13 @@ import keras
 import numpy as np
 
 from pipeline.errors import UserError
+from pipeline.nn.ensemble_graph import EnsembleGraph
 from pipeline.plans.config import IMAGE_SIDE
 
 INPUT, OUTPUT = "images", "vote_fractions"
+AXIS = "galaxies"  # name of the first axis of both, of any length
+IMAGE = (IMAGE_SIDE, IMAGE_SIDE, 3)
 OPSET = 17
-Function = Callable[[keras.KerasTensor], keras.KerasTensor]
 
 
 def require_packages(form: str) -> None:
@@ -26,13 +29,19 @@ def require_packages(form: str) -> None:
         )
 
 
-def to_onnx(answer: Function, path: Path) -> None:
-    """Write the function as ONNX."""
+def to_onnx(answer: EnsembleGraph, path: Path, metadata: Mapping[str, str] | None = None) -> None:
+    """Write the function as ONNX, with metadata and a name for the axis that may have any length."""
+    import onnx
     import tf2onnx
 
     logging.getLogger("tf2onnx").setLevel(logging.WARNING)
     traced, signature = _traced(answer)
-    tf2onnx.convert.from_function(traced, signature, opset=OPSET, output_path=str(path))
+    model, _ = tf2onnx.convert.from_function(traced, signature, opset=OPSET)
+    for value, shape in ((model.graph.input[0], IMAGE), (model.graph.output[0], (len(answer.schema.columns),))):
+        kind = value.type.tensor_type.elem_type
+        value.CopyFrom(onnx.helper.make_tensor_value_info(value.name, kind, (AXIS, *shape)))
+    onnx.helper.set_model_props(model, dict(metadata or {}))
+    onnx.save(model, path)
 
 
 def run_onnx(path: Path, images: np.ndarray) -> np.ndarray:
@@ -43,14 +52,16 @@ def run_onnx(path: Path, images: np.ndarray) -> np.ndarray:
     return np.concatenate([session.run([OUTPUT], {INPUT: image[None]})[0] for image in images])
 
 
-def to_saved_model(answer: Function, path: Path) -> None:
-    """Write the function as a SavedModel."""
+def to_saved_model(answer: EnsembleGraph, path: Path, metadata: Mapping[str, str] | None = None) -> None:
+    """Write the function as a SavedModel, with metadata in assets.extra/metadata.json."""
     import tensorflow as tf
 
     module = tf.Module()
     module.networks = answer.networks  # whose variables are saved
     module.serve, _ = _traced(answer)
     tf.saved_model.save(module, str(path), signatures={"serving_default": module.serve})
+    (path / "assets.extra").mkdir()
+    (path / "assets.extra" / "metadata.json").write_text(json.dumps(dict(metadata or {}), indent=1), encoding="utf-8")
 
 
 def run_saved_model(path: Path, images: np.ndarray) -> np.ndarray:
@@ -61,11 +72,11 @@ def run_saved_model(path: Path, images: np.ndarray) -> np.ndarray:
     return serve(tf.constant(images))[OUTPUT].numpy()
 
 
-def _traced(answer: Function):
+def _traced(answer: EnsembleGraph):
     """(tf.function, its signature)."""
     import tensorflow as tf
 
-    signature = [tf.TensorSpec((None, IMAGE_SIDE, IMAGE_SIDE, 3), tf.uint8, name=INPUT)]
+    signature = [tf.TensorSpec((None, *IMAGE), tf.uint8, name=INPUT)]
     return tf.function(lambda images: {OUTPUT: answer(images)}, input_signature=signature), signature
 
 

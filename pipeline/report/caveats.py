@@ -1,7 +1,6 @@
 """Caveats: what a reader of the report should know before trusting its numbers, a sentence each."""
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import numpy as np
 
@@ -9,18 +8,18 @@ from pipeline.competition import duplicates
 from pipeline.core import stats
 from pipeline.plans.config import Plan
 from pipeline.report.leaderboard import Entry, Leaderboard
-from pipeline.store import dependencies
+from pipeline.store import dependencies, network_caveats
 from pipeline.store.artifacts import Store
 
 OUTLIER_SIGMA = 3.0  # standard errors between a fold's mean squared error and that of the others
-KERAS_SUFFIXES = (".h5", ".hdf5")  # of files that Keras wrote; Zoobot's are PyTorch's
 MIN_DIFFERENCE = 0.02  # of the RMSE: smaller differences are ignored even if significant
 
 
 def collect(plan: Plan, store: Store, board: Leaderboard) -> list[str]:
     """All caveats, the gravest first."""
+    records = trained_records(plan, store)
     return [
-        *random_weights(plan, store),
+        *network_caveats.random_weights(records),
         *below_vote_noise(board),
         *weights_that_may_know_the_galaxies(plan, store),
         *not_there_yet(plan),
@@ -32,35 +31,19 @@ def collect(plan: Plan, store: Store, board: Leaderboard) -> list[str]:
         *outlier_folds(board),
         *runs_not_above_baseline(board),
         *ensemble_without_gain(plan, board),
-        *uncommitted_code(plan, store),
+        *network_caveats.uncommitted_code(records),
     ]
 
 
-def random_weights(plan: Plan, store: Store) -> Iterator[str]:
-    """Runs that started from random weights though the plan asks for pretrained ones."""
-    sources = weight_sources(plan, store)
-    if names := [r.name for r in plan.runs if r.first_weights != "random" and "random" in sources[r.name]]:
-        yield (
-            f"Started from RANDOM weights, not from pretrained ones: {', '.join(names)}. With ImageNet weights "
-            f"such networks are usually far more accurate."
-        )
+def trained_records(plan: Plan, store: Store) -> network_caveats.Records:
+    """The records of all trained networks of a plan."""
+    return network_caveats.trained_records(store, dict.fromkeys((run.name for run in plan.runs), plan.folds))
 
 
 def weights_that_may_know_the_galaxies(plan: Plan, store: Store) -> Iterator[str]:
-    """ConvNeXts from a file that is not Keras's: Zoobot's encoders were trained on votes for these very galaxies."""
-    if dependencies.uses_synthetic_galaxies(plan, store):
-        return
-    names = []
-    for run in plan.runs:
-        records = [store.trained(run.name, fold).required() for fold in range(plan.folds)]
-        files = [Path(path) for r in records if (path := r.get("weights", {}).get("path"))]
-        if run.backbone.startswith("convnext") and any(file.suffix.lower() not in KERAS_SUFFIXES for file in files):
-            names.append(run.name)
-    if names:
-        yield (
-            f"Started from a given ConvNeXt file: {', '.join(names)}. If it is an encoder of Zoobot, it was trained on "
-            f"votes for these very galaxies: its score is not one of this competition and says nothing of new galaxies."
-        )
+    """Runs whose first weights may know the votes for observed galaxies."""
+    if not dependencies.uses_synthetic_galaxies(plan, store):
+        yield from network_caveats.weights_that_may_know_the_galaxies(trained_records(plan, store))
 
 
 def below_vote_noise(board: Leaderboard) -> Iterator[str]:
@@ -86,12 +69,8 @@ def runs_left_out(plan: Plan) -> Iterator[str]:
 
 
 def weight_sources(plan: Plan, store: Store) -> dict[str, str]:
-    """Run -> where its first weights came from: imagenet, file or random; more than one where folds differ."""
-    found = {}
-    for run in plan.runs:
-        records = [store.trained(run.name, fold).required() for fold in range(plan.folds)]
-        found[run.name] = ", ".join(sorted({r.get("weights", {}).get("source", "not recorded") for r in records}))
-    return found
+    """Run -> where its first weights came from."""
+    return network_caveats.weight_sources(trained_records(plan, store))
 
 
 def synthetic_galaxies(plan: Plan, store: Store) -> Iterator[str]:
@@ -140,13 +119,6 @@ def ensemble_without_gain(plan: Plan, board: Leaderboard) -> Iterator[str]:
     run = board.best("run")
     if best and run and _verdict(best, run) != "better":
         yield f"The best ensemble, {best.name}, is not significantly better than the run {run.name} alone."
-
-
-def uncommitted_code(plan: Plan, store: Store) -> Iterator[str]:
-    """Networks that were trained by uncommitted code."""
-    records = [unit.artifact.required() for unit in dependencies.train(plan, store)]
-    if any(record.get("made", {}).get("code", "").endswith("+") for record in records):
-        yield "Some networks were trained by code with uncommitted changes (a + after the commit below)."
 
 
 def _verdict(entry: Entry, other: Entry) -> str:

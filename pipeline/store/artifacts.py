@@ -123,6 +123,10 @@ class Store:
         record = self.root / "baselines" / name / "baseline.json"
         return self._artifact(record, ("oof.parquet",), "baselines", "--run", name)
 
+    def baselines(self) -> list[str]:
+        """Names of the baselines that there are."""
+        return sorted(path.parent.name for path in self.baseline("*").record_path.parents[1].glob("*/baseline.json"))
+
     def ensemble(self, name: str) -> Artifact:
         """oof.parquet (cross-fitted) and test.parquet of one blend."""
         record = self.root / "ensembles" / name / "ensemble.json"

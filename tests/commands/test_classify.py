@@ -2,6 +2,8 @@
 
 import http.server
 import io
+import json
+import os
 import tarfile
 import threading
 from functools import cache, partial
@@ -13,7 +15,7 @@ import pytest
 from astropy.io import fits
 from astropy.table import Table
 
-from pipeline.catalogue import columns, galaxies, shards
+from pipeline.catalogue import columns, descriptions, galaxies, shards
 from pipeline.commands import classify
 from pipeline.errors import UserError
 from pipeline.models.classifier import Classifier
@@ -336,3 +338,22 @@ def test_the_answers_hold_kept_columns_and_say_where_they_are_from(survey, folde
     assert header["IMSCALE"].startswith("none")
     with pytest.raises(UserError, match="other columns to --keep"):
         run(survey, tmp_path / "galaxies.vot", tmp_path / "answers.fits", "--images", folder, "--views", "1")
+
+
+def test_what_is_to_be_known_of_the_ensemble_goes_into_log_and_tables(survey, folder, tmp_path, caplog):
+    """The networks of this survey began at random weights."""
+    run(survey, folder, tmp_path / "answers.fits", "--views", "1")
+    assert [r.getMessage() for r in caplog.records if "CAVEAT: Started from RANDOM weights" in r.getMessage()]
+    assert (
+        "RANDOM weights, not from pretrained ones: head, fine."
+        in fits.getheader(tmp_path / "answers.fits", 1)["CAVEATS"]
+    )
+    run(survey, folder, tmp_path / "answers.csv", "--views", "1")
+    record = tmp_path / "answers.csv.json"
+    header = json.loads(record.read_text())["header"]
+    assert "RANDOM weights" in header["caveats"]
+    assert set(header) == set(descriptions.HEADER)
+    for path in folder.iterdir():
+        os.utime(path, (1, 1))  # the same images, dated otherwise
+    run(survey, folder, tmp_path / "answers.csv", "--views", "1")
+    assert json.loads(record.read_text())["header"] == header

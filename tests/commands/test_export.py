@@ -4,6 +4,7 @@ import json
 import math
 
 import numpy as np
+import onnx
 import onnxruntime
 import pytest
 
@@ -14,6 +15,7 @@ from pipeline.core import tree, views
 from pipeline.errors import Defect, UserError
 from pipeline.models.classifier import Classifier
 from pipeline.plans.config import Crop, Run
+from pipeline.store.environment import environment
 from pipeline.store.records import save_json
 from tests.builders.galaxy_zoo_2 import GZ2
 
@@ -64,14 +66,22 @@ def test_an_ensemble_answers_the_same_outside(survey, images, tmp_path, form):
     assert record["largest_difference"] <= 1e-4
     assert record["spec"]["output"]["columns"] == list(GZ2.columns)
     assert not list((tmp_path / "model").glob(".*"))
-    if form == "onnx":
+    if form == "saved-model":
+        told = json.loads((tmp_path / "model" / "saved_model" / "assets.extra" / "metadata.json").read_text())
+    else:
         session = onnxruntime.InferenceSession(tmp_path / "model" / "model.onnx")
-        assert [(i.name, i.shape[1:]) for i in session.get_inputs()] == [("images", [424, 424, 3])]
+        assert [(i.name, i.shape) for i in session.get_inputs()] == [("images", ["galaxies", 424, 424, 3])]
+        assert [(o.name, o.shape) for o in session.get_outputs()] == [("vote_fractions", ["galaxies", 37])]
+        told = session.get_modelmeta().custom_metadata_map
         decoded = np.stack([pixels.decode(survey.images[i])[0] for i in survey.test_ids])
         (made,) = session.run(None, {"images": decoded})
         expected = export.pipeline_answers(Classifier(survey.ensemble), decoded)
         np.testing.assert_allclose(made, expected, atol=1e-4)
         assert np.ptp(made[:, 0]) > 1e-4
+    assert json.loads(told["columns"]) == list(GZ2.columns)
+    assert (told["version"], told["ensemble"], told["code"]) == ("1", "survey/ensembles/final", environment()["code"])
+    assert json.loads(told["caveats"]) == record["caveats"]
+    assert "RANDOM weights" in record["caveats"][0]
 
 
 def exported(name: str, folder, images: np.ndarray) -> float:
@@ -108,9 +118,28 @@ def test_mistakes(survey, tmp_path):
     (tmp_path / "file").write_text("mine")
     with pytest.raises(UserError, match="is a file"):
         export.main(["--ensemble", str(survey.ensemble), "--to", str(tmp_path / "file")])
+    with pytest.raises(UserError, match=r"--to .*/x.txt: expected a folder, .* give --to .*/x, or make that folder"):
+        export.main(["--ensemble", str(survey.ensemble), "--to", str(tmp_path / "x.txt")])
+    assert not (tmp_path / "x.txt").exists()
     with pytest.raises(UserError, match=r"--run nobody: .* is made of head, fine"):
         export.main(["--ensemble", str(survey.ensemble), "--to", str(tmp_path / "new"), "--run", "nobody"])
     assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize("there", [False, True])
+def test_of_an_export_that_fails_nothing_is_left(tmp_path, there):
+    folder = tmp_path / "of" / "mine"
+    if there:
+        folder.mkdir(parents=True)
+
+    def fail() -> None:
+        with export.workspace(folder) as work:
+            (work / "model.onnx").touch()
+            raise Defect("the export differs")
+
+    with pytest.raises(Defect):
+        fail()
+    assert [path.name for path in tmp_path.rglob("*")] == (["of", "mine"] if there else [])
 
 
 @pytest.mark.slow
@@ -124,13 +153,18 @@ def test_what_answers_otherwise_is_not_kept(survey, tmp_path, monkeypatch):
 @pytest.mark.slow
 @pytest.mark.parametrize("precision", ["mixed_bfloat16", "mixed_float16"])
 def test_what_was_trained_in_half_precision_is_exported_in_float32(survey, tmp_path, precision):
-    artifact = survey.store.trained("head", 0)
-    record = artifact.record()
-    save_json(artifact.record_path, record | {"precision": precision})
+    trained = [survey.store.trained(run, fold) for run in ("head", "fine") for fold in range(2)]
+    records = [artifact.record() for artifact in trained]
     try:
-        export.main(["--ensemble", str(survey.ensemble), "--to", str(tmp_path), "--run", "head"])
+        for artifact, record in zip(trained, records, strict=True):
+            save_json(artifact.record_path, record | {"precision": precision})
+        export.main(["--ensemble", str(survey.ensemble), "--to", str(tmp_path)])
     finally:
-        save_json(artifact.record_path, record)
+        for artifact, record in zip(trained, records, strict=True):
+            save_json(artifact.record_path, record)
+    model = onnx.load(tmp_path / "model.onnx")
+    half = {onnx.TensorProto.BFLOAT16, onnx.TensorProto.FLOAT16}
+    assert not half & {tensor.data_type for tensor in model.graph.initializer}
     assert json.loads((tmp_path / "model.json").read_text())["largest_difference"] <= 1e-4
 
 

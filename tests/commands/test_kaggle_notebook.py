@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import sys
 from argparse import Namespace
@@ -15,6 +16,7 @@ from pipeline.competition import source_files
 from pipeline.competition.source_files import SLUG
 from pipeline.errors import UserError
 from pipeline.execution import engines
+from pipeline.plans.backbones import BACKBONES
 from pipeline.plans.config import load_plan
 from pipeline.store.artifacts import Store
 from tests.competition.test_kaggle_client import archives, kaggle  # noqa: F401 (fixtures)
@@ -195,3 +197,16 @@ def test_a_session_goes_on_where_the_one_before_it_stopped(tmp_path, monkeypatch
     assert "report     1 of 1 complete" in said
     assert (root / "working" / "submission.csv").stat().st_size > 1000
     assert (root / "working" / "report.html").is_file()
+
+
+def test_the_notebook_names_all_that_is_to_be_attached():
+    """Its text, and the files and folders of the project that it names are there."""
+    (first, *_) = nbformat.read(NOTEBOOK, as_version=4).cells
+    named = re.findall(r"`([^`\s]+)`", first.source)
+    weights = [BACKBONES[run.backbone].weights_file for run in load_plan("kaggle").runs]
+    assert set(weights) <= set(named)
+    ours = [name for name in named if "/" in name or name.startswith("requirements") or name.endswith(".sh")]
+    assert len(ours) > 3
+    assert [name for name in ours if not (ROOT / name).exists()] == []
+    assert "simplejpeg" in first.source
+    assert "Galaxy Zoo - The Galaxy Challenge" in first.source

@@ -15,7 +15,7 @@ import uvicorn
 
 from pipeline.commands import serve
 from pipeline.commands.serve import words
-from pipeline.commands.serve.galaxy_reader import Reader
+from pipeline.commands.serve.galaxy_reader import VERSION, Reader
 from pipeline.core import tree
 from pipeline.core.labels import Question, Schema
 from pipeline.errors import UserError
@@ -101,9 +101,34 @@ def test_own_labels_of_one_question_have_nothing_besides():
     assert words.why_not_leading(own, np.array([0.4, 0.6])) == ""
 
 
+def test_programs_are_told_version_fields_and_caveats(survey, address):
+    with urllib.request.urlopen(f"{address}/read") as response:
+        told = json.load(response)
+    code, read = post(address, survey.images[survey.test_ids[0]])
+    assert (code, set(read)) == (200, set(told["answer"]))
+    for about in (told, read):
+        assert (about["version"], about["ensemble"]) == (VERSION, "survey/ensembles/final")
+        assert any("RANDOM weights" in sentence for sentence in about["caveats"])
+
+
+def test_the_page_begins_with_the_caveats_of_the_ensemble(reader, address):
+    with urllib.request.urlopen(address) as response:
+        page = response.read().decode()
+    assert 0 < page.index("RANDOM weights, not from pretrained ones: head, fine") < page.index("Drop an image here")
+
+
 def test_the_galaxy_most_like_a_training_galaxy_is_itself(survey, address):
     galaxy = next(i for i in survey.images if i < 300_000)
     assert post(address, survey.images[galaxy])[1]["neighbours"][0]["id"] == galaxy
+
+
+def test_what_looks_unlike_the_galaxies_trained_on_has_a_caveat(survey, reader):
+    folds = survey.store.load_folds()
+    known = survey.images[folds.index[folds != 0][0]]  # the network that looks was trained on it
+    assert reader.read(known)["caveat"] == ""
+    y, x = np.mgrid[:424, :424]
+    checks = (200 * ((x // 30 + y // 30) % 2)).astype(np.uint8)
+    assert "looks unlike the galaxies trained on" in reader.read(tiny.jpeg(checks))["caveat"]
 
 
 BAD = {

@@ -171,7 +171,8 @@ def test_a_convnext_from_a_file_that_may_know_the_galaxies_is_a_caveat(tmp_path,
     assert not list(caveats.weights_that_may_know_the_galaxies(plan, store))
     for fold in range(plan.folds):
         weights = {"source": "file", "path": f"/x/{file}", "sha256": "ab" * 32}
-        stage_outputs.write(store.trained(run.name, fold), {"model.weights.h5": "", "history.csv": ""}, weights=weights)
+        files = {"model.weights.h5": "", "history.csv": ""}
+        stage_outputs.write(store.trained(run.name, fold), files, {"backbone": run.backbone}, weights=weights)
     found = list(caveats.weights_that_may_know_the_galaxies(plan, store))
     assert len(found) == told
     assert all(run.name in caveat and "Zoobot" in caveat for caveat in found)

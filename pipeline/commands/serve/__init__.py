@@ -7,6 +7,9 @@ Also shown: the five-class label and its confidence, where the leading answers c
 galaxies that the network finds most alike. Images are JPEG, PNG or FITS of up to 16 MB and are not kept. The page
 listens on this machine only by default. An upload that takes longer than a minute is given up on.
 
+Programs ask as the page does: POST /read takes the bytes of an image and answers in JSON; GET /read says its version
+and what its fields are, and which ensemble answers, with its caveats. Errors are 4xx with a sentence as "detail".
+
     ./run.sh serve --ensemble OUTPUT/PLAN/ensembles/final [--host 127.0.0.1] [--port 8000] [--views 8]
 """
 
@@ -21,7 +24,7 @@ from typing import TYPE_CHECKING
 from jinja2 import Template
 
 from pipeline import cli
-from pipeline.commands.serve.galaxy_reader import Reader
+from pipeline.commands.serve.galaxy_reader import FIELDS, Reader
 from pipeline.errors import DamagedImage, UserError
 from pipeline.models.classifier import view_set_of
 from pipeline.report.figure import DARK, LIGHT
@@ -38,7 +41,7 @@ GONE = 499  # the code that servers note for a client that went away
 
 
 def application(reader: Reader) -> "FastAPI":
-    """GET / is the page, POST /read takes the bytes of an image and answers in JSON; 4xx say what is wrong."""
+    """GET / is the page, POST /read takes an image, GET /read explains its answer in JSON; 4xx say what is wrong."""
     from fastapi import FastAPI, HTTPException, Request
     from fastapi.concurrency import run_in_threadpool
     from fastapi.responses import HTMLResponse
@@ -46,11 +49,15 @@ def application(reader: Reader) -> "FastAPI":
 
     app = FastAPI(title="Galaxy morphology", docs_url=None, redoc_url=None, openapi_url=None)
     template = Template(PAGE.read_text(encoding="utf-8"), autoescape=True)
-    page = template.render(light=LIGHT, dark=DARK, megabytes=LARGEST >> 20)
+    page = template.render(light=LIGHT, dark=DARK, megabytes=LARGEST >> 20, about=reader.about)
 
     @app.get("/")
     def index() -> HTMLResponse:
         return HTMLResponse(page, headers={"Content-Security-Policy": POLICY})
+
+    @app.get("/read")
+    def explained() -> dict:
+        return reader.about | {"post": "the bytes of a JPEG, PNG or FITS image", "answer": FIELDS}
 
     async def uploaded(request: Request) -> bytes:
         data = bytearray()
@@ -92,7 +99,9 @@ def main(argv: list[str] | None = None) -> None:
     except ImportError:
         raise UserError("serve needs FastAPI: .venv/bin/python -m pip install -r requirements-extra.txt") from None
     with listening(options.host, options.port) as server_socket:  # before the networks are loaded, which takes a while
-        app = application(Reader(options.ensemble, view_set))
+        reader = Reader(options.ensemble, view_set)
+        reader.classifier.log_caveats("serve")
+        app = application(reader)
         log.info("serve      http://%s:%d (end with Ctrl-C)", options.host, server_socket.getsockname()[1])
         with suppress(KeyboardInterrupt):
             uvicorn.Server(uvicorn.Config(app, log_level="warning")).run(sockets=[server_socket])

@@ -9,12 +9,31 @@ from tqdm import tqdm
 
 from pipeline.catalogue import pixels
 from pipeline.commands.serve import words
-from pipeline.core import classes, stats, tree, views
+from pipeline.core import classes, novelty, stats, tree, views
 from pipeline.core.labels import Schema
 from pipeline.models.classifier import Answers, Classifier
 from pipeline.report.pictures import data_uri, overlay_cam
+from pipeline.store.environment import environment
 from pipeline.store.label_table import plain_id
 
+VERSION = 1  # of the answer's fields; grows when one goes or changes its meaning
+FIELDS = {  # of the answer in JSON -> what they are
+    "version": "version of these fields",
+    "ensemble": "that answers: plan/ensembles/name",
+    "code": "version of the code",
+    "caveats": "list of sentences on the ensemble, to know before its answers are used; empty: none known",
+    "caveat": "why this answer should not be trusted as others are; empty: nothing does",
+    "five_class": "the class whose answers get most",
+    "share": "what that class has of all classes' answers together, from 1 / number of classes to 1",
+    "why": "why that class is not where most votes lead; empty where it is",
+    "besides": "list of what is answered to questions apart from the class's",
+    "seen": "the image as it is cropped, a data: address",
+    "questions": "list, parents first: text, name, parent (text of the answer that leads there, or null), reached "
+    "(share of volunteers who would be asked), answers (list: text, column, joint = share of all volunteers, "
+    "conditional = share of those asked, low and high = its central 90 %, spread = standard deviation of joint over networks and views)",
+    "cams": "list: answer, and picture of where it comes from (Grad-CAM), a data: address",
+    "neighbours": "list of the training galaxies found most alike: id, picture, five_class",
+}
 COMPARED, NEAREST, SEED = 2000, 6, 0  # training galaxies compared with, those shown, which
 
 
@@ -32,16 +51,19 @@ class Reader:
         self._network, self._lock = predictor.network, Lock()
         self._grad_cam = GradCam(predictor.network, self.member.run, 1)
         self._index_training_galaxies(self.classifier.store)
+        self.about = {"version": VERSION, "ensemble": self.classifier.name, "code": environment()["code"]}
+        self.about |= {"caveats": self.classifier.caveats}
 
     def read(self, data: bytes) -> dict[str, Any]:
-        """What the ensemble says of the image in a file's bytes, ready for JSON; DamagedImage where it is none."""
+        """FIELDS for the image in a file's bytes, ready for JSON; DamagedImage where it is none."""
         crops = {crop: np.zeros((1, crop.size, crop.size, 3), np.uint8) for crop in self.classifier.crops}
         caveat = pixels.cut(data, list(crops), [images[0] for images in crops.values()])
         with self._lock:
             answers = self.classifier.answer(crops)
             shown = crops[self.member.crop]
-            return {
-                "caveat": caveat,
+            standard = self._standard(self._features(shown))
+            return self.about | {
+                "caveat": "; ".join(filter(None, (caveat, self._unlike(standard)))),
                 "five_class": self.schema.class_names[int(classes.predicted_class(self.schema, answers.joint)[0])],
                 "share": _share(self.schema, answers.joint),
                 "why": words.why_not_leading(self.schema, answers.joint[0]),
@@ -49,7 +71,7 @@ class Reader:
                 "seen": data_uri(shown[0]),
                 "questions": questions(self.schema, answers),
                 "cams": self._cams(shown, answers.joint),
-                "neighbours": self._neighbours(shown),
+                "neighbours": self._neighbours(standard),
             }
 
     def _index_training_galaxies(self, store) -> None:
@@ -61,7 +83,10 @@ class Reader:
         with tqdm(total=len(sampled), desc="training galaxies", unit="galaxy", leave=False) as bar:
             features = self._features(self._pictures, bar.update)
         self._centre, self._width = features.mean(axis=0), np.maximum(features.std(axis=0), 1e-3)
-        self._directions = self._direction(features)
+        standard = self._standard(features)
+        self._directions = _direction(standard)
+        held_out = store.load_folds().loc[self._ids].to_numpy() == 0  # from the network that looks, which is fold 0's
+        self._trained_on, self._within = standard[~held_out], novelty.largest_distance(standard, held_out)
 
     def _features(self, images: np.ndarray, progress=lambda n: None) -> np.ndarray:
         from pipeline.nn.predict import predict_views
@@ -69,12 +94,17 @@ class Reader:
         batch = min(64, len(images))
         return predict_views(self._network.for_prediction().features, images, views.view_set("single"), batch, progress)
 
-    def _direction(self, features: np.ndarray) -> np.ndarray:
-        standard = (features - self._centre) / self._width
-        return standard / np.maximum(np.linalg.norm(standard, axis=1, keepdims=True), 1e-12)
+    def _standard(self, features: np.ndarray) -> np.ndarray:
+        return (features - self._centre) / self._width
 
-    def _neighbours(self, images: np.ndarray) -> list[dict[str, Any]]:
-        similarity = self._directions @ self._direction(self._features(images))[0]
+    def _unlike(self, standard: np.ndarray) -> str:
+        """Caveat on a galaxy of features (1, d) that is unlike those trained on; else empty."""
+        if np.isinf(self._within) or novelty.nearest(standard, self._trained_on)[0] <= self._within:
+            return ""
+        return f"looks unlike the galaxies trained on: {1 - novelty.SHARE:.0%} of the held-out ones are more like them"
+
+    def _neighbours(self, standard: np.ndarray) -> list[dict[str, Any]]:
+        similarity = self._directions @ _direction(standard)[0]
         best = np.argsort(-similarity, kind="stable")[:NEAREST]
         names = [*self.schema.class_names, "no clear class"]  # which is counted as -1
         return [
@@ -96,6 +126,10 @@ class Reader:
             {"answer": self.schema.labels[self.schema.columns[column]], "picture": data_uri(overlay_cam(picture, cam))}
             for column, cam in zip(leading[0], maps, strict=True)
         ]
+
+
+def _direction(standard: np.ndarray) -> np.ndarray:
+    return standard / np.maximum(np.linalg.norm(standard, axis=1, keepdims=True), 1e-12)
 
 
 def _share(schema: Schema, joint: np.ndarray) -> float:

@@ -1,0 +1,95 @@
+"""Caveats that trained networks bring along wherever they are used, from their records alone; a sentence each."""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from pipeline.core import metrics
+from pipeline.store.artifacts import Store
+
+Records = Mapping[str, list[dict[str, Any]]]  # run -> the records of its trained folds
+KERAS_SUFFIXES = (".h5", ".hdf5")  # of files that Keras wrote; Zoobot's are PyTorch's
+
+
+def trained_records(store: Store, folds: Mapping[str, int]) -> Records:
+    """The records of the first so many folds of each run; UserError where one is missing."""
+    return {run: [store.trained(run, fold).required() for fold in range(count)] for run, count in folds.items()}
+
+
+def of_ensemble(store: Store, name: str, folds: Mapping[str, int]) -> list[str]:
+    """What to know before the answers of an ensemble, or of some of its runs, are used; the gravest first."""
+    records = trained_records(store, folds)
+    synthetic = is_synthetic(store)
+    drawn = "Trained on synthetic galaxies, not on observed ones: do not trust its answers for observed galaxies."
+    return [
+        *([drawn] if synthetic else []),
+        *random_weights(records),
+        *not_above_baseline(store, name),
+        *([] if synthetic else weights_that_may_know_the_galaxies(records)),
+        *uncommitted_code(records),
+    ]
+
+
+def is_synthetic(store: Store) -> bool:
+    """Whether the networks were trained on the plan's own sky, as stage 0 recorded it."""
+    return store.inputs().facts().get("folder") == store.sky().record_path.parent.name
+
+
+def weight_sources(records: Records) -> dict[str, str]:
+    """Run -> where its first weights came from: imagenet, file or random; more than one where folds differ."""
+    return {
+        run: ", ".join(sorted({record.get("weights", {}).get("source", "not recorded") for record in of_folds}))
+        for run, of_folds in records.items()
+    }
+
+
+def random_weights(records: Records) -> Iterator[str]:
+    """Runs that started from random weights though their plan asks for pretrained ones."""
+    meant = {run for run, of_folds in records.items() if all(_is_meant(record) for record in of_folds)}
+    if names := [run for run, source in weight_sources(records).items() if "random" in source and run not in meant]:
+        yield (
+            f"Started from RANDOM weights, not from pretrained ones: {', '.join(names)}. With ImageNet weights "
+            f"such networks are usually far more accurate."
+        )
+
+
+def _is_meant(record: dict[str, Any]) -> bool:
+    return record["spec"].get("first_weights") == "random"
+
+
+def weights_that_may_know_the_galaxies(records: Records) -> Iterator[str]:
+    """ConvNeXts from a file that is not Keras's: Zoobot's encoders were trained on votes for these very galaxies."""
+    names = []
+    for run, of_folds in records.items():
+        files = [Path(path) for record in of_folds if (path := record.get("weights", {}).get("path"))]
+        convnext = any(record["spec"].get("backbone", "").startswith("convnext") for record in of_folds)
+        if convnext and any(file.suffix.lower() not in KERAS_SUFFIXES for file in files):
+            names.append(run)
+    if names:
+        yield (
+            f"Started from a given ConvNeXt file: {', '.join(names)}. If it is an encoder of Zoobot, it was trained on "
+            f"votes for these very galaxies: its score is not one of this competition and says nothing of new galaxies."
+        )
+
+
+def not_above_baseline(store: Store, name: str) -> Iterator[str]:
+    """An ensemble whose out-of-fold score is no better than that of a baseline on the same galaxies and folds."""
+    decides = metrics.deciding(store.schema())
+    score = store.ensemble(name).facts().get(decides.name)
+    now = {"inputs": store.inputs().facts().get("digest"), "folds": store.folds().facts().get("digest")}
+    scores = {
+        baseline: facts[decides.name]
+        for baseline in store.baselines()
+        if decides.name in (facts := store.baseline(baseline).facts()) and now.items() <= facts["made_from"].items()
+    }
+    if score is not None and scores and score >= (best := min(scores.values())):
+        yield (
+            f"Its out-of-fold {decides.title} is {score:.4f}, no better than {best:.4f} of the baseline "
+            f"{min(scores, key=scores.get)}."
+        )
+
+
+def uncommitted_code(records: Records) -> Iterator[str]:
+    """Networks that were trained by uncommitted code."""
+    if any(r.get("made", {}).get("code", "").endswith("+") for of_folds in records.values() for r in of_folds):
+        yield "Some networks were trained by code with uncommitted changes (a + after the commit)."

@@ -1,0 +1,74 @@
+"""What is to be known of networks before their answers are used, told by records alone."""
+
+import pytest
+
+from pipeline.store import network_caveats
+from pipeline.store.artifacts import Store
+from pipeline.store.records import save_json
+from pipeline.store.sealed_json import sealed
+from tests.builders import finished_plan
+
+FOLDS = {"vgg16": 3, "efficientnetb0": 3}
+
+
+@pytest.fixture
+def store(tmp_path) -> Store:
+    """A finished plan on synthetic galaxies, whose VGG16 began at random weights; its code is committed."""
+    store = finished_plan.make(tmp_path, n=30)[2]
+    for run in FOLDS:
+        for fold in range(3):
+            alter(store.trained(run, fold), made={"code": "abc"})
+    return store
+
+
+def alter(artifact, **facts) -> None:
+    save_json(artifact.record_path, sealed({**artifact.required(), **facts}))
+
+
+def told(store: Store) -> list[str]:
+    return network_caveats.of_ensemble(store, "final", FOLDS)
+
+
+def test_a_demo_of_random_weights_says_both(store):
+    drawn, random = told(store)
+    assert drawn.startswith("Trained on synthetic galaxies")
+    assert "RANDOM weights" in random
+    assert "vgg16" in random
+    assert "efficientnetb0" not in random
+    assert network_caveats.of_ensemble(store, "final", {"efficientnetb0": 3}) == [drawn]
+
+
+def test_one_fold_of_random_weights_is_enough(store):
+    alter(store.trained("efficientnetb0", 2), weights={"source": "random"})
+    assert "vgg16, efficientnetb0" in told(store)[1]
+
+
+def test_nothing_is_said_of_good_networks_on_observed_galaxies(store):
+    alter(store.inputs(), folder="/data/galaxy-zoo")
+    assert network_caveats.of_ensemble(store, "final", {"efficientnetb0": 3}) == []
+
+
+def test_uncommitted_code(store):
+    alter(store.trained("vgg16", 1), made={"code": "abc+"})
+    assert "uncommitted changes" in told(store)[-1]
+
+
+@pytest.mark.parametrize(("file", "known"), [("zoobot.safetensors", True), ("x.PTH", True), ("notop.h5", False)])
+def test_a_convnext_from_a_file_that_may_know_the_galaxies(store, file, known):
+    trained = store.trained("efficientnetb0", 0)
+    weights = {"source": "file", "path": f"/x/{file}"}
+    alter(trained, weights=weights, spec={"backbone": "convnexttiny"})
+    assert not any("Zoobot" in sentence for sentence in told(store)), "votes for synthetic galaxies it never saw"
+    alter(store.inputs(), folder="/data/galaxy-zoo")
+    assert any("Zoobot" in sentence for sentence in told(store)) == known
+
+
+def test_an_ensemble_no_better_than_a_baseline_of_the_same_galaxies(store):
+    score = store.ensemble("final").required()["rmse"]
+    now = {"inputs": store.inputs().digest(), "folds": store.folds().digest()}
+    alter(store.baseline("mean"), rmse=score * 0.9, made_from=now | {"folds": "of an earlier plan"})
+    alter(store.baseline("ridge"), rmse=score * 1.1, made_from=now)
+    assert not any("baseline" in sentence for sentence in told(store))
+    alter(store.baseline("ridge"), rmse=score * 0.9)
+    (sentence,) = [sentence for sentence in told(store) if "baseline" in sentence]
+    assert sentence == f"Its out-of-fold RMSE is {score:.4f}, no better than {score * 0.9:.4f} of the baseline ridge."
