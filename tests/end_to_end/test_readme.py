@@ -121,6 +121,8 @@ TABLE = {
         "./run.sh weighted.toml --input ~/galaxy-zoo --weights mobilenetv2=mine.weights.h5",
         makes="output/weighted/submissions/final.csv",
     ),
+    "./run.sh notebook": Row(not_run="opens JupyterLab and stays: tests/commands/test_notebook.py"),
+    "./run.sh notebook --no-browser": Row(not_run="opens JupyterLab and stays: tests/commands/test_notebook.py"),
     "./run.sh bench": Row(not_run="takes half an hour: tests/benchmarks/test_measure.py tries its parts"),
 }
 
