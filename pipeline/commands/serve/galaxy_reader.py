@@ -30,7 +30,8 @@ FIELDS = {  # of the answer in JSON -> what they are
     "seen": "the image as it is cropped, a data: address",
     "questions": "list, parents first: text, name, parent (text of the answer that leads there, or null), reached "
     "(share of volunteers who would be asked), answers (list: text, column, joint = share of all volunteers, "
-    "conditional = share of those asked, low and high = its central 90 %, spread = standard deviation of joint over networks and views)",
+    "conditional = share of those asked, low and high = its central 90 %, spread = standard deviation of joint over "
+    "networks and views)",
     "cams": "list: answer, and picture of where it comes from (Grad-CAM), a data: address",
     "neighbours": "list of the training galaxies found most alike: id, picture, five_class",
 }
