@@ -8,7 +8,6 @@ import contextlib
 import errno
 import logging
 import os
-import re
 import shutil
 import signal
 import sys
@@ -21,7 +20,7 @@ from typing import NoReturn
 from pipeline.errors import Damaged, Defect, UserError
 from pipeline.execution import deadline, locks, progress
 from pipeline.plans.config import Plan, load_plan
-from pipeline.store import backbone_graphs, dependencies, staleness, takeover
+from pipeline.store import backbone_graphs, dependencies, folders, staleness, takeover
 from pipeline.store.artifacts import Store
 from pipeline.store.records import Artifact
 
@@ -148,7 +147,7 @@ def parse(parser: argparse.ArgumentParser, argv: list[str] | None, select: tuple
     options = parser.parse_args(argv)
     plan = load_plan(options.plan)
     _output = options.output.expanduser().resolve()
-    _check_folder("--output", _output)
+    folders.check("--output", _output)
     if options.until is not None:
         deadline.begin(options.until)
     where = () if _output == OUTPUT.resolve() else ("--output", str(options.output))
@@ -183,25 +182,6 @@ def agreed(question: str) -> bool:
     if not sys.stdin.isatty():
         raise UserError(f"{question} No terminal to ask on: add --yes")
     return input(f"{question} [y/N] ").strip().lower() in ("y", "yes")
-
-
-def folder_to_write(flag: str, given: Path) -> Path:
-    """The folder that a flag gives; UserError where it or a parent is a file, or a new one would look like a file."""
-    folder = given.expanduser().absolute()
-    _check_folder(flag, folder)
-    if not folder.exists() and re.fullmatch(r"\.[A-Za-z]\w{0,7}", folder.suffix):
-        raise UserError(
-            f"{flag} {given}: expected a folder, and this is the name of a file: give {flag} {given.with_suffix('')}, "
-            f"or make that folder first"
-        )
-    return folder
-
-
-def _check_folder(flag: str, folder: Path) -> None:
-    """UserError where the path or a parent of it is a file."""
-    existing = next(path for path in (folder, *folder.parents) if path.exists())
-    if not existing.is_dir():
-        raise UserError(f"{flag} {folder}: {existing} is a file; expected a folder, or a place for a new one")
 
 
 class Terminated(BaseException):

@@ -12,10 +12,11 @@ from pathlib import Path
 from pipeline import cli
 from pipeline.competition.download import fetch_missing
 from pipeline.competition.source_files import INPUT
+from pipeline.store import folders
 
 
 def main(argv: list[str] | None = None) -> None:
     """Fetch what is missing."""
     parser = cli.Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--to", type=Path, default=INPUT, metavar="DIR", help="instead of input/")
-    fetch_missing(cli.folder_to_write("--to", parser.parse_args(argv).to))
+    fetch_missing(folders.folder_to_write("--to", parser.parse_args(argv).to))

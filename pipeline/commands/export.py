@@ -34,6 +34,7 @@ from pipeline.models import prediction_check
 from pipeline.models.classifier import Classifier, view_set_of
 from pipeline.plans.config import IMAGE_SIDE
 from pipeline.sky import galaxy, render
+from pipeline.store import folders
 from pipeline.store.environment import environment
 from pipeline.store.records import Artifact
 
@@ -125,7 +126,7 @@ def main(argv: list[str] | None = None) -> None:
     """Command line."""
     options = parse(argv)
     os.environ["CUDA_VISIBLE_DEVICES"] = ""  # other programs compute in float32, a GPU in less: nothing to compare with
-    folder = cli.folder_to_write("--to", options.to)
+    folder = folders.folder_to_write("--to", options.to)
     path = folder / FORMATS[options.format]
     classifier = Classifier(options.ensemble, view_set_of(options.views), options.run)
     classifier.log_caveats("export")

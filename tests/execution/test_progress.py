@@ -56,7 +56,7 @@ def test_a_command_whose_output_is_a_file_writes_no_control_characters(tmp_path)
     )
     made = subprocess.run(
         [sys.executable, tmp_path / "long.py"],
-        env=os.environ | {"PYTHONPATH": str(cli.OUTPUT.parent)},
+        env={k: v for k, v in os.environ.items() if not k.startswith("TQDM_")} | {"PYTHONPATH": str(cli.OUTPUT.parent)},
         capture_output=True,
         text=True,
         check=True,
