@@ -234,6 +234,7 @@ def start(main: Callable[[], None], *, resumes: bool = True) -> None:
     )
     try:
         main()
+        sys.stdout.flush()
     except UserError as error:
         if deadline.caused(error):
             _exit_time_is_up()
@@ -251,6 +252,8 @@ def start(main: Callable[[], None], *, resumes: bool = True) -> None:
         print(f"terminated{more}", file=sys.stderr)
         sys.exit(143)
     except OSError as error:
+        if isinstance(error, BrokenPipeError) and _nobody_reads_stdout():
+            _exit_immediately(128 + signal.SIGPIPE)
         message = _os_error_message(error)
         if message is None:
             raise
@@ -263,6 +266,15 @@ def start(main: Callable[[], None], *, resumes: bool = True) -> None:
     finally:
         deadline.end()
         locks.release_all()
+
+
+def _nobody_reads_stdout() -> bool:
+    """Whether the program that read our output has ended, as `head` does."""
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        return True
+    return False
 
 
 def _exit_time_is_up() -> NoReturn:

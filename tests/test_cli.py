@@ -5,6 +5,7 @@ import importlib
 import signal
 import subprocess
 import sys
+from pathlib import Path
 from types import ModuleType
 
 import pytest
@@ -313,3 +314,13 @@ def test_a_stage_that_fails_leaves_no_lock(tmp_path):
     with pytest.raises(SystemExit):
         cli.start(main)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("lines", [1, 5000], ids=["what stays in the buffer", "more than a buffer"])
+def test_a_reader_that_ends_early_is_no_error(lines):
+    code = f"from pipeline import cli\ncli.start(lambda: print('line\\n' * {lines}))"
+    made = subprocess.run(
+        ["bash", "-c", f'set -o pipefail; "{sys.executable}" -c "{code}" | true'],
+        cwd=Path(__file__).parents[1], capture_output=True, text=True, timeout=60,
+    )  # fmt: skip
+    assert (made.returncode, made.stderr) in ((141, ""), (0, ""))
