@@ -8,6 +8,7 @@ import contextlib
 import errno
 import logging
 import os
+import select
 import shutil
 import signal
 import sys
@@ -270,11 +271,9 @@ def start(main: Callable[[], None], *, resumes: bool = True) -> None:
 
 def _nobody_reads_stdout() -> bool:
     """Whether the program that read our output has ended, as `head` does."""
-    try:
-        sys.stdout.flush()
-    except BrokenPipeError:
-        return True
-    return False
+    watched = select.poll()
+    watched.register(sys.stdout, select.POLLOUT)
+    return any(event & select.POLLERR for _, event in watched.poll(0))
 
 
 def _exit_time_is_up() -> NoReturn:
