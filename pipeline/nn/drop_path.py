@@ -30,8 +30,9 @@ def with_rate(backbone: keras.Model, name: str, rate: float) -> keras.Model:
 
 def _rates(backbone: keras.Model, name: str, rate: float) -> dict[str, float]:
     """Name of the layer that leaves out a block -> its rate."""
-    if built := BACKBONES[name].drop_path:
-        dropouts = [layer for layer in backbone.layers if isinstance(layer, keras.layers.Dropout)]
-        return {layer.name: layer.rate * rate / built for layer in dropouts}
+    if BACKBONES[name].drop_path:
+        built = {layer.name: layer.rate for layer in backbone.layers if isinstance(layer, keras.layers.Dropout)}
+        last = max(built.values())  # Keras counts blocks unlike it numbers them, so not quite what it was asked for
+        return {layer: of_layer * rate / last for layer, of_layer in built.items()}
     places = [layer.name for layer in backbone.layers if layer.name.endswith(PLACE)]
     return dict(zip(places, np.linspace(0, rate, len(places)).tolist(), strict=True))
