@@ -205,7 +205,9 @@ class Prober:
 def label(run: Run, plan: Plan) -> str:
     """A run and what is trained of it."""
     epochs = f"{run.head_phase.epochs} + {run.fine_tune.epochs} epochs"
-    return f"{run.name:<20} {run.backbone:<16} {plan.input_size(run):>4} px  {epochs}"
+    names = max(len(run.name) for run in plan.runs)
+    backbones = max(len(run.backbone) for run in plan.runs)
+    return f"{run.name:<{names}} {run.backbone:<{backbones}} {plan.input_size(run):>4} px  {epochs}"
 
 
 def table(plan: Plan, store: Store, *, estimate: bool, price: float | None) -> Iterator[str]:
