@@ -1,6 +1,9 @@
 """One small network for all tests of pipeline.nn: building and tracing it is what takes time."""
 
+import ctypes
+import gc
 import shutil
+import sys
 from types import SimpleNamespace
 
 import numpy as np
@@ -12,6 +15,16 @@ from tests.builders.galaxy_zoo_2 import GZ2
 def pytest_collection_modifyitems(items):
     """What needs the survey comes first, so that one of several processes makes it for all."""
     items.sort(key=lambda item: "survey" not in item.fixturenames)
+
+
+@pytest.fixture(autouse=True)
+def memory_returned(request):
+    """After a test that takes minutes, mostly of a large network, its graphs and arrays are freed."""
+    yield
+    if request.node.get_closest_marker("slow") and "keras" in sys.modules:
+        sys.modules["keras"].backend.clear_session()
+        gc.collect()
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 @pytest.fixture(scope="session")

@@ -37,9 +37,13 @@ def flags(survey, tmp_path_factory) -> list[str]:
 
 def start(flags: list[str], to: Path, *more: str, **environment: str) -> subprocess.Popen:
     command = [sys.executable, "-c", DRIVER, *flags, "--to", str(to), *more]
-    return subprocess.Popen(
-        command, env=os.environ | {"PYTHONPATH": str(ROOT)} | environment, stderr=subprocess.PIPE, text=True
-    )
+    with open(log_of(to), "w") as log:
+        return subprocess.Popen(command, env=os.environ | {"PYTHONPATH": str(ROOT)} | environment, stderr=log)
+
+
+def log_of(to: Path) -> Path:
+    """Where what the last process says goes: a pipe that nobody reads would stop it when full."""
+    return to.with_suffix(".log")
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +51,7 @@ def whole(flags, tmp_path_factory) -> tuple[pd.DataFrame, float]:
     """(the table of an uninterrupted run, the seconds that it took)."""
     to, began = tmp_path_factory.mktemp("whole") / "answers.parquet", time.monotonic()
     made = start(flags, to)
-    assert made.wait() == 0, made.stderr.read()
+    assert made.wait() == 0, log_of(to).read_text()
     return pd.read_parquet(to), time.monotonic() - began
 
 
@@ -92,7 +96,7 @@ def test_killed_ten_times_it_ends_as_the_uninterrupted(flags, whole, tmp_path, h
         process.wait()
         assert "ray" in how or all_gone(below)  # Ray's own agents take a minute
     done = start(flags, to, *how)
-    assert done.wait() == 0, done.stderr.read()
+    assert done.wait() == 0, log_of(to).read_text()
     pd.testing.assert_frame_equal(pd.read_parquet(to), table, atol=1e-6)
     assert not [path for path in tmp_path.rglob(".*") if path.suffix in (".partial", ".tmp")]
 
@@ -106,10 +110,10 @@ def test_a_lost_node_of_two_costs_nothing(flags, whole, tmp_path):
         process = start(flags, to, "--engine", "ray", "--workers", "2", RAY_ADDRESS=cluster.address)
         while process.poll() is None and len(list(to.glob("*.parquet"))) < 3:
             time.sleep(0.02)
-        assert process.poll() is None, process.stderr.read()
+        assert process.poll() is None, log_of(to).read_text()
         cluster.remove_node(second, allow_graceful=False)
-        assert process.wait(300) == 0, process.stderr.read()
-        assert "a worker was lost (1 so far)" in process.stderr.read()
+        assert process.wait(300) == 0, log_of(to).read_text()
+        assert "a worker was lost (1 so far)" in log_of(to).read_text()
     finally:
         cluster.shutdown()
     made = pd.concat(pd.read_parquet(path) for path in sorted(to.glob("*.parquet"))).reset_index(drop=True)
