@@ -180,9 +180,9 @@ def main(words: list[str]) -> None:
     if asks_for_help(rest) and any(find_spec(package) is None for package in NEEDED):
         print(_contract(COMMANDS[name].module), *WITHOUT_PACKAGES, sep="\n")
         return
-    from pipeline import cli
+    from pipeline import program
 
-    cli.start(lambda: _entry(name)(rest), resumes=COMMANDS[name].resumes)
+    program.start(lambda: _entry(name)(rest), resumes=COMMANDS[name].resumes)
 
 
 def _entry(name: str) -> Callable[[list[str]], None]:

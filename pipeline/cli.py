@@ -1,35 +1,24 @@
-"""The flags that all stages share, logging, signals and exit codes.
-
-0 done, 1 a bug, 2 a user error, 3 the time is up (--until), 130 interrupted from the keyboard, 143 terminated.
-"""
+"""The flags that all stages share, what they select, and the question before work is discarded."""
 
 import argparse
 import contextlib
-import errno
 import logging
-import os
-import select
-import shutil
-import signal
 import sys
-import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
-from pipeline.errors import Damaged, Defect, UserError
-from pipeline.execution import deadline, locks, progress
+from pipeline import program
+from pipeline.errors import Damaged, UserError
+from pipeline.execution import deadline
 from pipeline.plans.config import Plan, load_plan
 from pipeline.store import backbone_graphs, dependencies, folders, staleness, takeover
 from pipeline.store.artifacts import Store
 from pipeline.store.records import Artifact
 
 log = logging.getLogger(__name__)
-# messages of HDF5 and numpy for a full disk, which lack its errno
-DISK_FULL = ("No space left", "errno = 28", "File too large", "errno = 27", " requested and ")
 OUTPUT = Path(__file__).parent.parent / "output"
-_output = OUTPUT  # where this process writes
 
 
 @dataclass(frozen=True)
@@ -144,15 +133,15 @@ def parse(parser: argparse.ArgumentParser, argv: list[str] | None, select: tuple
         parser.add_argument("--run", help="only the run, baseline or ensemble of this name")
     if "fold" in select:
         parser.add_argument("--fold", type=int, help="only this fold (from 0)")
-    global _output
     options = parser.parse_args(argv)
     plan = load_plan(options.plan)
-    _output = options.output.expanduser().resolve()
-    folders.check("--output", _output)
+    output = options.output.expanduser().resolve()
+    program.writes_to(output)
+    folders.check("--output", output)
     if options.until is not None:
         deadline.begin(options.until)
-    where = () if _output == OUTPUT.resolve() else ("--output", str(options.output))
-    store = Store(_output / plan.name, ("--plan", options.plan, *where))
+    where = () if output == OUTPUT.resolve() else ("--output", str(options.output))
+    store = Store(output / plan.name, ("--plan", options.plan, *where))
     return Request(_for_labels(plan, store), store, options)
 
 
@@ -174,7 +163,12 @@ def agree_to_discard(lost: list[dependencies.Unit], rebuilt: list[Artifact], opt
         return
     if made_from_it:
         text += f", and, where that comes out different, what is made from it: {staleness.described(made_from_it)}"
-    if not agreed(f"{text}. Go on?"):
+    require_agreement(text)
+
+
+def require_agreement(what_is_lost: str) -> None:
+    """UserError where the user does not agree."""
+    if not agreed(f"{what_is_lost}. Go on?"):
         raise UserError("nothing was discarded")
 
 
@@ -183,114 +177,3 @@ def agreed(question: str) -> bool:
     if not sys.stdin.isatty():
         raise UserError(f"{question} No terminal to ask on: add --yes")
     return input(f"{question} [y/N] ").strip().lower() in ("y", "yes")
-
-
-class Terminated(BaseException):
-    """SIGTERM: the machine is being preempted, or the process is to end."""
-
-
-def _terminate(signum: int, frame: object) -> None:
-    raise Terminated
-
-
-def _without_full_disk(original: Callable[..., None]) -> Callable[..., None]:
-    """An exception hook that ignores HDF5's second error, on closing a file after the disk was full."""
-
-    def hook(*arguments: object) -> None:
-        if not any(phrase in str(getattr(a, "exc_value", a)) for a in arguments for phrase in DISK_FULL):
-            original(*arguments)
-
-    return hook
-
-
-def _exit_immediately(code: int) -> None:
-    """Exit at once: HDF5 crashes where Python closes a file after the disk was full."""
-    locks.release_all()
-    os._exit(code)
-
-
-def _tolerate_environment() -> None:
-    """Survive terminals of any encoding, and warnings that PYTHONWARNINGS turns into errors."""
-    sys.stdout.reconfigure(errors="replace")  # stderr writes escapes as it is
-    if any(option.startswith("error") for option in sys.warnoptions):  # by PYTHONWARNINGS: libraries warn as they go
-        warnings.simplefilter("default")
-        sys.warnoptions.clear()  # worker processes take them over
-        os.environ.pop("PYTHONWARNINGS", None)
-
-
-def start(main: Callable[[], None], *, resumes: bool = True) -> None:
-    """Run a command as a program: logging to stderr, errors as one sentence and an exit code.
-
-    `resumes`: the same command goes on where it was stopped.
-    """
-    more = ": what is complete is kept; the same command resumes" if resumes else ""
-    _tolerate_environment()
-    progress.plain_in_logs()
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr, force=True)
-    signal.signal(signal.SIGTERM, _terminate)
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs start with it ignored
-    sys.excepthook, sys.unraisablehook = (
-        _without_full_disk(sys.__excepthook__),
-        _without_full_disk(sys.__unraisablehook__),
-    )
-    try:
-        main()
-        sys.stdout.flush()
-    except UserError as error:
-        if deadline.caused(error):
-            _exit_time_is_up()
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
-    except Defect as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(1)
-    except KeyboardInterrupt:
-        print(f"interrupted{more}", file=sys.stderr)
-        sys.exit(130)
-    except deadline.TimeIsUp:
-        _exit_time_is_up()
-    except Terminated:
-        print(f"terminated{more}", file=sys.stderr)
-        sys.exit(143)
-    except OSError as error:
-        if isinstance(error, BrokenPipeError) and _nobody_reads_stdout():
-            _exit_immediately(128 + signal.SIGPIPE)
-        message = _os_error_message(error)
-        if message is None:
-            raise
-        print(f"error: {message}", file=sys.stderr, flush=True)
-        _exit_immediately(2)
-    except Exception as error:
-        if deadline.caused(error):
-            _exit_time_is_up()
-        raise
-    finally:
-        deadline.end()
-        locks.release_all()
-
-
-def _nobody_reads_stdout() -> bool:
-    """Whether the program that read our output has ended, as `head` does."""
-    watched = select.poll()
-    watched.register(sys.stdout, select.POLLOUT)
-    return any(event & select.POLLERR for _, event in watched.poll(0))
-
-
-def _exit_time_is_up() -> NoReturn:
-    print("the time is up: what is complete is kept; the same command resumes", file=sys.stderr)
-    sys.exit(3)
-
-
-def _os_error_message(error: OSError) -> str | None:
-    """The message for errors that the user can fix: a full disk, no permission; None for others."""
-    where = Path(error.filename or _output)
-    if error.errno in (errno.EACCES, errno.EROFS, errno.EPERM):
-        return f"{error.strerror}: {where}; choose an --output that you may write to"
-    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG) or any(phrase in str(error) for phrase in DISK_FULL):
-        existing = next(path for path in (where, *where.absolute().parents) if path.exists())
-        free = shutil.disk_usage(existing).free
-        return (
-            f"no room to write {where} ({free / 1e6:,.0f} MB free). What is complete is kept: make room and give the "
-            f"same command again, or choose another --output"
-        )
-    return None

@@ -11,7 +11,7 @@ from types import ModuleType
 import pytest
 
 from pipeline import __main__ as command_line
-from pipeline import cli
+from pipeline import cli, program
 from pipeline.__main__ import COMMANDS
 from pipeline.errors import UserError
 from pipeline.execution import deadline, locks
@@ -74,13 +74,13 @@ assert not {{"keras", "tensorflow", "jax", "torch", "sklearn"}} & set(sys.module
     ],
 )
 def test_mistakes_become_a_sentence_and_an_exit_code(raised, code, sentence, capsys, monkeypatch):
-    monkeypatch.setattr(cli, "_exit_immediately", sys.exit)  # it would end the tests, too
+    monkeypatch.setattr(program, "_exit_immediately", sys.exit)  # it would end the tests, too
 
     def main():
         raise raised
 
     with pytest.raises(SystemExit) as stop:
-        cli.start(main)
+        program.start(main)
     assert stop.value.code == code
     assert capsys.readouterr().err.startswith(sentence)
 
@@ -91,10 +91,10 @@ def test_our_own_mistakes_keep_their_traceback(raised):
         raise raised
 
     with pytest.raises(type(raised)):
-        cli.start(main)
+        program.start(main)
 
 
-def program(*arguments: str) -> subprocess.CompletedProcess:
+def started(*arguments: str) -> subprocess.CompletedProcess:
     """A stage as a program of its own."""
     command = [sys.executable, "-m", *arguments]
     return subprocess.run(command, cwd=cli.OUTPUT.parent, capture_output=True, text=True, timeout=60)
@@ -106,9 +106,9 @@ def program(*arguments: str) -> subprocess.CompletedProcess:
 )
 def test_signals_are_exit_codes_and_a_sentence(tmp_path, sent, code, said):
     (tmp_path / "long.py").write_text(
-        "import time\nfrom pipeline import cli\n"
+        "import time\nfrom pipeline import program\n"
         "def main():\n    print('begun', flush=True)\n    time.sleep(60)\n"
-        "cli.start(main)\n"
+        "program.start(main)\n"
     )
     made = subprocess.Popen(
         [sys.executable, tmp_path / "long.py"],
@@ -131,13 +131,13 @@ def test_what_does_not_resume_does_not_say_so():
     ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("stop", "said"), [(KeyboardInterrupt, "interrupted\n"), (cli.Terminated, "terminated\n")])
+@pytest.mark.parametrize(("stop", "said"), [(KeyboardInterrupt, "interrupted\n"), (program.Terminated, "terminated\n")])
 def test_a_command_that_keeps_nothing_does_not_promise_to_resume(stop, said, capsys):
     def main():
         raise stop
 
     with pytest.raises(SystemExit):
-        cli.start(main, resumes=False)
+        program.start(main, resumes=False)
     assert capsys.readouterr().err == said
 
 
@@ -228,14 +228,14 @@ def test_packages_are_those_that_a_command_needs(typed):
 
 
 def test_a_misspelt_plan_is_exit_code_2_and_one_sentence():
-    made = program("pipeline", "folds", "--plan", "dmeo")
+    made = started("pipeline", "folds", "--plan", "dmeo")
     assert (made.returncode, made.stdout) == (2, "")
     assert made.stderr.startswith("error: no plan 'dmeo': give one of competition, competition-classic, demo, ")
     assert made.stderr.count("\n") == 1
 
 
 def test_a_bug_is_exit_code_1(tmp_path):
-    (tmp_path / "bug.py").write_text("from pipeline import cli\ncli.start(lambda: 1 / 0)\n")
+    (tmp_path / "bug.py").write_text("from pipeline import program\nprogram.start(lambda: 1 / 0)\n")
     made = subprocess.run(
         [sys.executable, tmp_path / "bug.py"], env={"PYTHONPATH": str(cli.OUTPUT.parent)}, check=False
     )
@@ -312,13 +312,13 @@ def test_a_stage_that_fails_leaves_no_lock(tmp_path):
         raise UserError("no")
 
     with pytest.raises(SystemExit):
-        cli.start(main)
+        program.start(main)
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("lines", [1, 5000], ids=["what stays in the buffer", "more than a buffer"])
 def test_a_reader_that_ends_early_is_no_error(lines):
-    code = f"from pipeline import cli\ncli.start(lambda: print('line\\n' * {lines}))"
+    code = f"from pipeline import program\nprogram.start(lambda: print('line\\n' * {lines}))"
     made = subprocess.run(
         ["bash", "-c", f'set -o pipefail; "{sys.executable}" -c "{code}" | true'],
         cwd=Path(__file__).parents[1], capture_output=True, text=True, timeout=60,

@@ -143,8 +143,7 @@ def forget(request: cli.Request, folder: Path) -> None:
             what = f"{len(frame)} trials ({duration(frame['seconds'].sum() if len(frame) else 0.0)} of work)"
         except Damaged as error:
             what = f"a damaged journal ({error})"
-        if not cli.agreed(f"--force discards search/{request.options.run}: {what}. Go on?"):
-            raise UserError("nothing was discarded")
+        cli.require_agreement(f"--force discards search/{request.options.run}: {what}")
     shutil.rmtree(folder, ignore_errors=True)
 
 

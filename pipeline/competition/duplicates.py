@@ -6,13 +6,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from pipeline.competition.source_files import Images
+from pipeline.competition.image_set import ImageSet
 from pipeline.errors import DamagedImage
 
 Groups = list[list[Any]]  # of ids
 
 
-def find(train: Images, test: Images) -> dict[str, Groups]:
+def find(train: ImageSet, test: ImageSet) -> dict[str, Groups]:
     """{"train": duplicates within training, "across": duplicates of training (first) and test images}, as GalaxyIDs.
 
     Duplicates have the same bytes. Only images of equal size (and checksum, in a zip) are read.
@@ -29,7 +29,7 @@ def find(train: Images, test: Images) -> dict[str, Groups]:
     }
 
 
-def _same_bytes(candidates: list[tuple[Images, Any]]) -> list[list[tuple[Images, Any]]]:
+def _same_bytes(candidates: list[tuple[ImageSet, Any]]) -> list[list[tuple[ImageSet, Any]]]:
     found = defaultdict(list)
     for images, galaxy_id in candidates:
         try:

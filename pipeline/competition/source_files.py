@@ -1,6 +1,5 @@
 """The competition's files as they are downloaded: found, listed and read in place, never unpacked."""
 
-import hashlib
 import io
 import os
 import struct
@@ -15,6 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 from pipeline.competition import cutout
+from pipeline.competition.image_set import ImageSet
 from pipeline.errors import DamagedImage, UserError
 from pipeline.plans.crops import Crop
 
@@ -97,10 +97,10 @@ class Member(NamedTuple):
     method: int = zipfile.ZIP_STORED
 
 
-class Images:
-    """The images <GalaxyID>.jpg of a zip (read in place) or of a folder. Thread-safe.
+class Images(ImageSet):
+    """The images <GalaxyID>.jpg of a zip (read in place) or of a folder.
 
-    `ids` are int64, ascending. `problems` are sentences on names that are no GalaxyID or are repeated.
+    `ids` are int64. `problems` are sentences on names that are no GalaxyID or are repeated.
     Raises UserError for a damaged zip, or one with names that point outside it.
     """
 
@@ -116,22 +116,13 @@ class Images:
         self._members, self.problems = _by_id(members, self.path.name)
         self.ids = np.array(sorted(self._members), dtype=np.int64)
 
-    def __enter__(self) -> "Images":
-        return self
-
-    def __exit__(self, *_) -> None:
-        self.close()
-
-    def __len__(self) -> int:
-        return len(self.ids)
-
     def close(self) -> None:
-        """Close the zip file."""
+        """See ImageSet."""
         if self._file:
             self._file.close()
 
     def read(self, galaxy_id: int) -> bytes:
-        """The JPEG of one galaxy. Thread-safe. KeyError if absent, DamagedImage if damaged."""
+        """See ImageSet: a JPEG."""
         member = self._members[int(galaxy_id)]
         if max(member.size, member.packed) > MAX_BYTES:
             raise DamagedImage(f"has {max(member.size, member.packed):,} bytes, far more than an image of one galaxy")
@@ -144,17 +135,15 @@ class Images:
 
     @staticmethod
     def cut(data: bytes, crops: Sequence[Crop], targets: Sequence[np.ndarray]) -> None:
-        """Write the crops of an image into `targets`; DamagedImage where it cannot be used."""
+        """See ImageSet."""
         cutout.cut(data, crops, targets)
 
     def sizes(self) -> Iterator[tuple[int, int, int | None]]:
-        """(GalaxyID, bytes, checksum; None in a folder) of every image."""
+        """See ImageSet; a folder has no checksums."""
         return ((galaxy_id, member.size, member.crc) for galaxy_id, member in self._members.items())
 
-    def fingerprint(self) -> dict[str, int | str]:
-        """Count, and digest over every image's file name, size and (in a zip) checksum; folder names do not matter."""
-        lines = sorted(f"{_file_name(m.name)} {m.size} {m.crc}" for m in self._members.values())
-        return {"count": len(lines), "sha256": hashlib.sha256("\n".join(lines).encode()).hexdigest()}
+    def _lines(self) -> Iterator[str]:
+        return (f"{_file_name(m.name)} {m.size} {m.crc}" for m in self._members.values())
 
 
 def list_zip(file: io.BufferedReader, path: Path) -> list[Member]:

@@ -1,4 +1,4 @@
-"""What galaxies are labelled with: questions, their answers, and which answer leads to which question.
+"""What galaxies are labelled with: questions, their answers, and which answers lead to which question.
 
 A `Schema` is data and knows no file: `plans.label_schemas` makes one from TOML, `core.tree` computes with it. Vote
 fractions are products along the path, so the answers of a question sum to the fraction of volunteers who reached it
@@ -16,7 +16,7 @@ KINDS = ("fractions", "votes", "class")  # shares of the votes; numbers of votes
 
 @dataclass(frozen=True)
 class Question:
-    """One question: its answers, a column each, and the answer that leads to it (None: everyone is asked)."""
+    """One question: its answers, a column each, and those that lead to it (none: everyone is asked)."""
 
     number: int
     name: str  # as the field's public catalogues have it
@@ -24,7 +24,7 @@ class Question:
     answers: tuple[str, ...]
     texts: tuple[str, ...]  # of the answers, for people
     columns: tuple[str, ...]
-    parent: str | None  # a column
+    parents: tuple[str, ...]  # columns of answers of which a volunteer can give but one
     source: str | None = None  # the column of a table that names the answer, of labels that are classes
     codes: tuple[str, ...] = ()  # what a table may say in place of the answers
 
@@ -89,16 +89,18 @@ class Schema:
         return tuple(slice(self.index[q.columns[0]], self.index[q.columns[-1]] + 1) for q in self.questions)
 
     @cached_property
-    def parents(self) -> tuple[int | None, ...]:
-        """For each question the column of the answer that leads to it."""
-        return tuple(None if q.parent is None else self.index[q.parent] for q in self.questions)
+    def parents(self) -> tuple[tuple[int, ...], ...]:
+        """For each question the columns of the answers that lead to it."""
+        return tuple(tuple(self.index[column] for column in q.parents) for q in self.questions)
 
     @cached_property
     def roots(self) -> tuple[int, ...]:
         """For each question the first one on the way to it, by its place."""
         found: list[int] = []
-        for i, parent in enumerate(self.parents):
-            above = next((k for k, part in enumerate(self.slices) if parent in range(part.start, part.stop)), None)
+        for i, parents in enumerate(self.parents):
+            above = next(
+                (k for k, part in enumerate(self.slices) if {*range(part.start, part.stop)} & {*parents}), None
+            )
             found.append(i if above is None else found[above])
         return tuple(found)
 
@@ -127,7 +129,7 @@ class Schema:
     @cached_property
     def leading_column(self) -> int:
         """The answer that the tree hangs on: the first that leads to a question, else the first of all."""
-        return next((parent for parent in self.parents if parent is not None), 0)
+        return next((parents[0] for parents in self.parents if parents), 0)
 
     @property
     def describes_classes(self) -> bool:

@@ -17,8 +17,8 @@ def dominant_path(schema: Schema, fractions: np.ndarray) -> np.ndarray:
     chosen = np.zeros(fractions.shape, bool)  # (n, c) answers on the path
     path = np.full(len(fractions), "")
     for i in np.argsort(schema.roots, kind="stable"):
-        columns, parent = schema.slices[i], schema.parents[i]
-        asked = np.full(len(fractions), True) if parent is None else chosen[:, parent]
+        columns, parents = schema.slices[i], list(schema.parents[i])
+        asked = chosen[:, parents].any(axis=1) if parents else np.full(len(fractions), True)
         asked = asked & np.isfinite(fractions[:, columns]).all(axis=1)
         leading = fractions[:, columns].argmax(axis=1) + columns.start
         chosen[np.flatnonzero(asked), leading[asked]] = True

@@ -1,5 +1,6 @@
 """Arithmetic on the tree of questions of a label schema: sums, paths, conditional fractions, projections.
 
+Several answers may lead to one question, if a volunteer can give but one of them: as many reach it as gave any.
 Shapes are (n, c) for the c answers' columns of a schema and (n, q) for its q questions. NaN is an answer that nobody
 knows; where it is allowed the docstring says so.
 """
@@ -9,15 +10,16 @@ import numpy as np
 from pipeline.core.labels import Schema
 
 
-def in_tree_order(schema: Schema) -> list[tuple[slice, int | None]]:
-    """(columns of a question, column of its parent), parents always before their children."""
-    return sorted(zip(schema.slices, schema.parents, strict=True), key=lambda pair: -1 if pair[1] is None else pair[1])
+def in_tree_order(schema: Schema) -> list[tuple[slice, list[int]]]:
+    """(columns of a question, columns of its parents, none where everyone is asked), parents before their children."""
+    pairs = ((columns, list(parents)) for columns, parents in zip(schema.slices, schema.parents, strict=True))
+    return sorted(pairs, key=lambda pair: max(pair[1], default=-1))
 
 
 def reached(schema: Schema, fractions: np.ndarray) -> np.ndarray:
     """(n, c) vote fractions -> (n, q) fraction of volunteers who reached each question."""
     everyone = np.ones(len(fractions), fractions.dtype)
-    return np.stack([everyone if p is None else fractions[:, p] for p in schema.parents], axis=1)
+    return np.stack([fractions[:, list(p)].sum(axis=1) if p else everyone for p in schema.parents], axis=1)
 
 
 def leading_answers(schema: Schema, predicted: np.ndarray) -> np.ndarray:
@@ -28,7 +30,7 @@ def leading_answers(schema: Schema, predicted: np.ndarray) -> np.ndarray:
     if len(schema.questions) == 1:
         return np.argsort(-predicted, axis=1, kind="stable")[:, :3]
     asked_of = reached(schema, predicted)
-    asked_of[:, [parent is None for parent in schema.parents]] = 0.25  # others that everyone is asked, such as if odd
+    asked_of[:, [not parents for parents in schema.parents]] = 0.25  # others that everyone is asked, such as if odd
     asked_of[:, 0] = -1  # comes first anyway
     questions = np.column_stack([np.zeros(len(predicted), int), np.argsort(-asked_of, axis=1, kind="stable")[:, :2]])
     questions = questions[:, : len(schema.questions)]
@@ -54,8 +56,8 @@ def conditional_deviation(schema: Schema, fractions: np.ndarray, deviation: np.n
     A vote fraction is a conditional one times the fraction that reached the question. Where these two vary
     independently, the variance of the product says how much of it is theirs (Goodman 1960, JASA 55, 708, eq. 2).
     """
-    parent, of_parent = reached(schema, fractions), reached(schema, deviation)
-    of_parent[:, [above is None for above in schema.parents]] = 0  # everybody reaches it
+    parent, of_parent = reached(schema, fractions), np.sqrt(reached(schema, deviation**2))
+    of_parent[:, [not parents for parents in schema.parents]] = 0  # everybody reaches it
     conditional, made = to_conditional(schema, fractions), np.zeros_like(deviation)
     for columns, r, s in zip(schema.slices, parent.T[..., None], of_parent.T[..., None], strict=True):
         own = np.square(deviation[:, columns]) - np.square(conditional[:, columns] * s)
@@ -66,9 +68,9 @@ def conditional_deviation(schema: Schema, fractions: np.ndarray, deviation: np.n
 def to_joint(schema: Schema, conditional: np.ndarray) -> np.ndarray:
     """(n, c) conditional fractions -> (n, c) vote fractions, products along the path."""
     fractions = conditional.copy()
-    for columns, parent in in_tree_order(schema):
-        if parent is not None:
-            fractions[:, columns] *= fractions[:, parent : parent + 1]
+    for columns, parents in in_tree_order(schema):
+        if parents:
+            fractions[:, columns] *= fractions[:, parents].sum(axis=1, keepdims=True)
     return fractions
 
 
@@ -110,12 +112,10 @@ def project(schema: Schema, values: np.ndarray, tolerance: float = 1e-6) -> np.n
 def sums_and_totals(schema: Schema) -> tuple[np.ndarray, np.ndarray]:
     """(S (q, c), s (q,)): the sums of the tree hold where S @ fractions = s."""
     sums, totals = np.zeros((len(schema.slices), len(schema.columns))), np.zeros(len(schema.slices))
-    for question, (columns, parent) in enumerate(zip(schema.slices, schema.parents, strict=True)):
+    for question, (columns, parents) in enumerate(zip(schema.slices, schema.parents, strict=True)):
         sums[question, columns] = 1
-        if parent is None:
-            totals[question] = 1
-        else:
-            sums[question, parent] = -1
+        sums[question, list(parents)] = -1
+        totals[question] = not parents
     return sums, totals
 
 

@@ -7,6 +7,7 @@ from pipeline.competition.source_files import FILE_NAMES, is_system_file
 from pipeline.errors import UserError
 
 TABLES = (".csv", ".tsv", ".txt", ".csv.gz", ".parquet", ".fits", ".fit", ".vot", ".xml", ".ecsv", ".feather", ".arrow")
+SPREADSHEETS = (".xlsx", ".xls", ".xlsm", ".ods", ".numbers")
 ARCHIVES = (".zip", ".tar")
 NAMES = {  # kind -> names without suffix, the likeliest first
     "labels": ("labels", "train", "training", "catalogue", "catalog"),
@@ -14,6 +15,10 @@ NAMES = {  # kind -> names without suffix, the likeliest first
     "test": ("test", "test_images", "images_test"),
     "sample": ("sample_submission", "sample", "all_zeros_benchmark"),
 }
+
+
+class Spreadsheet(UserError):
+    """The labels are in a spreadsheet."""
 
 
 class Folder(NamedTuple):
@@ -37,6 +42,8 @@ def find(folder: Path) -> Folder:
     others = {name: path for name, path in tables.items() if path != sample}
     labels = _pick(others, "labels") or (next(iter(others.values())) if len(others) == 1 else None)
     if labels is None:
+        if sheet := _spreadsheet(entries, places):
+            raise Spreadsheet(f"{sheet} is a spreadsheet: save it as CSV, {sheet.with_suffix('.csv').name}, beside it")
         found = ", ".join(path.name for path in others.values()) or "none"
         raise UserError(
             f"{folder}: expected a table of labels, such as labels.csv or labels.parquet, and its images in images/, "
@@ -49,8 +56,17 @@ def has_labels(folder: Path) -> bool:
     """Whether `find` finds a table of labels there that is not the competition's, some of whose files are missing."""
     try:
         return _stem(find(folder).labels, TABLES) not in FILE_NAMES["labels"]
+    except Spreadsheet:
+        return True
     except UserError:
         return False
+
+
+def _spreadsheet(entries: list[Path], places: dict[str, Path]) -> Path | None:
+    """A spreadsheet that may hold the labels: by its name, or the only one beside images."""
+    sheets = {name: entry for entry in entries if (name := _stem(entry, SPREADSHEETS))}
+    only = next(iter(sheets.values())) if len(sheets) == 1 and _pick(places, "images") else None
+    return _pick(sheets, "labels") or only
 
 
 def _stem(path: Path, suffixes: tuple[str, ...]) -> str:

@@ -1,21 +1,19 @@
 """Images of the user's galaxies by their ids: JPEG, PNG or FITS, in a folder, zip or tar, or at paths."""
 
-import hashlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from pipeline.catalogue import images, pixels
+from pipeline.competition.image_set import Id, ImageSet
 from pipeline.errors import DamagedImage, UserError
 from pipeline.plans.config import Crop
 from pipeline.store.label_table import plain_id
 
-Id = int | str
 
-
-class LabelledImages:
-    """The images of some galaxies. Thread-safe, and of the same use as the competition's `Images`."""
+class LabelledImages(ImageSet):
+    """The user's images of some galaxies, in a source of any kind."""
 
     def __init__(self, source: images.Source, names: dict[Id, str]):
         """`names` are those of the source."""
@@ -23,37 +21,22 @@ class LabelledImages:
         ids = sorted(names)
         self.ids = np.array(ids, np.int64 if all(isinstance(one, int) for one in ids) else str)
 
-    def __enter__(self) -> "LabelledImages":
-        return self
-
-    def __exit__(self, *_) -> None:
-        self.close()
-
-    def __len__(self) -> int:
-        return len(self.ids)
-
-    def close(self) -> None:
-        """Archives are closed when they are no longer referred to."""
-
     def read(self, galaxy: Id) -> bytes:
-        """The bytes of an image; KeyError if absent, DamagedImage if damaged."""
+        """See ImageSet."""
         return self.source.read(self.names[plain_id(galaxy)])
 
     @staticmethod
     def cut(data: bytes, crops: Sequence[Crop], targets: Sequence[np.ndarray]) -> None:
-        """Write the crops of an image into `targets`; DamagedImage where it cannot be used."""
+        """See ImageSet."""
         pixels.cut(data, crops, targets)
 
     def sizes(self) -> Iterator[tuple[Id, int, None]]:
-        """(id, bytes, None: no checksum) of every image."""
+        """See ImageSet; there are no checksums."""
         return ((galaxy, self.source.size(name), None) for galaxy, name in self.names.items())
 
-    def fingerprint(self) -> dict[str, int | str]:
-        """Count, and digest over every image's id, file name and size; folder names do not matter."""
-        lines = sorted(
-            f"{galaxy} {name.rpartition('/')[2]} {self.source.size(name)}" for galaxy, name in self.names.items()
-        )
-        return {"count": len(lines), "sha256": hashlib.sha256("\n".join(lines).encode()).hexdigest()}
+    def _lines(self) -> Iterator[str]:
+        size, names = self.source.size, self.names.items()
+        return (f"{galaxy} {name.rpartition('/')[2]} {size(name)}" for galaxy, name in names)
 
 
 class Paths:

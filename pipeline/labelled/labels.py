@@ -41,9 +41,9 @@ def read(schema: Schema, table: Table) -> Labels:
 def join(schema: Schema, conditional: np.ndarray) -> np.ndarray:
     """Conditional fractions (n, c), NaN where unknown -> joint ones: 0 where nobody was asked, known or not."""
     joint = conditional.copy()
-    for columns, parent in tree.in_tree_order(schema):
-        if parent is not None:
-            above = joint[:, parent : parent + 1]
+    for columns, parents in tree.in_tree_order(schema):
+        if parents:
+            above = joint[:, parents].sum(axis=1, keepdims=True)
             joint[:, columns] = np.where(above == 0, 0, joint[:, columns] * above)
     return joint
 
@@ -138,6 +138,9 @@ def _of_fractions(schema: Schema, table: Table, values: np.ndarray) -> Labels:
     if partly.any():
         problems.append(f"{such_as(table.ids[partly])} lack some answers of a question and have others: fill in 0")
     values = values.clip(0, 1)
+    if schema.conditional:
+        for columns in schema.slices:
+            values[~values[:, columns].any(axis=1), columns] = np.nan  # nobody was asked, of whom they could be shares
     fractions = join(schema, values) if schema.conditional else _with_zeros(schema, values)
     off = np.nan_to_num(tree.violations(schema, fractions)).max(axis=1)
     if not outside.any() and (off > SUMS).any():
@@ -148,9 +151,9 @@ def _of_fractions(schema: Schema, table: Table, values: np.ndarray) -> Labels:
 def _with_zeros(schema: Schema, values: np.ndarray) -> np.ndarray:
     """Joint fractions with 0 for what nobody was asked, where a table leaves that empty."""
     joint = values.copy()
-    for columns, parent in tree.in_tree_order(schema):
-        if parent is not None:
-            nobody = (joint[:, parent : parent + 1] == 0) & np.isnan(joint[:, columns])
+    for columns, parents in tree.in_tree_order(schema):
+        if parents:
+            nobody = (joint[:, parents].sum(axis=1, keepdims=True) == 0) & np.isnan(joint[:, columns])
             joint[:, columns] = np.where(nobody, 0, joint[:, columns])
     return joint
 

@@ -3,14 +3,14 @@
 from pathlib import Path
 
 from pipeline.competition import source_images
-from pipeline.competition.source_files import Images
+from pipeline.competition.image_set import ImageSet
 from pipeline.errors import UserError
 from pipeline.labelled import folder, images
 from pipeline.labelled.images import LabelledImages
 from pipeline.store.artifacts import Store
 
 
-def open_images(store: Store, split: str) -> Images | LabelledImages:
+def open_images(store: Store, split: str) -> ImageSet:
     """The source images of a split; UserError where they are gone or differ from those that stage 0 checked."""
     inputs = store.inputs()
     if "schema" not in inputs.required():

@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from pipeline.core import views
 from pipeline.core.counts import training_counts
-from pipeline.core.metrics import filled, mean_answers, rmse
+from pipeline.core.metrics import mean_answers, rmse
 from pipeline.nn import checkpoints, data, layer_decay, loss, runtime
 from pipeline.nn.callbacks import (
     Checkpoint,
@@ -29,7 +29,7 @@ from pipeline.nn.callbacks import (
     validation_rmse,
     with_averaged_weights,
 )
-from pipeline.nn.head import Ridge, start_at_mean, start_at_ridge
+from pipeline.nn.head import Start, start_at_mean, start_at_regression
 from pipeline.nn.history import History
 from pipeline.nn.network import Network
 from pipeline.nn.predict import predict_head, predict_views
@@ -63,7 +63,7 @@ class Trainer:
         """
         self.network, self.run, self.seed = network, run, seed
         self.between_epochs = between_epochs
-        self.ridges: dict[int, Ridge] = {}  # fold -> where its head starts; the same for all runs of these features
+        self.starts: dict[int, Start] = {}  # fold -> where its head starts; the same for all runs of these features
         self.images, self.labels, self.features, self.votes = images, labels, features, votes
         self.masked = bool(np.isnan(labels).any())
         self.model = keras.Model(network.model.inputs, network.model.outputs)  # compiled; network.model stays bare
@@ -106,10 +106,11 @@ class Trainer:
         steps = data.steps_per_epoch(len(train), batch_size)
         total = steps * phase.epochs
         self.prepare("head", head, phase.learning_rate, total, warmup=0.0, ema=0.0, steps_per_execution=steps)
-        ridge = start_at_ridge(head, self.features[train], filled(self.labels[train]), self.ridges.get(fold))
-        if ridge and fold not in self.ridges:
-            self.ridges[fold] = ridge
-            log.info("train      %s fold %d: head starts at ridge, penalty %.3g", self.run.name, fold, ridge[2])
+        start = start_at_regression(head, self.features[train], self.labels[train], self.starts.get(fold))
+        if start and fold not in self.starts:
+            self.starts[fold] = start
+            what = "logistic regression" if self.network.schema.describes_classes else "ridge"
+            log.info("train      %s fold %d: head starts at %s, penalty %.3g", self.run.name, fold, what, start[2])
 
         def score(epoch: int) -> float:
             return rmse(self.labels[valid], predict_head(head, self.features[valid]))

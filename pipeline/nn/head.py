@@ -1,5 +1,7 @@
 """The head: pooled features of a backbone -> vote fractions."""
 
+from functools import reduce
+
 import keras
 import numpy as np
 from keras import ops
@@ -7,6 +9,8 @@ from sklearn import linear_model
 
 from pipeline.core import tree
 from pipeline.core.labels import Schema
+from pipeline.core.metrics import filled
+from pipeline.nn import class_start
 from pipeline.plans.config import Run
 
 
@@ -14,7 +18,7 @@ from pipeline.plans.config import Run
 class DecisionTree(keras.layers.Layer):
     """(n, c) logits -> (n, c) vote fractions on which every sum of a schema's tree holds.
 
-    Softmax over each question's answers gives the conditional fractions; times the parent's fraction they are
+    Softmax over each question's answers gives the conditional fractions; times the parents' fraction they are
     the joint ones. The same as `core.tree.normalise` of the exponentials (Dieleman et al. 2015, MNRAS 450, 1441,
     section 5.4, with softmax for the normalised rectifier).
     """
@@ -27,10 +31,10 @@ class DecisionTree(keras.layers.Layer):
         """See the class."""
         answers = {}  # first column of a question -> its answers, and so for every column
         column = {}
-        for columns, parent in tree.in_tree_order(self.schema):
+        for columns, parents in tree.in_tree_order(self.schema):
             fractions = ops.softmax(logits[:, columns], axis=-1)
-            if parent is not None:
-                fractions = fractions * column[parent]
+            if parents:
+                fractions = fractions * reduce(ops.add, (column[parent] for parent in parents))
             answers[columns.start] = fractions
             column |= {columns.start + i: fractions[:, i : i + 1] for i in range(columns.stop - columns.start)}
         return ops.concatenate([answers[columns.start] for columns in self.schema.slices], axis=-1)
@@ -62,9 +66,6 @@ def build_head(run: Run, schema: Schema, n_features: int) -> keras.Model:
 MIN_DEVIATION = 1e-3  # least divisor of a feature, as a share of the largest deviation
 RIDGE_SAMPLE = 2000  # galaxies on which the ridge penalty is selected
 HALF_A_VOTE = 0.0125  # of the about 40 that an answer gets: how near to 0 and 1 a logit may be taken
-# The same of a class, a single vote: regression of 0 and 1 estimates its probability, whose logit has slope 4 at one
-# half, so that a straight line ends at logits of -2 and 2; with ends further out it would be too sure of itself.
-ONE_VOTE = 0.12
 
 
 def start_at_mean(head: keras.Model, mean: np.ndarray) -> None:
@@ -72,33 +73,38 @@ def start_at_mean(head: keras.Model, mean: np.ndarray) -> None:
     head.get_layer("answers").bias.assign(_logits(head, mean[None])[0])
 
 
-Ridge = tuple[np.ndarray, np.ndarray, float]  # kernel (d, c), bias (c,), penalty
+Start = tuple[np.ndarray, np.ndarray, float]  # kernel (d, c), bias (c,), penalty
 
 
-def start_at_ridge(
-    head: keras.Model, features: np.ndarray, labels: np.ndarray, known: Ridge | None = None
-) -> Ridge | None:
-    """Start the head at the ridge regression of the labels' logits on the standardised features, and return it.
+def start_at_regression(
+    head: keras.Model, features: np.ndarray, labels: np.ndarray, known: Start | None = None
+) -> Start | None:
+    """Start the head at the regression of the labels on the standardised features, and return it.
 
-    features (n, d), labels (n, c). A convex problem needs no gradient steps to get near its solution: they only
-    refine it, and fine-tuning then starts from a head that fits (Kumar et al. 2022, arXiv:2202.10054). The penalty
-    is chosen by efficient leave-one-out, on `ENOUGH` of the galaxies where there are more. `known` is what an earlier
-    call returned for the same features and labels.
+    features (n, d), labels (n, c), NaN where unknown. A convex problem needs no gradient steps to get near its
+    solution: they only refine it, and fine-tuning then starts from a head that fits (Kumar et al. 2022,
+    arXiv:2202.10054). For fractions it is ridge regression of their logits, its penalty chosen by efficient
+    leave-one-out on `RIDGE_SAMPLE` of the galaxies where there are more; for classes see `class_start`. `known` is what
+    an earlier call returned for the same features and labels.
     With a hidden layer only features are standardised and biases set, and None is returned.
     """
     standardise, answers = head.get_layer("standardise"), head.get_layer("answers")
     standardise.fit(features)
     if answers.kernel.shape[0] != features.shape[1]:
-        start_at_mean(head, labels.mean(axis=0))
+        start_at_mean(head, filled(labels).mean(axis=0))
         return None
     if known is None:
-        known = _ridge(standardise.transform(features), _logits(head, labels, _least(head)))
+        standard, joined = standardise.transform(features), _joined(head)
+        if joined and joined.schema.describes_classes:
+            known = class_start.solve(joined.schema, standard, labels)
+        else:
+            known = _ridge(standard, _logits(head, filled(labels)))
     answers.kernel.assign(known[0])
     answers.bias.assign(known[1])
     return known
 
 
-def _ridge(features: np.ndarray, targets: np.ndarray) -> Ridge:
+def _ridge(features: np.ndarray, targets: np.ndarray) -> Start:
     """Ridge regression of targets (n, c) on features (n, d). The penalty does not hang on n, its choice costs n^3."""
     some = np.sort(np.random.default_rng(0).permutation(len(features))[:RIDGE_SAMPLE])
     fitted = linear_model.RidgeCV(np.logspace(0, 6, 13)).fit(features[some], targets[some])
@@ -112,17 +118,11 @@ def _joined(head: keras.Model) -> DecisionTree | None:
     return next((layer for layer in head.layers if isinstance(layer, DecisionTree)), None)
 
 
-def _least(head: keras.Model) -> float:
-    """The least fraction whose logit labels are taken at."""
-    joined = _joined(head)
-    return ONE_VOTE if joined and joined.schema.describes_classes else HALF_A_VOTE
-
-
-def _logits(head: keras.Model, fractions: np.ndarray, least: float = HALF_A_VOTE) -> np.ndarray:
+def _logits(head: keras.Model, fractions: np.ndarray) -> np.ndarray:
     """What the last dense layer must say for the head to answer these vote fractions (n, c)."""
     if joined := _joined(head):
-        return np.log(np.maximum(tree.to_conditional(joined.schema, fractions), least))
-    inside = np.clip(fractions, least, 1 - least)
+        return np.log(np.maximum(tree.to_conditional(joined.schema, fractions), HALF_A_VOTE))
+    inside = np.clip(fractions, HALF_A_VOTE, 1 - HALF_A_VOTE)
     return np.log(inside / (1 - inside))
 
 

@@ -1,6 +1,7 @@
 """Loss functions: squared error, binary cross-entropy, or the multinomial likelihood of the votes."""
 
 from collections.abc import Callable
+from functools import reduce
 
 import keras
 import numpy as np
@@ -47,13 +48,19 @@ def multinomial_votes(schema: Schema, truth: keras.KerasTensor, predicted: keras
     """
     predicted = ops.clip(predicted, MIN_FRACTION, 1.0)
     everyone = ops.ones_like(predicted[:, :1])
-    reached = ops.take(ops.concatenate([predicted, everyone], axis=-1), _parents(schema), axis=-1)
+    known = ops.concatenate([predicted, everyone, ops.zeros_like(everyone)], axis=-1)
+    reached = reduce(ops.add, (ops.take(known, columns, axis=-1) for columns in _parents(schema)))
     return -ops.mean(truth * (ops.log(predicted) - ops.log(reached)), axis=-1)
 
 
 def _parents(schema: Schema) -> np.ndarray:
-    """For each column that of the answer which leads to its question; one past the last where everyone is asked."""
-    found = np.empty(len(schema.columns), np.int32)
-    for columns, parent in zip(schema.slices, schema.parents, strict=True):
-        found[columns] = len(schema.columns) if parent is None else parent
+    """(k, c): for each column those of the up to k answers that lead to its question.
+
+    In place of such a column c stands for everyone, where everyone is asked, and c + 1 for no one.
+    """
+    most = max(1, *map(len, schema.parents))
+    found = np.full((most, len(schema.columns)), len(schema.columns) + 1, np.int32)
+    for columns, parents in zip(schema.slices, schema.parents, strict=True):
+        above = parents or (len(schema.columns),)
+        found[: len(above), columns] = np.array(above)[:, None]
     return found

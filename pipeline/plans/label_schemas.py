@@ -7,10 +7,11 @@ import json
 import tomllib
 from collections.abc import Iterable
 from functools import cache
+from itertools import combinations
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
 from pipeline.core.labels import KINDS, DerivedClass, Question, Schema
 from pipeline.errors import UserError
@@ -30,9 +31,14 @@ class QuestionTable(Strict):
     text: str = ""  # for people; the name by default
     answers: tuple[Text, ...] = Field(min_length=2)
     texts: tuple[Text, ...] = ()  # of the answers, for people; the answers by default
-    parent: Text | None = None  # "question: answer" that leads to it
+    parent: tuple[Text, ...] = ()  # "question: answer" that leads to it; of several only one can hold
     column: Text | None = None  # of kind "class", where it is not named as the question
     codes: tuple[Text, ...] = ()  # of kind "class": what a table may say in place of the answers, such as numbers
+
+    @field_validator("parent", mode="before")
+    @classmethod
+    def _several(cls, value: Any) -> Any:
+        return (value,) if isinstance(value, str) else value
 
     @model_validator(mode="after")
     def _fits(self) -> "QuestionTable":
@@ -73,8 +79,10 @@ class LabelTable(Strict):
             raise ValueError(f"@questions: two are named {twice!r}; names must differ")
         known: dict[str, str] = {}
         for i, question in enumerate(self.questions):
-            if question.parent is not None and question.parent not in known:
-                _refuse_parent(self.questions, i, known)
+            for parent in question.parent:
+                if parent not in known:
+                    _refuse_parent(self.questions, i, parent, known)
+            self._require_one_parent(i)
             known |= {f"{question.name}: {answer}": answer for answer in question.answers}
         if twice := _twice(column for q, _ in enumerate(self.questions) for column in self._columns_of(q)):
             raise ValueError(f"@columns: {self.columns!r} names the column {twice!r} twice")
@@ -110,7 +118,8 @@ class LabelTable(Strict):
         }
         questions = tuple(
             Question(i, q.name, q.text or q.name, q.answers, q.texts or q.answers, of_question,
-                     q.parent and column[q.parent], (q.column or q.name) if self.kind == "class" else None, q.codes)
+                     tuple(column[parent] for parent in q.parent),
+                     (q.column or q.name) if self.kind == "class" else None, q.codes)
             for i, (q, of_question) in enumerate(zip(self.questions, columns, strict=True), 1)
         )  # fmt: skip
         classes = tuple(
@@ -131,6 +140,25 @@ class LabelTable(Strict):
             balanced=self.class_weights == "balanced",
         )
 
+    def _require_one_parent(self, i: int) -> None:
+        """ValueError where two parents of a question may be given by one volunteer: it would be reached twice."""
+        places = {f"{q.name}: {answer}": k for k, q in enumerate(self.questions) for answer in q.answers}
+
+        def exclusive(one: str, other: str) -> bool:
+            """Whether nobody can give both: at some question above them they take different ways."""
+            first, later = sorted((one, other), key=places.get)
+            if places[first] == places[later]:
+                return first != later
+            above = self.questions[places[later]].parent
+            return bool(above) and all(exclusive(first, parent) for parent in above)
+
+        for one, other in combinations(self.questions[i].parent, 2):
+            if not exclusive(one, other):
+                raise ValueError(
+                    f"@questions[{i}].parent: one volunteer may answer both {one!r} and {other!r}, and would be asked "
+                    f"twice: give answers of which only one can hold"
+                )
+
 
 def _twice(names: Iterable[str]) -> str | None:
     """The first name that repeats an earlier one."""
@@ -138,9 +166,8 @@ def _twice(names: Iterable[str]) -> str | None:
     return next((name for name in names if name in seen or seen.add(name)), None)
 
 
-def _refuse_parent(questions: tuple[QuestionTable, ...], i: int, known: dict[str, str]) -> None:
-    """ValueError for a question whose parent is no answer of an earlier question."""
-    parent = questions[i].parent
+def _refuse_parent(questions: tuple[QuestionTable, ...], i: int, parent: str, known: dict[str, str]) -> None:
+    """ValueError for a question with a parent that is no answer of an earlier question."""
     where = f"@questions[{i}].parent: {parent!r}"
     if parent in [f"{q.name}: {answer}" for q in questions[i:] for answer in q.answers]:
         whose = "the question itself" if parent.startswith(f"{questions[i].name}: ") else "a later question"
@@ -172,7 +199,7 @@ def load_table(name: str) -> LabelTable:
     if not path.is_file():
         raise UserError(f"no label schema {name!r}: give one of {', '.join(shipped())}, or the path of a TOML file")
     try:
-        raw = tomllib.loads(path.read_text(encoding="utf-8"))
+        raw = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: not a TOML file: {error}") from None
     return _validated(raw, str(path))
@@ -203,7 +230,16 @@ def from_record(recorded: dict[str, Any]) -> Schema:
 
 def to_record(name: str, table: LabelTable) -> dict[str, Any]:
     """A schema as records hold it: its name and its table, as far as that departs from the defaults."""
-    return {"name": name, "table": table.model_dump(mode="json", exclude_defaults=True)}
+    return {"name": name, "table": _dumped(table)}
+
+
+def _dumped(table: LabelTable) -> dict[str, Any]:
+    """A schema as it stands in its file, but for defaults: one parent is a text, as when there could be but one."""
+    raw = table.model_dump(mode="json", exclude_defaults=True)
+    for question in raw["questions"]:
+        if len(question.get("parent", ())) == 1:
+            (question["parent"],) = question["parent"]
+    return raw
 
 
 def same_but_for_words(recorded: dict[str, Any], other: dict[str, Any]) -> bool:
@@ -219,7 +255,7 @@ def _without_words(recorded: dict[str, Any]) -> dict[str, Any]:
 
 def to_toml(table: LabelTable) -> str:
     """A schema as the TOML file that it can be read from."""
-    raw = table.model_dump(mode="json", exclude_defaults=True)
+    raw = _dumped(table)
     lines = [f"{key} = {json.dumps(value)}" for key, value in raw.items() if key not in ("questions", "classes")]
     for name in ("questions", "classes"):
         for one in raw.get(name, ()):

@@ -39,7 +39,7 @@ def read(name: str) -> list[Layer]:
             where = f"{short(layers[-1].path)}: extends: " if layers else ""
             raise UserError(f"{where}no plan {name!r}: give one of {shipped}, or the path of a TOML file")
         try:
-            raw = tomllib.loads(path.read_text(encoding="utf-8"))
+            raw = tomllib.loads(path.read_text(encoding="utf-8-sig"))  # editors on Windows begin a file with its mark
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
             raise UserError(f"{path}: not a TOML file: {error}") from None
         if isinstance(labels := raw.get("labels"), str) and label_schemas.is_path(labels):

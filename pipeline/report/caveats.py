@@ -11,6 +11,7 @@ from pipeline.report.leaderboard import Entry, Leaderboard
 from pipeline.store import dependencies, network_caveats
 from pipeline.store.artifacts import Store
 
+SOURCES = {"imagenet": "ImageNet", "file": "a given file", "random": "random, as the plan asks"}
 OUTLIER_SIGMA = 3.0  # standard errors between a fold's mean squared error and that of the others
 MIN_DIFFERENCE = 0.02  # of the RMSE: smaller differences are ignored even if significant
 
@@ -68,9 +69,14 @@ def runs_left_out(plan: Plan) -> Iterator[str]:
         yield f"{run} is left out, also of the ensembles: its training failed ({why})."
 
 
-def weight_sources(plan: Plan, store: Store) -> dict[str, str]:
-    """Run -> where its first weights came from."""
-    return network_caveats.weight_sources(trained_records(plan, store))
+def weight_sources(plan: Plan, store: Store) -> dict[str, tuple[str, bool]]:
+    """Run -> where its first weights came from, for people, and whether that is not what the plan asks for."""
+    records = trained_records(plan, store)
+    unwanted = network_caveats.unwanted_random(records)
+    return {
+        run: (({"random": "RANDOM"} if run in unwanted else SOURCES).get(source, source), run in unwanted)
+        for run, source in network_caveats.weight_sources(records).items()
+    }
 
 
 def synthetic_galaxies(plan: Plan, store: Store) -> Iterator[str]:

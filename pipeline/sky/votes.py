@@ -23,8 +23,8 @@ def vote(galaxy: Galaxy, rng: np.random.Generator) -> np.ndarray:
     schema, likely = galaxy_zoo_2(), probabilities(galaxy)
     counts = np.zeros(len(schema.columns))
     volunteers = int(rng.integers(*VOLUNTEERS))
-    for columns, parent in tree.in_tree_order(schema):
-        asked = volunteers if parent is None else int(counts[parent])
+    for columns, parents in tree.in_tree_order(schema):
+        asked = int(counts[parents].sum()) if parents else volunteers
         counts[columns] = rng.multinomial(asked, likely[columns])
     return counts / volunteers
 

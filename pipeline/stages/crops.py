@@ -22,7 +22,7 @@ import numpy as np
 from tqdm import tqdm
 
 from pipeline import cli
-from pipeline.competition.source_files import Images
+from pipeline.competition.image_set import ImageSet
 from pipeline.core import machine
 from pipeline.errors import DamagedImage, UserError
 from pipeline.labelled.source import open_images
@@ -68,7 +68,7 @@ class PartialCrop:
         self.file.forget()
 
 
-def cut_rows(images: Images, ids: np.ndarray, crops: list[Crop], targets: list[np.ndarray]) -> dict[int, str]:
+def cut_rows(images: ImageSet, ids: np.ndarray, crops: list[Crop], targets: list[np.ndarray]) -> dict[int, str]:
     """Cut images (k,) into one target (k, size, size, 3) a crop; {index: why} of those that cannot be and are 0."""
     damaged = {}
     for i, galaxy_id in enumerate(ids):
@@ -82,7 +82,7 @@ def cut_rows(images: Images, ids: np.ndarray, crops: list[Crop], targets: list[n
     return damaged
 
 
-def retry(images: Images, part: PartialCrop) -> None:
+def retry(images: ImageSet, part: PartialCrop) -> None:
     """Read the damaged images of an earlier call again: they may have been replaced since."""
     rows = sorted(part.file.notes)
     if rows:
@@ -91,7 +91,7 @@ def retry(images: Images, part: PartialCrop) -> None:
         part.file.replace(dict(zip(rows, target, strict=True)), {rows[i]: why for i, why in damaged.items()})
 
 
-def fill(images: Images, parts: list[PartialCrop], progress: Callable[[int], Any] = lambda _: None) -> int:
+def fill(images: ImageSet, parts: list[PartialCrop], progress: Callable[[int], Any] = lambda _: None) -> int:
     """Make all missing rows of the arrays, each image decoded once, one thread a core; how many images that were.
 
     OpenCV and reading release the GIL. While a chunk is cut, the one before is hashed and written.
@@ -126,7 +126,7 @@ def chunks(first: int, n: int, marks: set[int]) -> Iterator[tuple[int, int]]:
 
 def cut_chunk(
     cutters: ThreadPoolExecutor,
-    images: Images,
+    images: ImageSet,
     ids: np.ndarray,
     missing: list[tuple[PartialCrop, np.ndarray]],
     progress: Callable[[int], Any],
@@ -146,7 +146,7 @@ def cut_chunk(
     return damaged
 
 
-def forecast(images: Images, parts: list[PartialCrop]) -> float:
+def forecast(images: ImageSet, parts: list[PartialCrop]) -> float:
     """Seconds that the missing rows will take, from every n-th image of 64 cut on one thread."""
     ids, done = parts[0].ids, min(part.file.done for part in parts)
     few = ids[:: max(1, len(ids) // 64)]

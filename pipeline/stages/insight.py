@@ -56,7 +56,7 @@ def representative_galaxies(schema: Schema, votes: np.ndarray) -> np.ndarray:
         for i, column in enumerate(schema.class_columns)
     ]
     chosen = [int(kind.argmax()) for kind in kinds if kind.max() >= 0]
-    others = [part.start for part, parent in zip(schema.slices[1:], schema.parents[1:], strict=True) if parent is None]
+    others = [part.start for part, above in zip(schema.slices[1:], schema.parents[1:], strict=True) if not above]
     other = known[:, others[0]].copy() if others else -known[:, schema.class_columns].max(axis=1)
     other[chosen] = -2
     return np.array([*chosen, int(other.argmax())])

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 
 from pipeline import cli
 from pipeline.plans.config import Plan
-from pipeline.report import comparison, leaderboard
+from pipeline.report import comparison, leaderboard, leaderboard_text
 from pipeline.store import dependencies
 from pipeline.store.artifacts import Store
 from pipeline.store.records import atomic
@@ -42,7 +42,7 @@ def build(unit: dependencies.Unit, plan: Plan, store: Store, plan_option: str) -
     frame = board.frame()
     page = render(plan, store, board, plan_option)
     unit.artifact.begin()
-    texts = (frame.to_csv(index=False), leaderboard.to_markdown(frame), page.html)
+    texts = (frame.to_csv(index=False), leaderboard_text.to_markdown(frame), page.html)
     for path, text in zip(unit.artifact.files, texts, strict=True):
         with atomic(path) as temporary:
             temporary.write_text(text, encoding="utf-8")
@@ -63,7 +63,7 @@ def save_figures(folder: Path, figures: "Iterable[Figure]") -> None:
 
 def show(plan: Plan, store: Store) -> str:
     """The leaderboard, and the paths of submissions and report: printed at the end of a run."""
-    table = leaderboard.to_text(leaderboard.read(store.report().verified("leaderboard.csv")))
+    table = leaderboard_text.to_text(leaderboard.read(store.report().verified("leaderboard.csv")))
     names = dict.fromkeys([*(ensemble.name for ensemble in plan.ensembles), *(run.name for run in plan.runs)])
     submissions = [store.submission(name) for name in names]
     paths = [("submission", artifact.files[0]) for artifact in submissions if artifact.record()]

@@ -45,12 +45,17 @@ def weight_sources(records: Records) -> dict[str, str]:
 
 def random_weights(records: Records) -> Iterator[str]:
     """Runs that started from random weights though their plan asks for pretrained ones."""
-    meant = {run for run, of_folds in records.items() if all(_is_meant(record) for record in of_folds)}
-    if names := [run for run, source in weight_sources(records).items() if "random" in source and run not in meant]:
+    if names := unwanted_random(records):
         yield (
             f"Started from RANDOM weights, not from pretrained ones: {', '.join(names)}. With ImageNet weights "
             f"such networks are usually far more accurate."
         )
+
+
+def unwanted_random(records: Records) -> list[str]:
+    """The runs, some of whose folds started from random weights though the plan asks for others."""
+    meant = {run for run, of_folds in records.items() if all(_is_meant(record) for record in of_folds)}
+    return [run for run, source in weight_sources(records).items() if "random" in source and run not in meant]
 
 
 def _is_meant(record: dict[str, Any]) -> bool:

@@ -38,7 +38,7 @@ class Evaluator:
     def __init__(self, plan: Plan, store: Store, search: dependencies.Unit):
         self.plan, self.store = plan, store
         self.folder = search.artifact.record_path.parent
-        self._ridges: dict[tuple, dict] = {}
+        self._starts: dict[tuple, dict] = {}
         self._data = lru_cache(maxsize=2)(self._loaded)
         self._of = [plan.folds, plan.search.galaxies, search.made_from()]
 
@@ -90,7 +90,7 @@ class Evaluator:
         if frozen is not None:
             spec = dependencies.features(self.plan, self.store, run).spec
             key = (json.dumps(spec, sort_keys=True), run.crop, run.head, seed)
-            trainer.ridges = self._ridges.setdefault(key, trainer.ridges)
+            trainer.starts = self._starts.setdefault(key, trainer.starts)
         return trainer
 
     def _network(self, run: Run, seed: int, images: np.ndarray) -> "Network":

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from pipeline import cli
+from pipeline import cli, program
 from pipeline.core import stats
 from pipeline.core.metrics import squared_error_per_galaxy
 from pipeline.plans.config import load_plan
@@ -65,4 +65,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    cli.start(main)
+    program.start(main)

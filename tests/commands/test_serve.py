@@ -96,7 +96,7 @@ def test_what_is_asked_besides_is_told_with_where_it_leads():
 
 
 def test_own_labels_of_one_question_have_nothing_besides():
-    own = Schema("own", "class", (Question(1, "kind", "kind", ("a", "b"), ("a", "b"), ("x", "y"), None),))
+    own = Schema("own", "class", (Question(1, "kind", "kind", ("a", "b"), ("a", "b"), ("x", "y"), ()),))
     assert words.besides(own, np.array([0.4, 0.6])) == []
     assert words.why_not_leading(own, np.array([0.4, 0.6])) == ""
 

@@ -152,12 +152,11 @@ def test_vote_noise_is_the_error_of_votes_counted_from_true_fractions():
     rng = np.random.default_rng(0)
     true = tree.normalise(GZ2, rng.random((4000, 37)))
     counted = np.zeros_like(true)  # 44 volunteers walk through the tree
-    asked = {None: np.full(len(true), 44)}
     conditional = tree.to_conditional(GZ2, true)
-    for columns, parent in tree.in_tree_order(GZ2):
+    for columns, parents in tree.in_tree_order(GZ2):
+        asked = counted[:, parents].sum(axis=1).astype(int) if parents else 44
         shares = conditional[:, columns] / conditional[:, columns].sum(axis=1, keepdims=True)
-        votes = rng.multinomial(asked[parent], shares)
-        counted[:, columns] = votes / 44
-        asked |= {columns.start + i: votes[:, i] for i in range(votes.shape[1])}
+        counted[:, columns] = rng.multinomial(asked, shares)
+    counted /= 44
     assert metrics.vote_noise(counted, GZ2.volunteers) == pytest.approx(metrics.rmse(counted, true), rel=0.01)
     assert np.isnan(metrics.vote_noise(counted[:0], GZ2.volunteers))

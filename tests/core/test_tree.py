@@ -5,7 +5,8 @@ import pytest
 
 from pipeline.core import tree
 from pipeline.core.labels import Question, Schema
-from tests.builders.galaxy_zoo_2 import GZ2
+from pipeline.core.split import dominant_path
+from tests.builders.galaxy_zoo_2 import CANDELS, GZ2
 
 
 def random_fractions(n: int = 200, seed: int = 0) -> np.ndarray:
@@ -20,7 +21,8 @@ def test_columns_are_those_of_the_label_file():
 
 
 def test_parents_are_those_of_the_published_tree():
-    names = [None if p is None else GZ2.columns[p] for p in GZ2.parents]
+    names = [GZ2.columns[p[0]] if p else None for p in GZ2.parents]
+    assert max(map(len, GZ2.parents)) == 1
     assert names == [
         None, "Class1.2", "Class2.2", "Class2.2", "Class2.2", None,
         "Class1.1", "Class6.1", "Class2.1", "Class4.1", "Class4.1",
@@ -35,8 +37,8 @@ def test_answers_name_columns():
 
 def test_tree_order_settles_a_parent_before_its_children():
     settled = set()
-    for columns, parent in tree.in_tree_order(GZ2):
-        assert parent is None or parent in settled
+    for columns, parents in tree.in_tree_order(GZ2):
+        assert settled.issuperset(parents)
         settled |= set(range(columns.start, columns.stop))
     assert settled == set(range(37))
 
@@ -130,9 +132,9 @@ def test_answers_are_named_so_that_they_can_stand_alone():
     assert GZ2.labels["Class11.2"] == "2 arms"
     assert len({label.lower() for label in GZ2.labels.values()}) == 37
     own = Schema("own", "fractions", (
-        Question(1, "bar", "bar", ("yes", "no"), ("yes", "no"), ("a", "b"), None),
-        Question(2, "arms", "number of arms", ("1", "many"), ("1", "many"), ("c", "d"), "a"),
-        Question(3, "size", "size", ("many", "huge"), ("Many", "huge"), ("e", "f"), None),
+        Question(1, "bar", "bar", ("yes", "no"), ("yes", "no"), ("a", "b"), ()),
+        Question(2, "arms", "number of arms", ("1", "many"), ("1", "many"), ("c", "d"), ("a",)),
+        Question(3, "size", "size", ("many", "huge"), ("Many", "huge"), ("e", "f"), ()),
     ))  # fmt: skip
     expected = ["bar: yes", "bar: no", "number of arms: 1", "number of arms: many", "size: Many", "huge"]
     assert list(own.labels.values()) == expected
@@ -151,3 +153,44 @@ def test_the_deviation_of_a_conditional_fraction_is_without_that_of_who_was_aske
 
 def test_the_deviation_where_nobody_was_asked_is_0():
     assert not tree.conditional_deviation(GZ2, np.zeros((1, 37)), np.zeros((1, 37))).any()
+
+
+def candels(n: int, seed: int = 0) -> np.ndarray:
+    return tree.normalise(CANDELS, np.random.default_rng(seed).random((n, len(CANDELS.columns))))
+
+
+def test_as_many_reach_a_question_as_gave_any_of_the_answers_that_lead_to_it():
+    """Checked by walking volunteers down the tree one by one."""
+    rng, conditional = np.random.default_rng(0), tree.to_conditional(CANDELS, candels(1))[0]
+    said = np.zeros((20_000, len(CANDELS.columns)), bool)
+    for columns, parents in tree.in_tree_order(CANDELS):
+        asked = said[:, parents].any(axis=1) if parents else np.full(len(said), True)
+        assert said[:, parents].sum(axis=1).max(initial=0) <= 1, "nobody is asked twice"
+        answer = rng.choice(columns.stop - columns.start, len(said), p=conditional[columns]) + columns.start
+        said[np.flatnonzero(asked), answer[asked]] = True
+    np.testing.assert_allclose(tree.to_joint(CANDELS, conditional[None])[0], said.mean(axis=0), atol=0.02)
+    assert tree.violations(CANDELS, said.astype(float)).max() == 0
+
+
+def test_sums_and_projections_hold_where_several_answers_lead_to_a_question():
+    fractions, others = candels(200), candels(200, seed=3)
+    assert tree.violations(CANDELS, fractions).max() < 1e-12
+    np.testing.assert_allclose(tree.to_joint(CANDELS, tree.to_conditional(CANDELS, fractions)), fractions, atol=1e-15)
+    np.testing.assert_allclose(tree.project(CANDELS, fractions), fractions, atol=1e-12)
+    guess = fractions + np.random.default_rng(1).normal(0, 0.2, fractions.shape)
+    made = tree.project(CANDELS, guess)
+    assert tree.violations(CANDELS, made).max() < 2e-6
+    assert made.min() >= 0
+    assert ((guess - made) * (others - made)).sum(axis=1).max() < 1e-5  # the nearest: see the test of the projection
+
+
+def test_where_several_answers_lead_to_a_question_its_root_and_its_way_are_known():
+    assert CANDELS.roots == (0,) * 17
+    assert CANDELS.parents[16] == (0, 1)
+    clear = np.zeros((1, len(CANDELS.columns)))
+    path = ("t00_smooth_or_featured_a1_features", "t02_clumpy_appearance_a0_yes", "t03_how_many_clumps_a0_1",
+            "t07_galaxy_symmetrical_a1_no", "t08_clumps_embedded_larger_object_a0_yes",
+            "t16_merging_tidal_debris_a3_neither")  # fmt: skip
+    clear[0, [CANDELS.index[f"{column}_frac"] for column in path]] = 1
+    assert tree.violations(CANDELS, clear).max() == 0
+    assert dominant_path(CANDELS, clear)[0] == "1.2/3.1/4.1/8.2/9.1/17.4"

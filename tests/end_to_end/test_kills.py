@@ -17,10 +17,10 @@ pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[2]
 DRIVER = """
 from pipeline.commands import classify
-from pipeline import cli
+from pipeline import program
 from pipeline.catalogue import galaxies
 galaxies.ROWS = 8
-cli.start(classify.main)
+program.start(classify.main)
 """
 N, KILLS = 120, 10
 

@@ -43,7 +43,7 @@ def test_bars_below_each_other_leave_no_empty_lines():
 def test_a_command_whose_output_is_a_file_writes_no_control_characters(tmp_path):
     (tmp_path / "long.py").write_text(
         "import os, time\n"
-        "from pipeline import cli\n"
+        "from pipeline import program\n"
         "from pipeline.execution import progress\n"
         "progress.SETTINGS |= {'TQDM_MININTERVAL': '0.01', 'TQDM_DELAY': '0.05'}\n"
         "progress.INTERVAL = 0.1\n"
@@ -52,7 +52,7 @@ def test_a_command_whose_output_is_a_file_writes_no_control_characters(tmp_path)
         "    for leave in (True, False):\n"
         "        for _ in tqdm(range(50), desc='work', unit='galaxy', leave=leave): time.sleep(0.01)\n"
         "    for _ in tqdm(range(3), desc='short', unit='galaxy'): pass\n"
-        "cli.start(main)\n"
+        "program.start(main)\n"
     )
     made = subprocess.run(
         [sys.executable, tmp_path / "long.py"],

@@ -36,3 +36,18 @@ def test_a_competition_that_lacks_a_file_is_not_taken_for_labels_of_ones_own(tmp
     tiny.write(tmp_path, zipped=False)
     assert not folder.has_labels(tmp_path)
     assert folder.has_labels(made(tmp_path / "mine", "labels.csv"))
+
+
+@pytest.mark.parametrize("name", ["labels.xlsx", "Rings.ODS"])
+def test_a_spreadsheet_is_to_be_saved_as_csv(tmp_path, name):
+    here = made(tmp_path, name, "images/1.png")
+    assert folder.has_labels(here), "its labels are looked for, not the competition's files"
+    csv = name.partition(".")[0] + ".csv"
+    with pytest.raises(UserError, match=rf"{name} is a spreadsheet: save it as CSV, {csv}, beside it"):
+        folder.find(here)
+    assert folder.find(made(tmp_path, "labels.csv")).labels.name == "labels.csv"
+
+
+def test_a_spreadsheet_beside_some_of_the_competitions_files_is_none_of_their_business(tmp_path):
+    tiny.write(tmp_path, zipped=False)
+    assert not folder.has_labels(made(tmp_path, "notes.xlsx"))

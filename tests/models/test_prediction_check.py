@@ -189,8 +189,9 @@ def test_networks_of_another_graph_are_refused_by_name(trained):
 
 def test_a_defect_is_told_in_one_sentence_with_exit_code_1():
     code = (
-        "from pipeline.models.prediction_check import require_agreement\nfrom pipeline import cli\nimport numpy as np\n"
-        "cli.start(lambda: require_agreement(np.ones((8, 37)), np.zeros((8, 37)), 'runs/a/fold0', 'float32'))"
+        "from pipeline.models.prediction_check import require_agreement\n"
+        "from pipeline import program\nimport numpy as np\n"
+        "program.start(lambda: require_agreement(np.ones((8, 37)), np.zeros((8, 37)), 'runs/a/fold0', 'float32'))"
     )
     made = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
     assert made.returncode == 1

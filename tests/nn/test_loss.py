@@ -2,39 +2,42 @@
 
 import keras
 import numpy as np
+import pytest
 from scipy.stats import multinomial
 
 from pipeline.core import tree
+from pipeline.core.labels import Schema
 from pipeline.nn import loss
-from tests.builders.galaxy_zoo_2 import GZ2
+from tests.builders.galaxy_zoo_2 import CANDELS, GZ2
 
 RNG = np.random.default_rng(0)
 
 
-def fractions(n: int) -> np.ndarray:
-    return tree.normalise(GZ2, RNG.random((n, 37)))
+def fractions(n: int, schema: Schema = GZ2) -> np.ndarray:
+    return tree.normalise(schema, RNG.random((n, len(schema.columns))))
 
 
-def of(truth: np.ndarray, said: np.ndarray) -> np.ndarray:
-    return keras.ops.convert_to_numpy(loss.multinomial_votes(GZ2, truth.astype(np.float32), said.astype(np.float32)))
+def of(truth: np.ndarray, said: np.ndarray, schema: Schema = GZ2) -> np.ndarray:
+    return keras.ops.convert_to_numpy(loss.multinomial_votes(schema, truth.astype(np.float32), said.astype(np.float32)))
 
 
-def test_it_is_the_likelihood_of_the_counts_but_for_what_no_prediction_changes():
+@pytest.mark.parametrize("schema", [GZ2, CANDELS], ids=["one parent", "several"])
+def test_it_is_the_likelihood_of_the_counts_but_for_what_no_prediction_changes(schema):
     """Two predictions for the same votes differ by the difference of their log-likelihoods."""
-    said = fractions(2)
-    counts, asked = np.zeros(37), {None: 40}
-    for columns, parent in tree.in_tree_order(GZ2):
+    c = len(schema.columns)
+    said, counts = fractions(2, schema), np.zeros(c)
+    for columns, parents in tree.in_tree_order(schema):
         shares = RNG.dirichlet(np.ones(columns.stop - columns.start))
-        counts[columns] = RNG.multinomial(asked[parent] if parent is None else int(counts[parent]), shares)
+        counts[columns] = RNG.multinomial(int(counts[parents].sum()) if parents else 40, shares)
     log_likelihood = []
-    for one in tree.to_conditional(GZ2, said):
+    for one in tree.to_conditional(schema, said):
         parts = [
             multinomial.logpmf(counts[columns], int(counts[columns].sum()), one[columns] / one[columns].sum())
-            for columns in GZ2.slices
+            for columns in schema.slices
         ]
         log_likelihood.append(sum(parts))
-    made = of(np.tile(counts / 40, (2, 1)), said)
-    np.testing.assert_allclose((made[0] - made[1]) * 37 * 40, log_likelihood[1] - log_likelihood[0], rtol=1e-3)
+    made = of(np.tile(counts / 40, (2, 1)), said, schema)
+    np.testing.assert_allclose((made[0] - made[1]) * c * 40, log_likelihood[1] - log_likelihood[0], rtol=1e-3)
 
 
 def test_smallest_at_the_truth():

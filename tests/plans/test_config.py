@@ -374,3 +374,17 @@ def test_a_plan_without_ensembles_has_one_of_all_its_runs(tmp_path):
     text = fabricated.PLAN.partition("[[ensembles]]")[0]
     (final,) = config.load_plan(str(written(tmp_path, "bare", text))).ensembles
     assert (final.name, final.runs, final.method) == ("final", ("a", "b"), "best")
+
+
+def test_a_plan_and_a_schema_as_windows_saves_them(tmp_path):
+    """A mark of the encoding at the beginning, lines that end in CR LF, blanks and umlauts in the folder's name."""
+    folder = tmp_path / "müde Kopie"
+    folder.mkdir()
+
+    def windows(name: str, text: str) -> Path:
+        (folder / name).write_bytes(b"\xef\xbb\xbf" + text.replace("\n", "\r\n").encode())
+        return folder / name
+
+    windows("rings.toml", 'kind = "class"\n[[questions]]\nname = "ring"\nanswers = ["ja", "nein"]\n')
+    plan = config.load_plan(str(windows("mine.toml", 'extends = "smoke"\nseed = 7\nlabels = "rings.toml"\n')))
+    assert (plan.name, plan.seed, plan.labels) == ("mine", 7, str(folder / "rings.toml"))

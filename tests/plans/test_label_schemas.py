@@ -37,8 +37,8 @@ def test_shipped_schemas_are_sound(name):
     assert given.source
     assert len(set(schema.columns)) == len(schema.columns) == schema.slices[-1].stop
     settled = set()
-    for columns, parent in tree.in_tree_order(schema):
-        assert parent is None or parent in settled
+    for columns, parents in tree.in_tree_order(schema):
+        assert settled.issuperset(parents)
         settled |= set(range(columns.start, columns.stop))
     assert settled == set(range(len(schema.columns)))
     assert label_schemas.from_record(label_schemas.to_record(schema.name, given)) == schema
@@ -60,6 +60,17 @@ MISTAKES = {
     "a parent that comes later": (
         RING + 'parent = "bar: yes"\n[[questions]]\nname = "bar"\nanswers = ["yes", "no"]\nparent = "ring: ring"\n',
         "is an answer of a later question: .* no circle",
+    ),
+    "two parents of which both can hold": (
+        RING
+        + '[[questions]]\nname = "bar"\nanswers = ["yes", "no"]\n[[questions]]\nname = "arms"\nanswers = ["1", "2"]\n'
+        'parent = ["bar: yes", "ring: ring"]\n',
+        r"questions\[2\].parent: one volunteer may answer both 'bar: yes' and 'ring: ring', and would be asked twice",
+    ),
+    "a parent and what it leads to": (
+        RING + '[[questions]]\nname = "bar"\nanswers = ["yes", "no"]\nparent = "ring: ring"\n[[questions]]\n'
+        'name = "arms"\nanswers = ["1", "2"]\nparent = ["bar: yes", "ring: ring"]\n',
+        "one volunteer may answer both 'bar: yes' and 'ring: ring'",
     ),
     "one answer": (RING.replace(', "no ring"', ""), "at least 2 items"),
     "an unknown kind": (RING.replace('"class"', '"rating"'), "kind: 'rating' is not one of fractions, votes, class"),
@@ -94,9 +105,14 @@ def test_facts_of_the_surveys():
     decals = label_schemas.load_schema("gz-decals")
     assert [len(q.answers) for q in decals.questions] == [3, 2, 2, 3, 5, 3, 3, 3, 6, 4]
     assert decals.columns[0] == "smooth-or-featured_smooth"
-    assert [q.parent for q in decals.questions][6:] == [
-        "disk-edge-on_yes", "has-spiral-arms_yes", "has-spiral-arms_yes", None,
+    assert [q.parents for q in decals.questions][6:] == [
+        ("disk-edge-on_yes",), ("has-spiral-arms_yes",), ("has-spiral-arms_yes",),
+        ("smooth-or-featured_smooth", "smooth-or-featured_featured-or-disk"),
     ]  # fmt: skip
+    candels = label_schemas.load_schema("gz-candels")
+    assert len(candels.questions) == 17
+    assert candels.columns[0] == "t00_smooth_or_featured_a0_smooth_frac"
+    assert candels.columns[-1] == "t16_merging_tidal_debris_a3_neither_frac"
     votes = label_schemas.load_schema("galaxy-zoo-2-votes")
     assert votes.parents == GZ2.parents
     assert [len(q.answers) for q in votes.questions] == [len(q.answers) for q in GZ2.questions]

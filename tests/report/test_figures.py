@@ -23,7 +23,7 @@ N = 200
 def question(number: int, count: int, word: str) -> Question:
     texts = tuple(f"{word} {i} of a very long description" for i in range(1, count + 1))
     columns = tuple(f"q{number}_{i}" for i in range(count))
-    return Question(number, f"q{number}", f"question {number} of many words", texts, texts, columns, None)
+    return Question(number, f"q{number}", f"question {number} of many words", texts, texts, columns, ())
 
 
 def one_question(kind: str, count: int, word: str = "answer") -> Schema:

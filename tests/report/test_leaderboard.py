@@ -6,7 +6,7 @@ import pytest
 
 from pipeline.core import metrics
 from pipeline.errors import UserError
-from pipeline.report import leaderboard
+from pipeline.report import leaderboard, leaderboard_text
 from tests.builders import finished_plan
 
 
@@ -87,16 +87,18 @@ def test_a_table_survives_its_file(made, tmp_path):
     frame.to_csv(tmp_path / "leaderboard.csv", index=False)
     back = leaderboard.read(tmp_path / "leaderboard.csv")
     pd.testing.assert_frame_equal(back, frame, check_dtype=False)
-    assert leaderboard.to_text(back) == leaderboard.to_text(frame)
+    assert leaderboard_text.to_text(back) == leaderboard_text.to_text(frame)
 
 
 def test_text_is_aligned_and_markdown_is_a_table(made):
     frame = leaderboard.score_all(*made[1:]).frame()
-    head, *rows = leaderboard.to_text(frame).splitlines()
+    head, *rows = leaderboard_text.to_text(frame).splitlines()
     assert all(row.index(frame["kind"][i]) == head.index("kind") for i, row in enumerate(rows))
     for scored in (frame, frame.assign(kaggle_public=0.08123, name=["convnextbase-wide-and-much-else"] * len(frame))):
-        assert max(map(len, leaderboard.to_text(scored.assign(train_seconds=9e5, params=10**9)).splitlines())) <= 100
-    lines = leaderboard.to_markdown(frame).splitlines()
+        assert (
+            max(map(len, leaderboard_text.to_text(scored.assign(train_seconds=9e5, params=10**9)).splitlines())) <= 100
+        )
+    lines = leaderboard_text.to_markdown(frame).splitlines()
     assert lines[0].startswith("| name | kind | rmse |")
     assert {line.count("|") for line in lines} == {len(frame.columns) - 2 + 1}, "nothing was sent to Kaggle"
 

@@ -2,6 +2,7 @@
 
 import pytest
 
+from pipeline.report import caveats
 from pipeline.store import network_caveats
 from pipeline.store.artifacts import Store
 from pipeline.store.records import save_json
@@ -72,3 +73,13 @@ def test_an_ensemble_no_better_than_a_baseline_of_the_same_galaxies(store):
     alter(store.baseline("ridge"), rmse=score * 0.9)
     (sentence,) = [sentence for sentence in told(store) if "baseline" in sentence]
     assert sentence == f"Its out-of-fold RMSE is {score:.4f}, no better than {score * 0.9:.4f} of the baseline ridge."
+
+
+def test_random_weights_that_the_plan_asks_for_are_no_alarm(tmp_path):
+    _, plan, store = finished_plan.make(tmp_path, n=30)
+    assert caveats.weight_sources(plan, store)["vgg16"] == ("RANDOM", True)
+    for fold in range(3):
+        trained = store.trained("vgg16", fold)
+        alter(trained, spec=trained.required()["spec"] | {"first_weights": "random"})
+    assert caveats.weight_sources(plan, store)["vgg16"] == ("random, as the plan asks", False)
+    assert not list(network_caveats.random_weights(caveats.trained_records(plan, store)))

@@ -22,6 +22,8 @@ READERS = {
 def parts(path: Path) -> list[Part]:
     """The tables of a file, at least one; UserError where it holds none that can be read."""
     kind = file_types.content_of(path).kind
+    if kind == "spreadsheet":
+        raise UserError(f"{path} is a spreadsheet: save it as CSV and give that")
     if kind not in READERS:
         raise UserError(f"{path} is no table but {kind}: give Parquet, CSV or other delimited text, FITS or VOTable")
     try:

@@ -28,7 +28,7 @@ FIELDS = {  # of the answer in JSON -> what they are
     "why": "why that class is not where most votes lead; empty where it is",
     "besides": "list of what is answered to questions apart from the class's",
     "seen": "the image as it is cropped, a data: address",
-    "questions": "list, parents first: text, name, parent (text of the answer that leads there, or null), reached "
+    "questions": "list, parents first: text, name, parent (text of the answers that lead there, or null), reached "
     "(share of volunteers who would be asked), answers (list: text, column, joint = share of all volunteers, "
     "conditional = share of those asked, low and high = its central 90 %, spread = standard deviation of joint over "
     "networks and views)",
@@ -149,7 +149,7 @@ def questions(schema: Schema, answers: Answers) -> list[dict[str, Any]]:
         {
             "text": question.text,
             "name": question.name,
-            "parent": question.parent and schema.labels[question.parent],
+            "parent": " or ".join(schema.labels[column] for column in question.parents) or None,
             "reached": float(reached[number]),
             "answers": [
                 {

@@ -24,22 +24,22 @@ def _sentence(schema: Schema, joint: np.ndarray, own: int, leading: int, questio
         f"Most would answer “{names[leading]}” to “{question}” ({percent(joint[leading])} of all), which does not lead "
         f"to this class. A class is chosen by its own answer alone, here “{names[own]}” with {percent(joint[own])}"
     )
-    if leading in schema.parents:
+    if any(leading in parents for parents in schema.parents):
         return f"{said}; those of “{names[leading]}” are divided among the answers that follow it."
     return f"{said}, which is more than the answers of the other classes get."
 
 
 def above(schema: Schema, column: int) -> list[int]:
-    """The answers that lead to the question of an answer, the nearest first."""
+    """All answers that lead to the question of an answer, the nearest first."""
     place = next(q for q, part in enumerate(schema.slices) if part.start <= column < part.stop)
-    parent = schema.parents[place]
-    return [] if parent is None else [parent, *above(schema, parent)]
+    parents = schema.parents[place]
+    return [*parents, *(further for parent in parents for further in above(schema, parent))]
 
 
 def besides(schema: Schema, joint: np.ndarray) -> list[str]:
     """Leading answers to what everybody is asked besides the first question, and where they lead: odd, merger."""
     names, found = list(schema.labels.values()), []
-    for q in [q for q, parent in enumerate(schema.parents) if q and parent is None]:
+    for q in [q for q, parents in enumerate(schema.parents) if q and not parents]:
         path = _leading_path(schema, joint, q)
         found.append(", ".join(names[column] for column in path))
     return found
@@ -51,7 +51,7 @@ def _leading_path(schema: Schema, joint: np.ndarray, q: int) -> list[int]:
     while place is not None:
         columns = schema.slices[place]
         path.append(columns.start + int(joint[columns].argmax()))
-        place = schema.parents.index(path[-1]) if path[-1] in schema.parents else None
+        place = next((child for child, parents in enumerate(schema.parents) if path[-1] in parents), None)
     return path
 
 

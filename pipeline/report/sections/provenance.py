@@ -9,7 +9,6 @@ import numpy as np
 from pipeline.report import caveats
 from pipeline.report.formatting import duration
 from pipeline.report.material import Material, Section
-from pipeline.report.sections.summary import SOURCES
 from pipeline.store import dependencies
 
 
@@ -43,9 +42,8 @@ def runs(material: Material) -> list[dict[str, Any]]:
         found.append({
             "run": run,
             "pixels": material.plan.input_size(run),
-            "weights": SOURCES.get(sources[run.name], sources[run.name])
-            + (f", trained as {run.start_from}" if run.start_from else ""),
-            "random": "random" in sources[run.name],
+            "weights": sources[run.name][0] + (f", trained as {run.start_from}" if run.start_from else ""),
+            "random": sources[run.name][1],
             "digest": (origin.get("sha256") or "")[:12],
             "precision": record.get("precision", "not recorded"),
             "reason": record.get("precision_reason", ""),

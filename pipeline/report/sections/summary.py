@@ -10,7 +10,6 @@ from pipeline.report.material import Material
 from pipeline.report.pictures import img_tag
 from pipeline.store import dependencies
 
-SOURCES = {"imagenet": "ImageNet", "file": "a given file", "random": "RANDOM"}
 STRIP = 10  # galaxies
 
 
@@ -26,7 +25,7 @@ def summary(material: Material) -> dict[str, Any]:
         "decides": decides,
         "mean": mean,
         "gain": 1 - best.score / mean,
-        "weights": {SOURCES.get(s, s) for s in caveats.weight_sources(plan, store).values()},
+        "weights": {source for source, _ in caveats.weight_sources(plan, store).values()},
         "drawn": dependencies.uses_synthetic_galaxies(plan, store),
         "galaxies": len(board.truth),
         "test": len(store.load_sample()[1]),
