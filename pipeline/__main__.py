@@ -61,6 +61,7 @@ COMMANDS = {
     "export": _command("use", "--ensemble E --to DIR", "the ensemble as ONNX or SavedModel", "export", ""),
     "serve": _command("use", "--ensemble E", "a web page that classifies one image", "serve", ""),
     "search": _command("search", "--plan PLAN --run R --trials N", "search better settings of a run", "search", ""),
+    "label-efficiency": _command("search", "--plan PLAN", "score against number of labels", "label_efficiency"),
     "download": _command("kaggle", "[--to DIR]", "the competition's files, by your account", "download", ""),
     "kaggle-notebook": _command("kaggle", "[PLAN]", "the whole plan inside a Kaggle notebook", "kaggle_notebook"),
     "test": _command("develop", "[--all]", "ruff and pytest; --all adds the slow tests", "develop:test"),
@@ -71,7 +72,7 @@ GROUPS = {
     "stages": "One stage of it, as far as --run and --fold select",
     "look": "Look",
     "use": "Use a finished ensemble (E is OUTPUT/PLAN/ensembles/NAME)",
-    "search": "Search",
+    "search": "Search settings; measure what labels are worth",
     "kaggle": "Kaggle",
     "develop": "Develop",
 }

@@ -1,5 +1,6 @@
 """Duplicate images: the same bytes under several GalaxyIDs would leak labels between folds, or into the test set."""
 
+import hashlib
 from collections import defaultdict
 from typing import Any
 
@@ -37,6 +38,23 @@ def _same_bytes(candidates: list[tuple[ImageSet, Any]]) -> list[list[tuple[Image
         except DamagedImage:
             continue  # the crops stage reports it
     return [group for group in found.values() if len(group) > 1]
+
+
+def same_images(mine: Images, others: Images) -> dict[Any, Any]:
+    """Id among `mine` -> id among `others` of the same bytes. Only images of equal size are read."""
+    sizes = {size for _, size, _ in mine.sizes()}
+    there = {_digest(others, one): one for one, size, _ in others.sizes() if size in sizes}
+    there.pop(None, None)
+    sizes = {size for _, size, _ in others.sizes()}
+    found = {one: there.get(_digest(mine, one)) for one, size, _ in mine.sizes() if size in sizes}
+    return {one: other for one, other in found.items() if other is not None}
+
+
+def _digest(images: Images, galaxy: Any) -> bytes | None:
+    try:
+        return hashlib.sha256(images.read(galaxy)).digest()
+    except DamagedImage:
+        return None  # the crops stage reports it
 
 
 def keep_in_one_fold(folds: pd.Series, groups: Groups) -> pd.Series:

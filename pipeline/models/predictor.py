@@ -49,7 +49,7 @@ class Predictor:
     @property
     def only_head(self) -> bool:
         """Whether all folds have the same backbone, whose features need to be computed but once."""
-        return not self.run.fine_tune.epochs
+        return self.run.shares_backbone
 
     def features(self, images: np.ndarray, progress: Progress = no_progress) -> np.ndarray:
         """Features float32 (n, d) of images uint8 (n, s, s, 3), the mean over the views."""

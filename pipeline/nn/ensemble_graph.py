@@ -75,7 +75,7 @@ class MemberGraph:
     def __init__(self, member: Member):
         self.crop, self.resize, self.views = member.crop, member.resize, member.views
         self.share = member.share.astype(np.float32)
-        self.of_features = not member.run.fine_tune.epochs  # views are averaged before the head, as in training
+        self.of_features = member.run.shares_backbone  # views are averaged before the head, as in training
         self.size = member.network.features.get_layer("warp").size
         pixels = keras.Input((self.size, self.size, 3))
         scaled = Scale(BACKBONES[member.run.backbone].scaling)(pixels)

@@ -72,6 +72,13 @@ class Trainer:
             str, tuple[int, list[np.ndarray]]
         ] = {}  # phase -> steps_per_execution, its optimiser's variables
 
+    def begin_from(self, backbone: list[np.ndarray]) -> None:
+        """Let fits start from these weights of the backbone, as its `get_weights` gives them, with a new head."""
+        self.network.model.set_weights(self._first)
+        self.network.backbone.set_weights(backbone)
+        self._first = self.network.model.get_weights()
+        self.ridges.clear()
+
     def fit(
         self, train: np.ndarray, valid: np.ndarray, fold: int, folder: Path, start: Path | None = None
     ) -> dict[str, Any]:

@@ -12,7 +12,7 @@ either file that does not set them itself. A plan without [[ensembles]] has one,
 
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field, PrivateAttr, ValidationError, field_validator, model_validator
+from pydantic import AfterValidator, Field, PrivateAttr, ValidationError, field_validator, model_validator
 
 from pipeline.core.labels import Schema
 from pipeline.errors import UserError
@@ -28,6 +28,7 @@ METHODS = ("best", "mean", "convex", "per-question")
 POLICIES = ("none", "rand-augment", "cutout", "color-jitter")
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
+StartFrom = Annotated[str, AfterValidator(consistency.start)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 Rate = Annotated[float, Field(gt=0, le=1)]
 
@@ -92,7 +93,9 @@ class Run(Strict):
     precision: Literal["auto", "float32", "mixed_float16", "mixed_bfloat16"] = "auto"  # float32 on CPUs
     first_weights: Literal["imagenet", "random"] = "imagenet"  # "random": to see what pretraining is worth
     on_missing_weights: Literal["error", "random"] = "error"
-    start_from: Name | None = None  # an earlier run: a fold starts from that run's network of the same fold
+    # an earlier run, whose network of the same fold a fold goes on with; or a run or ensemble of another output,
+    # OUTPUT/PLAN/runs/NAME, whose backbone of the same fold it starts from, with a new head
+    start_from: StartFrom | None = None
     head_phase: HeadPhase = HeadPhase()
     fine_tune: FineTune = FineTune()
     augment: Augment = Augment()
@@ -106,7 +109,9 @@ class Run(Strict):
             raise ValueError("trains nothing: give head_phase.epochs or fine_tune.epochs")
         if self.loss == "votes" and self.head != "tree":
             raise ValueError('loss = "votes" is the likelihood along the tree: it needs head = "tree"')
-        if self.start_from and self.head_phase.epochs:
+        if self.starts_elsewhere and self.first_weights == "random":
+            raise ValueError('start_from and first_weights = "random" exclude each other')
+        if self.start_from and not self.starts_elsewhere and self.head_phase.epochs:
             raise ValueError("start_from brings the other run's head along: it needs head_phase.epochs = 0")
         if self.fine_tune.drop_path is not None and BACKBONES[self.backbone].drop_path is None:
             able = ", ".join(name for name, row in BACKBONES.items() if row.drop_path is not None)
@@ -115,6 +120,26 @@ class Run(Strict):
                 f"these have: {able}"
             )
         return self
+
+    @property
+    def starts_elsewhere(self) -> bool:
+        """Whether its backbone comes from a run of another output."""
+        return self.start_from is not None and "/" in self.start_from
+
+    @property
+    def needs_imagenet(self) -> bool:
+        """Whether its backbone begins with ImageNet's weights, or those of a given file."""
+        return self.first_weights == "imagenet" and not self.starts_elsewhere
+
+    @property
+    def keeps_features(self) -> bool:
+        """Whether its head is trained on features of its backbone that all folds share."""
+        return bool(self.head_phase.epochs) and not self.starts_elsewhere
+
+    @property
+    def shares_backbone(self) -> bool:
+        """Whether all folds have the same backbone, of which features need to be computed but once."""
+        return not self.fine_tune.epochs and not self.starts_elsewhere
 
 
 class Ensemble(Strict):
@@ -168,8 +193,7 @@ class Plan(Strict):
         for i, run in enumerate(self.runs):
             consistency.known(run.crop, self.crops, ("runs", i, "crop"))
             consistency.fits(run, self.crops[run.crop], i)
-            if run.start_from is not None:
-                consistency.starts(run, self.runs[:i], ("runs", i, "start_from"))
+            consistency.starts(run, self.runs[:i], ("runs", i, "start_from"))
         for i, ensemble in enumerate(self.ensembles):
             for j, name in enumerate(ensemble.runs):
                 consistency.known(name, [run.name for run in self.runs], ("ensembles", i, "runs", j))
@@ -230,8 +254,8 @@ class Plan(Strict):
 
     def lineage(self, name: str) -> list[str]:
         """The run of that name and, after it, those that it starts from."""
-        first = self.run(name).start_from
-        return [name, *(self.lineage(first) if first else [])]
+        run = self.run(name)
+        return [name, *(self.lineage(run.start_from) if run.start_from and not run.starts_elsewhere else [])]
 
     def input_size(self, run: Run) -> int:
         """Side in pixels of what the run's network sees."""

@@ -32,6 +32,7 @@ def collect(plan: Plan, store: Store, board: Leaderboard) -> list[str]:
         *outlier_folds(board),
         *runs_not_above_baseline(board),
         *ensemble_without_gain(plan, board),
+        *network_caveats.seen_by_what_they_start_from(records),
         *network_caveats.uncommitted_code(records),
     ]
 

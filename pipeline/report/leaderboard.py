@@ -171,7 +171,7 @@ def cost_of_run(store: Store, plan: Plan, run: str) -> tuple[float, float, float
     predicted = [store.predicted(run, fold).required() for fold in range(plan.folds)]
     features = store.features(run).record() or {}  # of the frozen backbone, for all folds
     seconds = sum(_number(record, "train_seconds") for record in trained) + features.get("seconds", 0)
-    if plan.run(run).fine_tune.epochs:
+    if not plan.run(run).shares_backbone:
         rates = [_number(record, "images_per_second") for record in predicted]
         rate = len(rates) / sum(1 / rate for rate in rates)
     else:  # only the head differs between folds: a galaxy costs its features
@@ -184,7 +184,7 @@ def single_view_rmse(store: Store, plan: Plan, run: str) -> float:
 
     NaN where only a head was trained: its features are already the mean over views.
     """
-    if not plan.run(run).fine_tune.epochs:
+    if plan.run(run).shares_backbone:
         return float("nan")
     records = [store.trained(run, fold).required() for fold in range(plan.folds)]
     squared, sizes = zip(*((_number(r, "val_rmse") ** 2, _number(r, "n_valid")) for r in records), strict=True)

@@ -165,9 +165,14 @@ def out_of_fold(galaxies: Galaxies, features: np.ndarray, model: Model, seed: in
         predicted[own] = known.mean(axis=0)
         rows = own & galaxies.usable
         predicted[rows] = model(features[others], known, features[rows], seed)
+    return as_answers(galaxies.schema, predicted)
+
+
+def as_answers(schema: Schema, predicted: np.ndarray) -> np.ndarray:
+    """What a regression predicts (n, c) as answers: in [0, 1], of classes as probabilities."""
     made = np.clip(predicted, 0, 1)
-    if galaxies.schema.describes_classes:  # probabilities, none of them so sure of itself that one error decides
-        made = tree.normalise(galaxies.schema, np.maximum(made, LEAST_PROBABILITY))
+    if schema.describes_classes:  # none of them so sure of itself that one error decides
+        made = tree.normalise(schema, np.maximum(made, LEAST_PROBABILITY))
     return made
 
 

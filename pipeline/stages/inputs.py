@@ -30,7 +30,7 @@ from pipeline.models import pretrained
 from pipeline.plans import label_schemas
 from pipeline.plans.config import Plan
 from pipeline.plans.label_schemas import DEFAULT, galaxy_zoo_2
-from pipeline.store import dependencies, resume
+from pipeline.store import dependencies, resume, starting_run
 from pipeline.store.artifacts import Store, save_fractions
 from pipeline.store.label_table import save_labels
 from pipeline.store.records import atomic, save_json
@@ -223,6 +223,7 @@ def main(argv: list[str] | None = None) -> None:
     if not synthetic and not own:
         source_files.find(folder)  # check the files first: without them weights are useless
     weights = known_weights(store, weights, force=request.options.force) | weights
+    starting_run.require_usable(_asked_for(plan, request.options.needed_by), store)
     pretrained.require_available(_asked_for(plan, request.options.needed_by), store, weights)
     if synthetic:
         render_sky(request)

@@ -16,7 +16,7 @@ from argparse import Namespace
 from functools import lru_cache, partial
 from itertools import groupby
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from tqdm import tqdm
@@ -24,7 +24,8 @@ from tqdm import tqdm
 from pipeline import cli
 from pipeline.errors import Damaged, TrainingFailed, UserError
 from pipeline.execution import deadline, engines
-from pipeline.models import frozen_features, prediction_check
+from pipeline.labelled import known_galaxies
+from pipeline.models import frozen_features, prediction_check, starting_backbone
 from pipeline.plans.config import Plan, Run
 from pipeline.plans.layers import plan_path
 from pipeline.store import backbone_graphs, dependencies, sealed_json
@@ -44,10 +45,14 @@ def make_trainer(
     plan: Plan,
     store: Store,
     data: tuple[np.ndarray, np.ndarray, np.ndarray],
+    start: dict[str, Any] | None,
     *,
     fresh: bool,
 ) -> "Trainer":
-    """The network of the run that these units are folds of, ready to be trained in batches of that size."""
+    """The network of the run that these units are folds of, ready to be trained in batches of that size.
+
+    `start`: what a run that starts from another output starts from, as records hold it.
+    """
     from pipeline.nn import fit, network, runtime
 
     run, (images, labels, fold_of) = plan.run(todo[0].run), data
@@ -61,24 +66,35 @@ def make_trainer(
         sample=images[fold_of >= 0][:64],
         trained_as=run.precision if run.start_from else None,
     )
-    if run.start_from:
+    if start:
+        built.facts.update(start)
+    elif run.start_from:
         started = (store.trained(run.start_from, fold) for fold in range(plan.folds))
-        weights = next(first.fact("weights", dict) for first in started if first.facts())
-        built.facts["weights"] = weights | {"start_from": run.start_from}
+        first = next(first for first in started if first.facts())
+        built.facts["weights"] = first.fact("weights", dict) | {"start_from": run.start_from}
+        built.facts.update({key: value for key, value in first.facts().items() if key == "start"})
     weights = 4 * built.facts["params"]
     store.require_space((len(todo) + 4) * weights, f"the networks of run {run.name} and their checkpoint")
     _require_same_start(todo, plan, store, built.facts["weights"])
     frozen = None
-    if run.head_phase.epochs:
+    if run.keeps_features:
         frozen = frozen_features.load_or_compute(built, dependencies.features(plan, store, run), images, fresh=fresh)
     run = run.model_copy(update={"batch_size": batch_size})
     return fit.Trainer(built, run, plan.seed, images, labels, frozen, store.training_votes(run.crop), deadline.require)
 
 
-def train_run(todo: list[dependencies.Unit], plan: Plan, store: Store, *, fresh: bool) -> dict[str, str]:
+def train_run(
+    todo: list[dependencies.Unit],
+    plan: Plan,
+    store: Store,
+    known: known_galaxies.Known | None = None,
+    *,
+    fresh: bool,
+) -> dict[str, str]:
     """Train these folds of one run, one after the other; {label: why} of those that failed.
 
-    `fresh` discards half-trained folds. Out of memory, batches are halved from there on.
+    `known`: the galaxies that what runs start from was trained on. `fresh` discards half-trained folds. Out of memory,
+    batches are halved from there on.
     """
     from pipeline.nn import runtime
 
@@ -87,14 +103,16 @@ def train_run(todo: list[dependencies.Unit], plan: Plan, store: Store, *, fresh:
     data = np.asarray(images), labels, fold_of  # in memory: batches are gathered from all over the array
     stored, size = plan.crops[run.crop].size, plan.input_size(run)
     check = prediction_check.Check(run, store.schema(), stored=stored, size=size)
-    trainer = lru_cache(maxsize=1)(lambda size: make_trainer(todo, size, plan, store, data, fresh=fresh))
+    starting = starting_backbone.of(run, plan, store)
+    facts = {"weights": starting.origin, "start": known.facts()} if starting else None
+    trainer = lru_cache(maxsize=1)(lambda size: make_trainer(todo, size, plan, store, data, facts, fresh=fresh))
     failed, batch_size = {}, run.batch_size
     for unit in todo:
         try:
             start = _start(unit, run, store)
             _, batch_size = runtime.with_halved_batches(
                 lambda size, unit=unit, start=start: train_fold(
-                    trainer(size), unit, fold_of, check, start, fresh=fresh
+                    _begun(trainer(size), starting, unit), unit, fold_of, check, start, fresh=fresh
                 ),
                 batch_size,
                 SMALLEST,
@@ -107,9 +125,18 @@ def train_run(todo: list[dependencies.Unit], plan: Plan, store: Store, *, fresh:
     return failed
 
 
+def _begun(
+    trainer: "Trainer", starting: starting_backbone.StartingBackbone | None, unit: dependencies.Unit
+) -> "Trainer":
+    """The trainer, at the backbone of this fold where its run starts from another output."""
+    if starting:
+        starting.put_into(trainer, unit.fold)
+    return trainer
+
+
 def _start(unit: dependencies.Unit, run: Run, store: Store) -> Path | None:
     """Initial weights of a fold whose run starts from another run; TrainingFailed where they are missing."""
-    if run.start_from is None:
+    if run.start_from is None or run.starts_elsewhere:
         return None
     first, label = store.trained(run.start_from, unit.fold), f"runs/{run.start_from}/fold{unit.fold}"
     if (record := first.record()) is None:
@@ -229,9 +256,12 @@ def main(argv: list[str] | None = None) -> None:
     if plan.on_failed_run == "leave-out" and not fresh:
         todo = [unit for unit in todo if not dependencies.failure(unit, store)]
     failed: dict[str, str] = {}
+    known = known_galaxies.of_plan(plan, store) if todo else None
+    if known:
+        known_galaxies.require_unseen(known, store.load_folds())
     if engines.in_this_process(request.options):
         for _, of_run in groupby(todo, key=lambda unit: unit.run):
-            failed |= train_run(list(of_run), plan, store, fresh=fresh)
+            failed |= train_run(list(of_run), plan, store, known, fresh=fresh)
     else:
         failed = train_by_workers(sorted(todo, key=lambda u: len(plan.lineage(u.run))), plan, request.options)
     if failed and plan.on_failed_run == "stop":

@@ -30,10 +30,7 @@ def bytes_per_galaxy(schema: Schema) -> int:
 
 
 class Store:
-    """One plan's output folder.
-
-    `flags` are those of the command line that name plan and folder; by default they are guessed from the folder.
-    """
+    """One plan's output folder; `flags` of the command line name plan and folder, by default as the folder has it."""
 
     def __init__(self, root: Path, flags: tuple[str, ...] | None = None):
         self.root = Path(root)
@@ -117,6 +114,25 @@ class Store:
         command = self.command("search", "--run", run, "--trials", "1")
         mend = f"{command} rebuilds it from its journal"  # without --force, which forgets all trials
         return Artifact(folder / "search.json", files, f"run {command}", mend)
+
+    def efficiency(self, run: str, *, tuned: bool) -> Artifact:
+        """results.csv, curves.csv and curves.svg: scores of a run against numbers of labels."""
+        folder = self._efficiency(run, tuned)
+        files = tuple(folder / name for name in ("results.csv", "curves.csv", "curves.svg"))
+        command = self.command("label-efficiency", "--run", run, *["--fine-tune"] * tuned)
+        return Artifact(folder / "label-efficiency.json", files, f"run {command}", f"{command} makes it again")
+
+    def efficiency_features(self, run: str, start: str, *, tuned: bool) -> Artifact:
+        """features.npy float32 (n, d): of all galaxies, from one start."""
+        folder = self._efficiency(run, tuned) / start
+        return self._artifact(folder / "features.json", ("features.npy",), "label-efficiency", "--run", run)
+
+    def efficiency_result(self, run: str, start: str, size: int, repeat: int, *, tuned: bool) -> Path:
+        """The scores of one start with so many labels, drawn for the n-th time."""
+        return self._efficiency(run, tuned) / start / f"{size}-{repeat}.json"
+
+    def _efficiency(self, run: str, tuned: bool) -> Path:
+        return self.root / "label-efficiency" / run / ("fine-tuned" if tuned else "heads")
 
     def baseline(self, name: str) -> Artifact:
         """oof.parquet of one baseline."""
@@ -232,7 +248,7 @@ class Store:
 
     def given_weights(self, run: Run) -> dict[str, Any] | None:
         """The weights file that the user gave for a run's backbone; None where it starts from others."""
-        return self.load_weights_list().get(run.backbone) if run.first_weights == "imagenet" else None
+        return self.load_weights_list().get(run.backbone) if run.needs_imagenet else None
 
     def save_weights_list(self, given: dict[str, dict[str, Any]]) -> None:
         """See `load_weights_list`."""

@@ -12,6 +12,7 @@ from typing import Any
 from pipeline.errors import Damaged, UserError
 from pipeline.plans.backbones import BACKBONES
 from pipeline.plans.config import Plan, Run
+from pipeline.store import starting_run
 from pipeline.store.artifacts import Store
 from pipeline.store.records import Artifact, Version
 from pipeline.store.unit import PAGE, Unit
@@ -87,8 +88,11 @@ def inputs(
 
 def folds(plan: Plan, store: Store) -> Iterator[Unit]:
     """The assignment of galaxies to folds."""
-    spec = {"folds": plan.folds, "seed": plan.seed}
-    yield Unit("folds", "folds", store.folds(), spec, {"inputs": store.inputs()})
+    spec, sources = {"folds": plan.folds, "seed": plan.seed}, {"inputs": store.inputs()}
+    for other in {start.store.root: start.store for start in starting_run.of_plan(plan, store)}.values():
+        spec["follows"] = other.root.name
+        sources |= {f"inputs of {other.root.name}": other.inputs(), f"folds of {other.root.name}": other.folds()}
+    yield Unit("folds", "folds", store.folds(), spec, sources)
 
 
 def crops(plan: Plan, store: Store) -> Iterator[Unit]:
@@ -111,10 +115,17 @@ def train(plan: Plan, store: Store) -> Iterator[Unit]:
             "crops": store.crops(run.crop, "train"),
         }
         for fold in range(plan.folds):
-            spec = _training_spec(run, given) | {"seed": plan.seed, "fold": fold}
+            spec = _training_spec(run, given, store) | {"seed": plan.seed, "fold": fold}
             label = f"runs/{run.name}/fold{fold}"
-            first = {f"runs/{run.start_from}/fold{fold}": store.trained(run.start_from, fold)} if run.start_from else {}
+            first = _first_network(run, fold, store)
             yield Unit("train", label, store.trained(run.name, fold), spec, sources | first, run.name, fold)
+
+
+def _first_network(run: Run, fold: int, store: Store) -> dict[str, Artifact]:
+    """The network that a fold starts from, where it starts from one."""
+    if start := starting_run.of(run, store.root.parent):
+        return {f"{start.label}/fold{fold}": start.trained(fold)}
+    return {f"runs/{run.start_from}/fold{fold}": store.trained(run.start_from, fold)} if run.start_from else {}
 
 
 def failure(unit: Unit, store: Store) -> str | None:
@@ -134,16 +145,18 @@ def failed_runs(plan: Plan, store: Store) -> dict[str, str]:
 def features(plan: Plan, store: Store, run: Run) -> Unit:
     """The features that a run's first phase is trained on; computed when the first fold needs them."""
     keys = ("backbone", "input_size", "pooling", "precision", "views", "first_weights", "weights", "graph")
-    spec = {key: value for key, value in _training_spec(run, store.given_weights(run)).items() if key in keys}
+    spec = {key: value for key, value in _training_spec(run, store.given_weights(run), store).items() if key in keys}
     sources = {"crops": store.crops(run.crop, "train")}
     spec["seed"] = plan.seed
     return Unit("train", f"features of {run.name}", store.features(run.name), spec, sources, run.name)
 
 
-def _training_spec(run: Run, given: dict[str, Any] | None) -> dict[str, Any]:
+def _training_spec(run: Run, given: dict[str, Any] | None, store: Store) -> dict[str, Any]:
     """What a run's weights depend on: its views only where nothing but the head, on their features, is trained."""
-    spec = run.model_dump(mode="json") | ({"views": "single"} if run.fine_tune.epochs else {})
+    spec = run.model_dump(mode="json") | ({} if run.shares_backbone else {"views": "single"})
     spec["weights"] = given["sha256"] if given else run.first_weights
+    if start := starting_run.of(run, store.root.parent):
+        spec |= {"start_from": start.label, "weights": "start_from"}
     graph = BACKBONES[run.backbone].graph
     return spec | ({"graph": graph} if graph else {})
 
@@ -155,7 +168,7 @@ def predict(plan: Plan, store: Store) -> Iterator[Unit]:
             sources = {f"runs/{run.name}/fold{fold}": store.trained(run.name, fold)}
             sources["crops"] = store.crops(run.crop, "test")
             reads = _scoring_inputs(store) | {f"crops/{run.crop}/train": store.crops(run.crop, "train")}
-            if not run.fine_tune.epochs:
+            if run.shares_backbone:
                 reads[f"features of {run.name}"] = store.features(run.name)
             label = f"predictions of {run.name}/fold{fold}"
             artifact = store.predicted(run.name, fold)
@@ -209,9 +222,17 @@ def report(plan: Plan, store: Store) -> Iterator[Unit]:
     sources |= {u.label: u.artifact for u in insight(plan, store) if u.artifact.exists()}  # optional
     sources |= {f"ensembles/{e.name}": store.ensemble(e.name) for e in plan.ensembles}
     sources |= {f"search/{r.name}": store.search(r.name) for r in plan.runs if store.search(r.name).exists()}
+    sources |= dict(_label_efficiencies(plan, store))
     sources |= {"Kaggle's scores": store.uploads()} if store.uploads().exists() else {}
     sources[PAGE] = Version(PAGE_VERSION)
     yield Unit("report", "report.html", store.report(), {}, sources, reads=_scoring_inputs(store))
+
+
+def _label_efficiencies(plan: Plan, store: Store) -> list[tuple[str, Artifact]]:
+    """(name, artifact) of what was measured with few labels."""
+    found = [(f"label-efficiency/{run.name}{', fine-tuned' * tuned}", store.efficiency(run.name, tuned=tuned))
+             for run in plan.runs for tuned in (False, True)]  # fmt: skip
+    return [(name, artifact) for name, artifact in found if artifact.exists()]
 
 
 def existing_part(plan: Plan, store: Store) -> Plan:
@@ -245,9 +266,10 @@ STAGES = {
 
 
 def optional_artifacts(plan: Plan, store: Store) -> Iterator[tuple[str, Artifact]]:
-    """(name, artifact) of existing artifacts that no stage requires: features, searches, Kaggle's scores."""
+    """(name, artifact) of existing artifacts that no stage requires: features, searches, label efficiency, …"""
     found = [(f"features of {run.name}", store.features(run.name)) for run in plan.runs]
     found += [(f"search/{run.name}", store.search(run.name)) for run in plan.runs]
+    found += _label_efficiencies(plan, store)
     yield from ((name, one) for name, one in [*found, ("Kaggle's scores", store.uploads())] if one.exists())
 
 

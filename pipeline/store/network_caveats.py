@@ -26,6 +26,7 @@ def of_ensemble(store: Store, name: str, folds: Mapping[str, int]) -> list[str]:
         *random_weights(records),
         *not_above_baseline(store, name),
         *([] if synthetic else weights_that_may_know_the_galaxies(records)),
+        *seen_by_what_they_start_from(records),
         *uncommitted_code(records),
     ]
 
@@ -75,6 +76,13 @@ def weights_that_may_know_the_galaxies(records: Records) -> Iterator[str]:
             f"Started from a given ConvNeXt file: {', '.join(names)}. If it is an encoder of Zoobot, it was trained on "
             f"votes for these very galaxies: its score is not one of this competition and says nothing of new galaxies."
         )
+
+
+def seen_by_what_they_start_from(records: Records) -> Iterator[str]:
+    """What could not be told of the galaxies that runs of another output, which these start from, were trained on."""
+    starts = [record["start"] for of_folds in records.values() for record in of_folds if "start" in record]
+    for sentence in dict.fromkeys(sentence for start in starts for sentence in start["untold"]):
+        yield f"{sentence[:1].upper()}{sentence[1:]}."
 
 
 def not_above_baseline(store: Store, name: str) -> Iterator[str]:

@@ -66,7 +66,7 @@ def _same(unit: Unit, store: Store, folder: Path) -> Artifact | None:
 def _features(unit: Unit, plan: Plan, store: Store) -> Unit | None:
     """The features that a trained head alone is of use with."""
     run = plan.run(unit.run) if unit.stage == "train" else None
-    return dependencies.features(plan, store, run) if run and run.head_phase.epochs else None
+    return dependencies.features(plan, store, run) if run and run.keeps_features else None
 
 
 def _copy(source: Artifact, to: Artifact) -> None:

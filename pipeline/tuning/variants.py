@@ -49,7 +49,7 @@ def check_search(plan: Plan, run: Run, schema: Schema) -> Search:
     if run.start_from:
         raise UserError(
             f"run {run.name} starts from {run.start_from}, whose networks know the galaxies that a trial would be "
-            f"scored on: search {plan.lineage(run.name)[-1]}"
+            f"scored on: search {'another run' if run.starts_elsewhere else plan.lineage(run.name)[-1]}"
         )
     if schema.trains_on_votes and (fixed := [key for key in ("head", "loss") if key in plan.search.space]):
         raise UserError(
