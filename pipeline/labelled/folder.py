@@ -19,14 +19,15 @@ NAMES = {  # kind -> names without suffix, the likeliest first
 class Folder(NamedTuple):
     """The user's files; None where one is not there."""
 
-    labels: Path
+    place: Path
+    labels: Path | None
     images: Path | None
     test: Path | None
     sample: Path | None
 
 
-def find(folder: Path) -> Folder:
-    """The files in a folder; UserError where there is no table of labels, or no telling which it is."""
+def find(folder: Path, *, needs_table: bool = True) -> Folder:
+    """The files in a folder; UserError where there is no table of labels that is needed, or no telling which it is."""
     if not folder.is_dir():
         raise UserError(f"there is no folder {folder}: --input names that of labels.csv and its images")
     entries = [entry for entry in sorted(folder.iterdir()) if not is_system_file(entry.name)]
@@ -36,13 +37,14 @@ def find(folder: Path) -> Folder:
     sample = _pick(tables, "sample")
     others = {name: path for name, path in tables.items() if path != sample}
     labels = _pick(others, "labels") or (next(iter(others.values())) if len(others) == 1 else None)
-    if labels is None:
+    if labels is None and (needs_table or others):
         found = ", ".join(path.name for path in others.values()) or "none"
         raise UserError(
             f"{folder}: expected a table of labels, such as labels.csv or labels.parquet, and its images in images/, "
-            f"images.zip or images.tar; the tables there: {found}"
+            f"images.zip or images.tar; the tables there: {found}. "
+            f"`./run.sh label --plan PLAN --input {folder}` asks people for labels"
         )
-    return Folder(labels, _pick(places, "images"), _pick(places, "test"), sample)
+    return Folder(folder, labels, _pick(places, "images"), _pick(places, "test"), sample)
 
 
 def has_labels(folder: Path) -> bool:
