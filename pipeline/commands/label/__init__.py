@@ -111,7 +111,7 @@ def galaxies(request: cli.Request) -> unlabelled.Unlabelled:
     synthetic = plan.sky is not None and folder == store.sky().record_path.parent
     if synthetic or (plan.labels in (None, inputs.DEFAULT) and not inputs.folders.has_labels(folder)):
         raise UserError(
-            f"the labels of {plan.name} are the competition's, whose galaxies all have their votes: to label others, put "
+            f"the labels of {plan.name} are the competition's, whose galaxies all have votes: to label others, put "
             f'their images into DIR/images, and what is asked into a plan, labels = "FILE.toml" or a shipped schema '
             f'such as "galaxy-zoo-2-votes"; ./run.sh label --plan PLAN.toml --input DIR'
         )
