@@ -20,6 +20,7 @@ from pipeline.core.labels import Schema
 RULE = "BADGE (Ash et al. 2020)"
 BY_CHANCE = 0.2  # of the galaxies are kept from the rule, and are shown by chance
 BLOCK = 1024  # rows compared at once
+ROUNDING = 1e-5  # of a squared length, below which a squared distance is none
 
 
 class Described(NamedTuple):
@@ -62,10 +63,8 @@ def badge(pool: Described, labelled: Described, k: int, rng: np.random.Generator
     nearest = np.minimum(norms, _to_nearest(pool, norms, labelled))
     chosen: list[int] = []
     while len(chosen) < k and (total := nearest.sum()) > 0:
-        row = int(rng.choice(len(nearest), p=nearest / total))
-        chosen.append(row)
-        nearest = np.minimum(nearest, _distances(pool, norms, pool.of(np.array([row])))[:, 0])
-        nearest[row] = 0  # whatever rounding left
+        chosen.append(int(rng.choice(len(nearest), p=nearest / total)))
+        nearest = np.minimum(nearest, _distances(pool, norms, pool.of(np.array(chosen[-1:])))[:, 0])
     return np.array(chosen, np.int64)
 
 
@@ -81,7 +80,8 @@ def _to_nearest(pool: Described, norms: np.ndarray, others: Described) -> np.nda
 def _distances(pool: Described, norms: np.ndarray, others: Described) -> np.ndarray:
     """Squared distances (n, m)."""
     products = (pool.answers @ others.answers.T) * (pool.features @ others.features.T)
-    return np.maximum(norms[:, None] + others.norms() - 2 * products, 0).astype(np.float64)
+    found = (norms[:, None] + others.norms() - 2 * products).astype(np.float64)
+    return np.where(found > ROUNDING * norms[:, None], found, 0)
 
 
 def chance(galaxy: object) -> float:
