@@ -70,7 +70,7 @@ def fit(task: Task) -> Callable[[np.ndarray], np.ndarray]:
     scaler = StandardScaler().fit(task.features)
     there = np.unique(task.truth)
     if len(there) > 1:
-        head = LogisticRegression(C=STRENGTH, max_iter=300).fit(scaler.transform(task.features), task.truth)
+        head = LogisticRegression(C=STRENGTH, max_iter=3000).fit(scaler.transform(task.features), task.truth)
 
     def probabilities(features: np.ndarray) -> np.ndarray:
         made = np.full((len(features), task.n_classes), 1e-4)
