@@ -60,6 +60,7 @@ COMMANDS = {
     "classify": _command("use", "CATALOGUE --ensemble E --to TABLE", "classify unlabelled galaxies", "classify", "ray"),
     "export": _command("use", "--ensemble E --to DIR", "the ensemble as ONNX or SavedModel", "export", ""),
     "serve": _command("use", "--ensemble E", "a web page that classifies one image", "serve", ""),
+    "label": _command("label", "PLAN [--input DIR]", "a web page where people label what teaches most", "label", ""),
     "search": _command("search", "--plan PLAN --run R --trials N", "search better settings of a run", "search", ""),
     "label-efficiency": _command("search", "--plan PLAN", "score against number of labels", "label_efficiency"),
     "download": _command("kaggle", "[--to DIR]", "the competition's files, by your account", "download", ""),
@@ -72,12 +73,13 @@ GROUPS = {
     "stages": "One stage of it, as far as --run and --fold select",
     "look": "Look",
     "use": "Use a finished ensemble (E is OUTPUT/PLAN/ensembles/NAME)",
+    "label": "Label",
     "search": "Search settings; measure what labels are worth",
     "kaggle": "Kaggle",
     "develop": "Develop",
 }
 HELP = ("-h", "--help", "help")
-PLAN_FIRST = ("stages", "look", "search")  # groups of commands whose plan may stand without --plan
+PLAN_FIRST = ("stages", "look", "label", "search")  # groups of commands whose plan may stand without --plan
 NEEDED = ("numpy", "pandas", "pydantic", "tqdm")  # packages without which no module of a command can be imported
 WITHOUT_PACKAGES = ("The flags are listed here once the packages are installed, by whichever other command.",)
 USAGE = "usage: ./run.sh [--locked | --here] [COMMAND] …      ./run.sh COMMAND --help says more\n"

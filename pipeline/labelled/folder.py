@@ -24,14 +24,15 @@ class Spreadsheet(UserError):
 class Folder(NamedTuple):
     """The user's files; None where one is not there."""
 
-    labels: Path
+    place: Path
+    labels: Path | None
     images: Path | None
     test: Path | None
     sample: Path | None
 
 
-def find(folder: Path) -> Folder:
-    """The files in a folder; UserError where there is no table of labels, or no telling which it is."""
+def find(folder: Path, *, needs_table: bool = True) -> Folder:
+    """The files in a folder; UserError where there is no table of labels that is needed, or no telling which it is."""
     if not folder.is_dir():
         raise UserError(f"there is no folder {folder}: --input names that of labels.csv and its images")
     entries = [entry for entry in sorted(folder.iterdir()) if not is_system_file(entry.name)]
@@ -41,15 +42,16 @@ def find(folder: Path) -> Folder:
     sample = _pick(tables, "sample")
     others = {name: path for name, path in tables.items() if path != sample}
     labels = _pick(others, "labels") or (next(iter(others.values())) if len(others) == 1 else None)
-    if labels is None:
-        if sheet := _spreadsheet(entries, places):
-            raise Spreadsheet(f"{sheet} is a spreadsheet: save it as CSV, {sheet.with_suffix('.csv').name}, beside it")
+    if labels is None and (sheet := _spreadsheet(entries, places)):
+        raise Spreadsheet(f"{sheet} is a spreadsheet: save it as CSV, {sheet.with_suffix('.csv').name}, beside it")
+    if labels is None and (needs_table or others):
         found = ", ".join(path.name for path in others.values()) or "none"
         raise UserError(
             f"{folder}: expected a table of labels, such as labels.csv or labels.parquet, and its images in images/, "
-            f"images.zip or images.tar; the tables there: {found}"
+            f"images.zip or images.tar; the tables there: {found}. "
+            f"`./run.sh label --plan PLAN --input {folder}` asks people for labels"
         )
-    return Folder(labels, _pick(places, "images"), _pick(places, "test"), sample)
+    return Folder(folder, labels, _pick(places, "images"), _pick(places, "test"), sample)
 
 
 def has_labels(folder: Path) -> bool:

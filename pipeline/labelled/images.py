@@ -8,6 +8,7 @@ import numpy as np
 from pipeline.catalogue import images, pixels
 from pipeline.competition.image_set import Id, ImageSet
 from pipeline.errors import DamagedImage, UserError
+from pipeline.labelled.folder import Folder
 from pipeline.plans.config import Crop
 from pipeline.store.label_table import plain_id
 
@@ -68,11 +69,11 @@ class Paths:
         return iter(())
 
 
-def open_source(place: Path | None, table: Path, *, named: bool) -> images.Collection | Paths:
+def open_source(files: Folder, *, named: bool) -> images.Collection | Paths:
     """Where images lie: in their folder or archive, else where the table's names lead to, from its own folder."""
-    if place is None and named:
-        return Paths(table.parent)
-    return images.open_source(str(place or table.parent))
+    if files.images is None and named:
+        return Paths(files.place)
+    return images.open_source(str(files.images or files.place))
 
 
 def matched(source: images.Collection | Paths, ids: list[Id], names: list[str] | None) -> dict[Id, str]:

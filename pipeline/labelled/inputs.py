@@ -11,13 +11,14 @@ from pipeline.catalogue import galaxies
 from pipeline.core.labels import Schema
 from pipeline.errors import UserError
 from pipeline.labelled import folder as folders
-from pipeline.labelled import images, inference, table
+from pipeline.labelled import images, inference, people, table
 from pipeline.labelled import labels as labelled
 from pipeline.labelled.images import LabelledImages
 from pipeline.labelled.labels import such_as
 from pipeline.labelled.table import as_id_array
 from pipeline.plans import label_schemas
 from pipeline.plans.label_schemas import LabelTable
+from pipeline.store.answers import Answers
 from pipeline.store.artifacts import ID, fractions_frame
 
 
@@ -31,6 +32,7 @@ class Prepared(NamedTuple):
     votes: np.ndarray | None  # (n, q)
     names: list[str]  # of the images
     train: LabelledImages
+    by_people: frozenset[int | str]  # ids of the galaxies that people labelled, and no table
     test: LabelledImages
     header: list[str]  # of a table of predictions
     test_ids: np.ndarray  # in the order of the sample file, if there is one
@@ -39,15 +41,22 @@ class Prepared(NamedTuple):
     named: bool  # whether the table names the images
 
 
-def prepare(folder: Path, given: str | None, folds: int) -> Prepared:
-    """Read and check a folder by a schema (a name or path; None: inferred); UserError lists every problem at once."""
-    files = folders.find(folder)
-    rows, table_of_schema, name = _table(files.labels, given)
+def prepare(folder: Path, given: str | None, folds: int, answers: Answers | None = None) -> Prepared:
+    """Read and check a folder by a schema (a name or path; None: inferred); UserError lists every problem at once.
+
+    With `answers` that people gave the folder needs no table of labels, and what people labelled is added to it.
+    """
+    answers = answers or Answers()
+    files = folders.find(folder, needs_table=not answers.complete())
+    table_rows, table_of_schema, name = read_table(files, given)
     schema, recorded = table_of_schema.schema(name), label_schemas.to_record(name, table_of_schema)
-    read = labelled.read(schema, rows)
-    keep, left_out, problems = _rows_to_keep(rows, read.fractions)
+    of_table = people.labels_of_none(schema) if table_rows is None else labelled.read(schema, table_rows)
+    rows = people.joined(schema, table_rows, of_table, answers)
+    read = rows.labels
+    keep, left_out, problems = _rows_to_keep(rows.ids, read.fractions)
     train, lost, wrong = _training_images(files, rows, keep)
-    keep, problems, left_out = [i for i in keep if rows.ids[i].item() in train.names], problems + wrong, left_out + lost
+    keep, problems = [i for i in keep if rows.ids[i].item() in train.names], problems + wrong
+    left_out += rows.sentences + lost
     problems += read.problems or (labelled.occurrence_problems(schema, read.fractions[keep], folds) if keep else [])
     test = test_images(files.test)
     header, test_ids, wrong = _to_predict(files.sample, schema, test)
@@ -55,7 +64,8 @@ def prepare(folder: Path, given: str | None, folds: int) -> Prepared:
         raise UserError(_message(folder, problems + wrong))
     order = [keep[i] for i in np.argsort(rows.ids[keep], kind="stable")]
     ids = rows.ids[order].tolist()
-    prints = {"labels": _print(files.labels), "train": train.fingerprint(), "test": test.fingerprint()}
+    prints = {"labels": _print(files.labels)} if files.labels else {}
+    prints |= {"train": _without(train, rows.by_people).fingerprint(), "test": test.fingerprint()}
     prints |= {"sample": _print(files.sample)} if files.sample else {}
     return Prepared(
         schema,
@@ -65,6 +75,7 @@ def prepare(folder: Path, given: str | None, folds: int) -> Prepared:
         votes=None if read.votes is None else read.votes[order],
         names=[train.names[one] for one in ids],
         train=train,
+        by_people=rows.by_people & set(ids),
         test=test,
         header=header,
         test_ids=test_ids,
@@ -74,37 +85,49 @@ def prepare(folder: Path, given: str | None, folds: int) -> Prepared:
     )
 
 
-def _table(path: Path, given: str | None) -> tuple[table.Table, LabelTable, str]:
-    """(the rows, the schema as given or inferred, its name)."""
+def read_table(files: folders.Folder, given: str | None) -> tuple[table.Table | None, LabelTable, str]:
+    """(the rows, None where there is no table; the schema as given or inferred; its name)."""
     known = label_schemas.load_table(given) if given else None
-    rows = table.read(path, known and known.id, known and known.image)
-    return rows, known or inference.inferred(rows), label_schemas.path_of(given).stem if given else path.stem
+    if files.labels is None:
+        if known is None:
+            raise UserError(
+                f"{files.place}: without a table of labels the plan says what is asked: a schema of the questions in a "
+                f'file beside the plan, and in the plan labels = "FILE.toml"'
+            )
+        return None, known, label_schemas.path_of(given).stem
+    rows = table.read(files.labels, known and known.id, known and known.image)
+    return rows, known or inference.inferred(rows), label_schemas.path_of(given).stem if given else files.labels.stem
 
 
 def _training_images(
-    files: folders.Folder, rows: table.Table, keep: list[int]
+    files: folders.Folder, rows: people.Known, keep: list[int]
 ) -> tuple[LabelledImages, list[str], list[str]]:
     """(the images of these rows, sentences on what has no counterpart, problems)."""
-    source = images.open_source(files.images, files.labels, named=rows.images is not None)
+    source = images.open_source(files, named=rows.images is not None)
     ids = [rows.ids[i].item() for i in keep]
     names = images.matched(source, ids, [rows.images[i] for i in keep] if rows.images else None)
-    lacking, where = [one for one in ids if one not in names], files.images or files.labels.parent
+    lacking, where = [one for one in ids if one not in names], files.images or files.place
     found = LabelledImages(source, names)
     if not names:
-        return found, [], [f"no galaxy of {files.labels.name} has an image ({_example(source, lacking)})"]
+        whose = files.labels.name if files.labels else "those that people labelled"
+        return found, [], [f"no galaxy of {whose} has an image ({_example(source, lacking)})"]
     return found, _unmatched(source, names, lacking, where), []
 
 
-def _rows_to_keep(rows: table.Table, fractions: np.ndarray) -> tuple[list[int], list[str], list[str]]:
+def _without(found: LabelledImages, ids: frozenset[int | str]) -> LabelledImages:
+    return LabelledImages(found.source, {one: name for one, name in found.names.items() if one not in ids})
+
+
+def _rows_to_keep(ids: np.ndarray, fractions: np.ndarray) -> tuple[list[int], list[str], list[str]]:
     """(rows with labels, the first of each id; what was left out; problems)."""
-    first, other = labelled.contradicting(rows.ids, fractions)
+    first, other = labelled.contradicting(ids, fractions)
     problems = [f"ids that stand there again with other labels: {such_as(dict.fromkeys(other))}"] if other else []
     left_out = []
-    if not other and len(first) < len(rows.ids):
-        left_out.append(f"{len(rows.ids) - len(first):,} rows repeat a galaxy with the same labels and were left out")
+    if not other and len(first) < len(ids):
+        left_out.append(f"{len(ids) - len(first):,} rows repeat a galaxy with the same labels and were left out")
     empty = np.isnan(fractions).all(axis=1)
     if empty[first].any():
-        left_out.append(f"{such_as(rows.ids[first][empty[first]])} without any label were left out")
+        left_out.append(f"{such_as(ids[first][empty[first]])} without any label were left out")
     return [int(i) for i in first if not empty[i]], left_out, problems
 
 

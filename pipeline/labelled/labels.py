@@ -113,6 +113,11 @@ def _of_votes(schema: Schema, table: Table, values: np.ndarray) -> Labels:
             f"numbers of votes that are negative or not whole: {such_as(table.ids[bad.any(axis=1)])}, first in column "
             f'{column!r}: give counts, or kind = "fractions" for shares'
         )
+    return of_counts(schema, counts)._replace(problems=problems)
+
+
+def of_counts(schema: Schema, counts: np.ndarray) -> Labels:
+    """The labels that numbers of votes (n, c) say."""
     conditional, totals = np.full(counts.shape, np.nan), np.zeros((len(counts), len(schema.questions)))
     for i, columns in enumerate(schema.slices):
         totals[:, i] = counts[:, columns].sum(axis=1)
@@ -120,7 +125,7 @@ def _of_votes(schema: Schema, table: Table, values: np.ndarray) -> Labels:
         conditional[given, columns] = counts[given, columns] / totals[given, i][:, None]
     fractions = join(schema, conditional)
     reached = tree.reached(schema, fractions)
-    return Labels(fractions, np.where(np.nan_to_num(reached) > 0, totals, 0), problems)
+    return Labels(fractions, np.where(np.nan_to_num(reached) > 0, totals, 0), [])
 
 
 def _of_fractions(schema: Schema, table: Table, values: np.ndarray) -> Labels:

@@ -9,6 +9,8 @@ from pipeline.labelled import folder, images
 from pipeline.labelled.images import LabelledImages
 from pipeline.store.artifacts import Store
 
+TRAINED_ON = "train_images"  # in the record of the inputs, where people labelled some of them
+
 
 def open_images(store: Store, split: str) -> ImageSet:
     """The source images of a split; UserError where they are gone or differ from those that stage 0 checked."""
@@ -17,13 +19,14 @@ def open_images(store: Store, split: str) -> ImageSet:
         return source_images.open_images(store, split)
     place = Path(inputs.fact("folder", str))
     again = store.command("inputs", "--input", "DIR")
-    files = folder.find(place if place.is_absolute() else store.root / place)
+    files = folder.find(place if place.is_absolute() else store.root / place, needs_table=False)
     opened = _training(store, files) if split == "train" else _to_predict(store, files)
     try:
         now = opened.fingerprint()
     except (KeyError, OSError):  # one is gone
         now = None
-    if now != inputs.fact("spec", dict).get(split):
+    checked = inputs.required().get(TRAINED_ON) if split == "train" else None  # with those that people labelled
+    if now != (checked or inputs.fact("spec", dict).get(split)):
         raise UserError(f"the {split} images in {place} have changed since they were checked: check them by {again}")
     return opened
 
@@ -31,7 +34,7 @@ def open_images(store: Store, split: str) -> ImageSet:
 def _training(store: Store, files: folder.Folder) -> LabelledImages:
     names = store.load_image_names()
     named = store.inputs().required().get("named", False)
-    source = images.open_source(files.images, files.labels, named=named)
+    source = images.open_source(files, named=named)
     return LabelledImages(source, dict(zip(names.index.tolist(), names.tolist(), strict=True)))
 
 

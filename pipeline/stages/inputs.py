@@ -1,6 +1,7 @@
 """Stage 0 of 9: find the competition's files, or your own labels and images, and check them before any work.
 
-reads   the folder --input DIR (remembered), else the synthetic galaxies of the plan's [sky], else input/
+reads   the folder --input DIR (remembered), else the synthetic galaxies of the plan's [sky], else input/;
+        answers/*.jsonl, what people answered on the page of `label`
 writes  inputs/labels.parquet, inputs/sample.csv, inputs/images.json, inputs/weights.json, sky/ (synthetic galaxies);
         of your own labels inputs/labels.toml, the schema that they were read by
 
@@ -26,11 +27,12 @@ from pipeline.competition.checks import copies_in, fingerprints, read_checked
 from pipeline.errors import Damaged, UserError
 from pipeline.labelled import folder as folders
 from pipeline.labelled.inputs import Prepared, prepare
+from pipeline.labelled.source import TRAINED_ON
 from pipeline.models import pretrained
 from pipeline.plans import label_schemas
 from pipeline.plans.config import Plan
 from pipeline.plans.label_schemas import DEFAULT, galaxy_zoo_2
-from pipeline.store import dependencies, resume, starting_run
+from pipeline.store import answers, dependencies, resume, starting_run
 from pipeline.store.artifacts import Store, save_fractions
 from pipeline.store.label_table import save_labels
 from pipeline.store.records import atomic, save_json
@@ -112,22 +114,24 @@ def is_own(plan: Plan, folder: Path) -> bool:
 def make_own(request: cli.Request, folder: Path) -> dict[str, Any]:
     """The same for the user's own labels and images."""
     store, plan = request.store, request.plan
-    made = _in_recorded_words(request, prepare(folder, plan.labels, plan.folds))
+    answered = answers.read(store.answers())
+    made = _in_recorded_words(request, prepare(folder, plan.labels, plan.folds, answered))
     _require_same_schema(request, made)
     record = store.inputs().facts()
-    for unit in request.to_do(dependencies.inputs(plan, store, made.prints, synthetic=False)):
+    for unit in request.to_do(dependencies.inputs(plan, store, made.prints, synthetic=False, answered=answered)):
         unit.artifact.begin()
         labels_path, sample_path, images_path = unit.artifact.files
         save_labels(labels_path, made.frame, made.schema, made.votes, made.names)
         write_sample(sample_path, made.header, made.test_ids)
         digested = {key: made.prints[key] for key in (*dependencies.SPLITS, "schema")}  # another schema, other networks
-        save_json(images_path, digested)
+        by_people = {TRAINED_ON: made.train.fingerprint(), "by_people": len(made.by_people)} if made.by_people else {}
+        save_json(images_path, digested | by_people)
         with atomic(labels_path.with_name("labels.toml")) as temporary:
             temporary.write_text(label_schemas.to_toml(made.given), encoding="utf-8")
         kinds = {"train": made.frame.index, "test": made.test_ids}
         facts = {"n_train": len(made.frame), "n_test": len(made.test_ids), "named": made.named}
         facts["ids"] = {split: "int64" if ids.dtype.kind in "iu" else "text" for split, ids in kinds.items()}
-        facts |= {"folder": place_of(folder, store), "schema": made.recorded, "left_out": made.left_out}
+        facts |= by_people | {"folder": place_of(folder, store), "schema": made.recorded, "left_out": made.left_out}
         record = unit.finish(**facts, sample="sample" in made.prints, copies=duplicates.find(made.train, made.test))
         for caveat in [*made.left_out, *duplicates.caveats(record)]:
             log.warning("%-10s %s", "inputs", caveat)

@@ -73,6 +73,10 @@ class Store:
         """weights.json: backbone -> the weights file that the user gave (path, bytes, sha256)."""
         return self.root / "inputs" / "weights.json"
 
+    def answers(self) -> Path:
+        """Folder of what people answered on the page of `label`: PERSON.jsonl; see `store.answers`."""
+        return self.root / "answers"
+
     def folds(self) -> Artifact:
         """folds.csv: GalaxyID,fold."""
         return self._artifact(self.root / "folds.json", ("folds.csv",), "folds")

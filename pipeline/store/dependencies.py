@@ -13,12 +13,15 @@ from pipeline.errors import Damaged, UserError
 from pipeline.plans.backbones import BACKBONES
 from pipeline.plans.config import Plan, Run
 from pipeline.store import starting_run
+from pipeline.store.answers import Answers
+from pipeline.store.answers import read as read_answers
 from pipeline.store.artifacts import Store
 from pipeline.store.records import Artifact, Version
 from pipeline.store.unit import PAGE, Unit
 
 log = logging.getLogger(__name__)
 SPLITS = ("train", "test")
+ANSWERS = "what people answered"  # a source of the inputs
 PAGE_VERSION = 2  # raised when the page shows other things of the same results: reports are then rebuilt
 
 
@@ -78,12 +81,21 @@ def sky(plan: Plan, store: Store) -> Iterator[Unit]:
 
 
 def inputs(
-    plan: Plan, store: Store, fingerprints: dict[str, Any] | None = None, synthetic: bool | None = None
+    plan: Plan,
+    store: Store,
+    fingerprints: dict[str, Any] | None = None,
+    synthetic: bool | None = None,
+    answered: Answers | None = None,
 ) -> Iterator[Unit]:
-    """Labels and sample, by the fingerprints of the source files and whether those are synthetic; None: as recorded."""
+    """Labels and sample, by the fingerprints of the source files and whether those are synthetic; None: as recorded.
+
+    What people `answered` on the page of `label` is a source: more of it outdates the inputs, and changes no plan.
+    """
     spec = fingerprints if fingerprints is not None else store.inputs().facts().get("spec", {})
     synthetic = uses_synthetic_galaxies(plan, store) if synthetic is None else synthetic
-    yield Unit("inputs", "inputs", store.inputs(), spec, {"sky": store.sky()} if synthetic else {})
+    answered = read_answers(store.answers()) if answered is None else answered
+    sources = {"sky": store.sky()} if synthetic else {}
+    yield Unit("inputs", "inputs", store.inputs(), spec, sources | ({ANSWERS: answered} if answered.digest() else {}))
 
 
 def folds(plan: Plan, store: Store) -> Iterator[Unit]:

@@ -41,6 +41,11 @@ def _parsed(path: Path) -> dict[str, Any]:
         data = file.read(LARGEST + 1)
     if len(data) > LARGEST:
         raise ValueError(f"more than {LARGEST >> 20} MB")
+    return unsealed(data)
+
+
+def unsealed(data: bytes) -> dict[str, Any]:
+    """The content of JSON, without its seal; ValueError where it is no object or breaks its seal."""
     content = json.loads(data.decode("utf-8-sig"))
     if not isinstance(content, dict):
         raise ValueError("expected a JSON object")

@@ -15,26 +15,20 @@ and what its fields are, and which ensemble answers, with its caveats. Errors ar
 
 import argparse
 import asyncio
-import logging
-import socket
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from jinja2 import Template
-
 from pipeline import cli
 from pipeline.commands.serve.galaxy_reader import FIELDS, Reader
-from pipeline.errors import DamagedImage, UserError
+from pipeline.errors import DamagedImage
 from pipeline.models.classifier import view_set_of
-from pipeline.report.figure import DARK, LIGHT
+from pipeline.web import server
+from pipeline.web.page import rendered
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
 
-log = logging.getLogger(__name__)
 PAGE = Path(__file__).parent / "page.html.jinja"
-POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'"
 LARGEST = 16 << 20  # bytes of an image
 SECONDS = 60  # that its upload may take
 GONE = 499  # the code that servers note for a client that went away
@@ -48,12 +42,11 @@ def application(reader: Reader) -> "FastAPI":
     from starlette.requests import ClientDisconnect
 
     app = FastAPI(title="Galaxy morphology", docs_url=None, redoc_url=None, openapi_url=None)
-    template = Template(PAGE.read_text(encoding="utf-8"), autoescape=True)
-    page = template.render(light=LIGHT, dark=DARK, megabytes=LARGEST >> 20, about=reader.about)
+    page = rendered(PAGE, megabytes=LARGEST >> 20, about=reader.about)
 
     @app.get("/")
     def index() -> HTMLResponse:
-        return HTMLResponse(page, headers={"Content-Security-Policy": POLICY})
+        return HTMLResponse(page, headers={"Content-Security-Policy": server.POLICY})
 
     @app.get("/read")
     def explained() -> dict:
@@ -94,26 +87,8 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--views", help="views averaged per galaxy, by name or number; as trained")
     options = parser.parse_args(argv)
     view_set = view_set_of(options.views)
-    try:
-        import uvicorn
-    except ImportError:
-        raise UserError("serve needs FastAPI: .venv/bin/python -m pip install -r requirements-extra.txt") from None
-    with listening(options.host, options.port) as server_socket:  # before the networks are loaded, which takes a while
+    server.require_packages("serve")
+    with server.listening(options.host, options.port, "serve") as on:  # before networks are loaded, which takes a while
         reader = Reader(options.ensemble, view_set)
         reader.classifier.log_caveats("serve")
-        app = application(reader)
-        log.info("serve      http://%s:%d (end with Ctrl-C)", options.host, server_socket.getsockname()[1])
-        with suppress(KeyboardInterrupt):
-            uvicorn.Server(uvicorn.Config(app, log_level="warning")).run(sockets=[server_socket])
-
-
-def listening(host: str, port: int) -> socket.socket:
-    """A socket there; UserError where there can be none."""
-    if not 0 <= port < 1 << 16:
-        raise UserError(f"--port {port}: expected a number from 0 to 65535")
-    try:
-        family, *_ = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        return socket.create_server((host, port), family=family)
-    except (OSError, UnicodeError) as error:
-        why = getattr(error, "strerror", None) or error
-        raise UserError(f"serve cannot listen on {host}, port {port}: {why}; choose by --host and --port") from None
+        server.run(application(reader), on, options.host, "serve")
