@@ -30,13 +30,16 @@ class Classifier:
         self.caveats: list[str] = worker.classifier.caveats  # to know before its answers are used
 
     @classmethod
-    def load(cls, ensemble: str | Path, views: str | int | None = None) -> "Classifier":
+    def load(cls, ensemble: str | Path, views: str | int | None = None, intervals: float | None = None) -> "Classifier":
         """The ensemble at OUTPUT/PLAN/ensembles/NAME; its caveats are logged. UserError where it cannot be used.
 
-        `views` averaged per galaxy, by name or number; None: as trained.
+        `views` averaged per galaxy, by name or number; None: as trained. `intervals`: the share of the answers that
+        intervals are to hold, such as 0.9, whose columns are then in the table; None: without.
         """
         view_set = view_set_of(None if views is None else str(views))
-        worker = shards.Worker(Path(ensemble), view_set, Given([]))
+        if intervals is not None and not 0 < intervals < 1:
+            raise UserError(f"intervals: expected a share between 0 and 1, such as 0.9, received {intervals}")
+        worker = shards.Worker(Path(ensemble), view_set, Given([]), intervals)
         worker.classifier.log_caveats("classify")
         return cls(worker)
 

@@ -1,6 +1,7 @@
 """The columns of a classified catalogue, as the README documents them; VERSION grows when they change."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
 
 VERSION = 2
 COORDINATES = ("ra", "dec")
+NOTHING: Mapping = MappingProxyType({})
 KEPT = "kept: "  # before the names of a catalogue's columns that are carried through, among those of `table`
 IDS = ("int64", "uint64", "string")  # types of ids; each can hold the one before, where those are not negative
 
@@ -34,9 +36,15 @@ def class_columns(labels: Schema) -> tuple[str, ...]:
     return (name, f"{name}_share") if count else ()
 
 
-def schema(labels: Schema, ids: str, places: tuple[str, ...], kept: Sequence["pa.Field"] = ()) -> "pa.Schema":
+def schema(
+    labels: Schema,
+    ids: str,
+    places: tuple[str, ...],
+    kept: Sequence["pa.Field"] = (),
+    stated: Mapping[str, str] = NOTHING,
+) -> "pa.Schema":
     """The one schema of a table and all its shards: ids of one of IDS, those of COORDINATES that the catalogue has,
-    the columns of it that are `kept`, then ours.
+    the columns of it that are `kept`, then ours, with those of `stated.types` where these are wanted.
     """
     import pyarrow as pa
 
@@ -45,7 +53,7 @@ def schema(labels: Schema, ids: str, places: tuple[str, ...], kept: Sequence["pa
     of |= dict.fromkeys((*labels.columns, *conditional_columns(labels), *spreads), "float32")
     of |= dict.fromkeys((q.name for q in labels.questions), "string")
     of |= dict(zip(class_columns(labels), ("string", "float32"), strict=False))
-    of |= dict.fromkeys(("reason", "caveat"), "string")
+    of |= {**stated, "reason": "string", "caveat": "string"}
     fields = [pa.field(name, pa.type_for_alias(kind)) for name, kind in of.items()]
     first = 1 + len(places)
     return pa.schema([*fields[:first], *kept, *fields[first:]])
@@ -73,12 +81,13 @@ def table(
     spread: np.ndarray,
     reasons: list[str],
     caveats: list[str] | None = None,
+    stated: Mapping[str, np.ndarray] = NOTHING,
 ) -> pd.DataFrame:
     """One row a galaxy: its own columns (id, ra, dec, those that are kept), then what the ensemble says of it.
 
     joint (n, c) vote fractions in the columns of the schema, spread (n, c) their standard deviation over networks and
     views; both NaN where `reasons` says why a galaxy could not be read ("" where it could). `caveats` say why an
-    answer should not be trusted as others are (None, "": nothing does).
+    answer should not be trusted as others are (None, "": nothing does); `stated` are columns of `stated.values`.
     """
     read = np.array([not reason for reason in reasons], bool)
     known = np.where(read[:, None], joint, 0)
@@ -93,9 +102,7 @@ def table(
         answers = np.array(question.answers, dtype=object)
         made[question.name] = np.where(read, answers[known[:, columns].argmax(axis=1)], None)
     made |= dict(zip(class_columns(labels), _classes(labels, known, read), strict=False))
-    made["reason"] = reasons
-    made["caveat"] = caveats or [""] * len(galaxies)
-    return pd.DataFrame(made)
+    return pd.DataFrame({**made, **stated, "reason": reasons, "caveat": caveats or [""] * len(galaxies)})
 
 
 def _classes(labels: Schema, joint: np.ndarray, read: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

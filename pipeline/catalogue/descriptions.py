@@ -17,6 +17,7 @@ HEADER = {  # facts on a whole table, by names that are keywords of FITS -> what
     "colvers": "version of these columns",
     "views": "views averaged per galaxy",
     "imscale": "arcseconds per pixel of the images are from",
+    "interval": "share of the answers that intervals hold",
     "caveats": "on the ensemble, to know before the answers are used",
 }
 LONGEST_KEYWORD = 8  # of FITS
@@ -29,11 +30,16 @@ FIXED = {
 }
 
 
-def described(schema: "pa.Schema", labels: Schema, header: Mapping[str, str]) -> "pa.Schema":
-    """The schema with what its columns mean, but for those that have metadata, and with facts on the whole table."""
+def described(
+    schema: "pa.Schema", labels: Schema, header: Mapping[str, str], stated: Mapping[str, Meaning] = columns.NOTHING
+) -> "pa.Schema":
+    """The schema with what its columns mean, but for those that have metadata, and with facts on the whole table.
+
+    `stated`: what those of `stated.meanings` mean.
+    """
     import pyarrow as pa
 
-    ours = FIXED | dict(_answers(labels))
+    ours = FIXED | dict(_answers(labels)) | dict(stated)
     told = {name: {key: text for key, text in meaning._asdict().items() if text} for name, meaning in ours.items()}
     fields = [field.with_metadata(field.metadata or told.get(field.name)) for field in schema]
     return pa.schema(fields, metadata=dict(header))

@@ -1,6 +1,7 @@
 """Columns of a catalogue that are carried through to the answers: names, types, values."""
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -55,9 +56,9 @@ def _column(name: str, there: list[str], path: Path) -> str:
     return found[0]
 
 
-def require_other_names(fields: list[pa.Field], labels: Schema) -> None:
+def require_other_names(fields: list[pa.Field], labels: Schema, stated: Mapping[str, str] = columns.NOTHING) -> None:
     """UserError where a kept column has the name of one of the answers' own."""
-    ours = {name.casefold() for name in columns.schema(labels, "int64", columns.COORDINATES).names}
+    ours = {name.casefold() for name in columns.schema(labels, "int64", columns.COORDINATES, stated=stated).names}
     for name in (field.name for field in fields):
         if name.casefold() in ours:
             raise UserError(

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from pipeline.catalogue import columns, framing, image_files, image_stamps, images, pixels, writers
+from pipeline.catalogue import columns, framing, image_files, image_stamps, images, pixels, stated, writers
 from pipeline.errors import DamagedImage
-from pipeline.models.classifier import Classifier
+from pipeline.models import calibrated
+from pipeline.models.classifier import Answers, Classifier
 from pipeline.plans.config import Crop
 from pipeline.store.records import Artifact, atomic
 
@@ -52,8 +53,16 @@ def rows_digest(galaxies: pd.DataFrame) -> str:
 class Worker:
     """An ensemble and a source of images, held by one process, that makes shards."""
 
-    def __init__(self, ensemble: Path, view_set: str | None, where: "str | images.Source | None"):
+    def __init__(
+        self,
+        ensemble: Path,
+        view_set: str | None,
+        where: "str | images.Source | None",
+        level: float | None = None,
+    ):
+        """`level`: the share that intervals are to hold; None: without."""
         self.classifier = Classifier(ensemble, view_set)
+        self.calibration = None if level is None else calibrated.of_classifier(self.classifier, level)
         self.source = images.open_source(where) if where is None or isinstance(where, str) else where
         self._readers, self._next = ThreadPoolExecutor(image_stamps.threads_for(self.source)), ThreadPoolExecutor(1)
 
@@ -86,10 +95,12 @@ class Worker:
             whole = np.array([not reason for reason in block.reasons])[:, None]
             parts.append([np.where(whole, values, np.nan).astype(np.float32) for values in answers])
             blocks.append(block._replace(crops={}))
-        joint, spread = (np.concatenate(values) for values in zip(*parts, strict=True))
+        answers = Answers(*(np.concatenate(values) for values in zip(*parts, strict=True)))
         reasons = [reason for block in blocks for reason in block.reasons]
         caveats = [caveat for block in blocks for caveat in block.caveats]
-        made = columns.table(self.classifier.schema, galaxies, joint, spread, reasons, caveats)
+        more = {} if self.calibration is None else stated.values(self.calibration, answers)
+        joint, spread = answers.joint, answers.spread
+        made = columns.table(self.classifier.schema, galaxies, joint, spread, reasons, caveats, more)
         return made, np.concatenate([block.seen for block in blocks])
 
     def _blocks(self, galaxies: pd.DataFrame) -> Iterator[Block]:

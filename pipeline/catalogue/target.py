@@ -85,6 +85,7 @@ def _differences(found: dict[str, Any], wanted: dict[str, Any]) -> str:
     names |= {
         "keep": "other columns to --keep",
         "views": "other --views",
+        "intervals": "other --intervals",
         "version": "other columns, of an earlier version",
         "id": "ids of another type",
     }

@@ -61,11 +61,14 @@ def check_texts(texts: pd.Series, kind: str, first: int, what: str) -> None:
             raise UserError(f"the {what} of galaxy {first + i + 1}, {name!a}, {why}: {mends}")
 
 
-def check_size(kind: str, schema: "pa.Schema", galaxies: int) -> None:
-    """UserError where the format cannot hold the schema, or takes more memory for so many galaxies than there is."""
+def check_size(kind: str, schema: "pa.Schema", galaxies: int, wider: float = 1) -> None:
+    """UserError where the format cannot hold the schema, or takes more memory for so many galaxies than there is.
+
+    `wider`: by how many times the columns are more than usual.
+    """
     if kind == "votable" and str(schema.field("id").type) == "uint64":
         raise UserError("VOTable has no type for ids above 2^63: write --to .parquet, .csv or .fits")
-    need, free = IN_MEMORY.get(kind, 0) * galaxies, _free_memory()
+    need, free = round(IN_MEMORY.get(kind, 0) * galaxies * wider), _free_memory()
     if free is not None and need > free:
         raise UserError(
             f"a table of {galaxies:,} galaxies takes {need / 1e9:.1f} GB of memory as {kind}, and {free / 1e9:.1f} GB "

@@ -12,7 +12,7 @@ unreadable images and rebuilds shards whose images changed. Images at addresses 
 
     ./run.sh classify CATALOGUE --ensemble OUTPUT/PLAN/ensembles/final --to TABLE [--images DIR|ZIP|TAR|URL]
         [--id-column NAME] [--image-column NAME] [--table NAME] [--keep COLUMN,…] [--whole-images] [--views 8]
-        [--engine local|ray] [--workers N] [--force]
+        [--intervals [0.9]] [--engine local|ray] [--workers N] [--force]
 """
 
 import argparse
@@ -25,12 +25,14 @@ from pathlib import Path
 from tqdm import tqdm
 
 from pipeline import cli
-from pipeline.catalogue import column_names, columns, descriptions, shards, unread, writers
+from pipeline.catalogue import column_names, columns, descriptions, shards, stated, unread, writers
 from pipeline.catalogue.galaxies import Galaxies
 from pipeline.catalogue.target import ShardPlan, Target
 from pipeline.core import views
 from pipeline.execution import engines
+from pipeline.models import calibrated
 from pipeline.models.classifier import Classifier, view_set_of
+from pipeline.store import calibration
 from pipeline.store.artifacts import Store
 from pipeline.store.environment import environment
 
@@ -58,9 +60,24 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--views", help=f"views averaged per galaxy: {', '.join(views.VIEW_SETS)}, or how many; as trained"
     )
+    parser.add_argument(
+        "--intervals",
+        nargs="?",
+        const=calibration.LEVEL,
+        type=_share,
+        metavar="SHARE",
+        help="add intervals that hold this share of the answers, 0.9 by default, and the class's calibrated confidence",
+    )
     engines.add_flags(parser, "processes that each load the ensemble")
     parser.add_argument("--force", action="store_true", help="rebuild what exists")
     return parser.parse_args(argv)
+
+
+def _share(text: str) -> float:
+    """argparse's ValueError for what is no share."""
+    if not 0 < (share := float(text)) < 1:
+        raise ValueError
+    return share
 
 
 def _names(text: str) -> list[str]:
@@ -74,16 +91,23 @@ def main(argv: list[str] | None = None) -> None:
     target = Target(options.to)
     ensemble = Classifier(options.ensemble, view_set)
     ensemble.log_caveats("classify")
+    level = options.intervals
+    holds = None if level is None else calibrated.of_classifier(ensemble, level)
+    more = stated.types(ensemble.schema) if holds else {}
     chosen = {what: name for what in column_names.NAMES if (name := getattr(options, f"{what}_column"))}
     galaxies = Galaxies(
         options.catalogue, options.images, chosen, options.whole_images, keep=options.keep, table=options.table
     )
-    digests, count, schema = galaxies.survey(ensemble.schema, target.kind or "parquet")
-    writers.check_size(target.kind, schema, count)
+    digests, count, schema = galaxies.survey(ensemble.schema, target.kind or "parquet", more)
+    wider = len(schema) / (len(schema) - len(more))
+    writers.check_size(target.kind, schema, count, wider)
     spec = {"version": columns.VERSION, "views": view_set, "images": galaxies.where, "id": str(schema.field("id").type)}
     spec |= {"keep": options.keep} if options.keep else {}
+    spec |= {"intervals": level} if holds else {}
     log.info("classify   pixel scales: %s", galaxies.scales())
-    schema = descriptions.described(schema, ensemble.schema, header(ensemble, view_set, galaxies))
+    told = header(ensemble, view_set, galaxies) | (stated.described(holds) if holds else {})
+    meanings = dict(stated.meanings(ensemble.schema, level)) if holds else {}
+    schema = descriptions.described(schema, ensemble.schema, told, meanings)
 
     def expected_record(rows: str) -> dict[str, dict]:
         return {"spec": spec, "made_from": {"ensemble": ensemble.digest, "rows": rows}}
@@ -96,8 +120,8 @@ def main(argv: list[str] | None = None) -> None:
             log.info("classify   %s is complete: %s", target.path, _summary(facts))
         else:
             each = writers.ON_DISK["parquet"] + writers.ON_DISK.get(target.kind, 0)
-            Store(target.folder).require_space(each * count, "the answers")
-            make(plan, partial(shards.Worker, options.ensemble, view_set, galaxies.where), options, count)
+            Store(target.folder).require_space(each * count * wider, "the answers")
+            make(plan, partial(shards.Worker, options.ensemble, view_set, galaxies.where, level), options, count)
             unread.refuse_all_unread(plan)
             facts = plan.facts()
             if target.joined:

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from pipeline.core import blend, tree, views
+from pipeline.core import blend, conformal, tree, views
 from pipeline.core.labels import Schema
 from pipeline.errors import Damaged, UserError
 from pipeline.models.predictor import Predictor
@@ -45,6 +45,7 @@ class Answers(NamedTuple):
 
     joint: np.ndarray  # float32 (n, c) vote fractions, every sum of the tree holding
     spread: np.ndarray  # float32 (n, c) their standard deviation over runs, folds and views
+    variance: np.ndarray  # float32 (n, c) between the runs of one fold, the mean over folds: what intervals rest on
 
 
 def view_set_of(requested: str | None) -> str | None:
@@ -93,21 +94,23 @@ class Classifier:
 
     def answer(self, images: dict[Crop, np.ndarray]) -> Answers:
         """Answers for the same n galaxies as uint8 (n, size, size, 3) at each of `crops`."""
-        means, squares = zip(*(self._of_member(member, images[member.crop]) for member in self.members), strict=True)
+        made = (self._of_member(member, images[member.crop]) for member in self.members)
+        means, squares, by_fold = zip(*made, strict=True)
         stack, share = np.stack(means), _per_run(self.weights)
         variance = np.tensordot(share, squares, 1) - np.tensordot(share, stack, 1) ** 2
         spread = np.sqrt(np.maximum(variance, 0))
         joint = tree.project(self.schema, blend.mix(self.schema, stack, self.weights))
-        return Answers(joint.astype(np.float32), spread.astype(np.float32))
+        between = [conformal.run_variance(np.stack(runs), share) for runs in zip(*by_fold, strict=True)]
+        return Answers(joint.astype(np.float32), spread.astype(np.float32), np.mean(between, axis=0).astype(np.float32))
 
     def set_precision(self, precision: str) -> None:
         """Let all networks compute in this precision instead of that of training; call before the first answer."""
         self.members = [member._replace(precision=precision) for member in self.members]
 
-    def _of_member(self, member: Member, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """(mean over folds and views float32 (n, c), mean of the squares float64)."""
+    def _of_member(self, member: Member, images: np.ndarray) -> tuple[np.ndarray, np.ndarray, list[np.ndarray]]:
+        """(mean over folds and views float32 (n, c), mean of the squares float64, each fold's mean over views)."""
         predictor = self._predictor(member)
-        total, squares, features = 0.0, 0.0, None
+        total, squares, features, by_fold = 0.0, 0.0, None, []
         for weights in member.folds:
             predictor.load(weights, keep=True)
             if predictor.only_head:
@@ -117,7 +120,8 @@ class Classifier:
             else:
                 mean, square = predictor.predict_images(images)
             total, squares = total + mean.astype(np.float64), squares + square
-        return (total / len(member.folds)).astype(np.float32), squares / len(member.folds)
+            by_fold.append(mean)
+        return (total / len(member.folds)).astype(np.float32), squares / len(member.folds), by_fold
 
     def _predictor(self, member: Member) -> Predictor:
         if member.run.name not in self._predictors:

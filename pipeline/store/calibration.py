@@ -1,0 +1,111 @@
+"""What an ensemble's answers may claim, from its out-of-fold predictions: intervals, sets of answers, confidence.
+
+Nothing is stored: the calibration is computed when it is needed, from oof.parquet and the labels, and only where these
+are what the ensemble's networks were trained and scored on. So it cannot be of another ensemble or of other labels.
+
+Out of fold, a galaxy is predicted by one network of each run; new ones by those of all folds, whose mean is, at equal
+spread, no worse: the squared error of a mean is no larger than the mean of the squared errors. The variance that enters
+is the same in both: that between the runs of one fold (for new galaxies the mean over folds of it).
+"""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from pipeline.core import classes, confidence, conformal
+from pipeline.core.labels import Schema
+from pipeline.errors import UserError
+from pipeline.store.artifacts import Store, aligned_to, load_fractions
+
+LEVEL = 0.9  # share that intervals hold, by default
+
+
+class OutOfFold(NamedTuple):
+    """An ensemble's predictions of the training galaxies by networks that never saw them."""
+
+    truth: np.ndarray  # float64 (n, c), NaN where not known
+    predicted: np.ndarray  # float64 (n, c)
+    variance: np.ndarray  # float64 (n, c), between runs
+    fold: np.ndarray  # (n,)
+    ids: np.ndarray  # (n,)
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """How to state intervals, or sets of classes' answers, and the confidence of a derived class."""
+
+    schema: Schema
+    level: float
+    galaxies: int  # that calibrated it
+    columns: tuple[conformal.Column, ...] = ()  # of vote fractions
+    least: np.ndarray | None = None  # of classes: the probability from which on an answer is in its question's set
+    temperature: float | None = None  # of derived classes; NaN where no galaxy's class is clear
+
+    def intervals(self, predicted: np.ndarray, variance: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Lower and upper ends (n, c)."""
+        return conformal.intervals(self.columns, predicted, variance)
+
+    def sets(self, predicted: np.ndarray) -> np.ndarray:
+        """Which answers are in the set of their question: bool (n, c)."""
+        return conformal.in_sets(self.schema, predicted, self.least)
+
+    def confidence(self, predicted: np.ndarray) -> np.ndarray:
+        """Probability (n,) that the derived class is right, of galaxies whose class is clear."""
+        return confidence.confidence(predicted[:, self.schema.class_columns], self.temperature)
+
+
+def fit(schema: Schema, oof: OutOfFold, level: float) -> Calibration:
+    """The calibration by all galaxies."""
+    if schema.describes_classes:
+        least = conformal.calibrate_sets(schema, oof.truth, oof.predicted, level)
+        return Calibration(schema, level, len(oof.truth), least=least)
+    columns = conformal.calibrate(oof.truth, oof.predicted, oof.variance, level)
+    true, made = classes.true_class(schema, oof.truth), oof.predicted[:, schema.class_columns]
+    temperature = confidence.fit_temperature(made, true) if schema.own_classes else None
+    return Calibration(schema, level, len(oof.truth), columns, temperature=temperature)
+
+
+def load(store: Store, name: str) -> OutOfFold:
+    """Of the ensemble of that name, but for galaxies whose images could not be used."""
+    schema, labels, ensemble = store.schema(), store.load_labels(), store.ensemble(name)
+    weights = ensemble.fact("weights", dict)
+    fold = store.load_folds().loc[labels.index].to_numpy()
+    runs = [_of_run(store, run, int(fold.max()) + 1, labels.index) for run in weights]
+    share = np.array([np.mean(weight) for weight in weights.values()])
+    variance = conformal.run_variance(np.stack(runs), share)
+    blended = load_fractions(ensemble.verified("oof.parquet"), schema)
+    predicted = aligned_to(blended, labels.index, f"out-of-fold predictions of {name}").to_numpy(np.float64)
+    crops = {store.trained(run, 0).fact("spec", dict).get("crop") for run in weights} - {None}
+    used = ~labels.index.isin([galaxy for crop in crops for galaxy in store.set_aside(crop, "train")])
+    truth = labels.to_numpy(np.float64)
+    return OutOfFold(truth[used], predicted[used], variance[used], fold[used], labels.index.to_numpy()[used])
+
+
+def _of_run(store: Store, run: str, folds: int, ids: pd.Index) -> np.ndarray:
+    paths = [store.predicted(run, fold).verified("valid.parquet") for fold in range(folds)]
+    frame = pd.concat([load_fractions(path, store.schema()) for path in paths])
+    return aligned_to(frame, ids, f"out-of-fold predictions of {run}").to_numpy()
+
+
+def require_current(store: Store, name: str) -> None:
+    """UserError where labels, folds, networks or predictions are others than those that the ensemble is made from."""
+    for fact, source in store.ensemble(name).fact("made_from", dict).items():
+        run, _, fold = fact.partition("/fold")
+        predicted, trained = store.predicted(run, int(fold)), store.trained(run, int(fold))
+        network, data = predicted.fact("made_from", dict), trained.fact("made_from", dict)
+        if predicted.digest() != source:
+            raise _outdated(store, name, f"the predictions of {fact}")
+        if trained.digest() != network.get(f"runs/{fact}"):
+            raise _outdated(store, name, f"the network of {fact}")
+        for what, artifact in (("inputs", store.inputs()), ("folds", store.folds())):
+            if artifact.digest() != data.get(what):
+                raise _outdated(store, name, {"inputs": "the labels", "folds": "the folds"}[what])
+
+
+def _outdated(store: Store, name: str, what: str) -> UserError:
+    return UserError(
+        f"{what} of {store.root} are not those that the ensemble {name} was made from, so its intervals cannot be "
+        f"calibrated: {store.command('run')} brings it up to date"
+    )
