@@ -75,7 +75,7 @@ class Classifier:
         if unknown := set(weights) - set(blended):
             raise UserError(f"--run {unknown.pop()}: {folder} is made of {', '.join(blended)}")
         folds = {name: sum(source.startswith(f"{name}/fold") for source in made_from) for name in weights}
-        self.members = [_member(self.store, self.schema, name, folds[name], view_set) for name in weights]
+        self.members = [trained_member(self.store, self.schema, name, folds[name], view_set) for name in weights]
         self.weights = np.array(list(weights.values()))
         self.crops = list(dict.fromkeys(member.crop for member in self.members))
         self.caveats = network_caveats.of_ensemble(self.store, folder.name, folds)
@@ -138,7 +138,7 @@ def _per_run(weights: np.ndarray) -> np.ndarray:
     return weights if weights.ndim == 1 else weights.mean(axis=1)
 
 
-def _member(store: Store, schema: Schema, name: str, folds: int, view_set: str | None) -> Member:
+def trained_member(store: Store, schema: Schema, name: str, folds: int, view_set: str | None) -> Member:
     """A run of an ensemble, by the records of its folds."""
     trained = [store.trained(name, fold) for fold in range(folds)]
     for fold, artifact in enumerate(trained):
