@@ -31,7 +31,7 @@ class Command(NamedTuple):
     @property
     def resumes(self) -> bool:
         """Whether it goes on where it was stopped."""
-        return self.group not in ("look", "develop") and self.module.rpartition(".")[2] not in ("serve", "export")
+        return self.group not in ("look", "develop") and self.module.rpartition(".")[2] not in AT_ONCE
 
 
 def _stage(name: str, help: str, *extra: str) -> Command:
@@ -58,6 +58,9 @@ COMMANDS = {
     "plan": _command("look", "[PLAN] [--estimate]", "what a plan trains; with --estimate what it costs", "estimate"),
     "notebook": _command("look", "[JUPYTER'S FLAGS]", "install JupyterLab and open the notebooks", "notebook"),
     "classify": _command("use", "CATALOGUE --ensemble E --to TABLE", "classify unlabelled galaxies", "classify", "ray"),
+    "embed": _command("use", "CATALOGUE --run R --to DIR", "features of galaxies, by a trained run", "embed", "ray"),
+    "similar": _command("use", "--to DIR --id ID", "the galaxies most like one, by their features", "similar"),
+    "unusual": _command("use", "--to DIR", "the most unusual galaxies, by their features", "unusual"),
     "export": _command("use", "--ensemble E --to DIR", "the ensemble as ONNX or SavedModel", "export", ""),
     "serve": _command("use", "--ensemble E", "a web page that classifies one image", "serve", ""),
     "label": _command("label", "PLAN [--input DIR]", "a web page where people label what teaches most", "label", ""),
@@ -80,6 +83,7 @@ GROUPS = {
 }
 HELP = ("-h", "--help", "help")
 PLAN_FIRST = ("stages", "look", "label", "search")  # groups of commands whose plan may stand without --plan
+AT_ONCE = ("serve", "export", "similar", "unusual")  # modules of commands that keep nothing of what was not completed
 NEEDED = ("numpy", "pandas", "pydantic", "tqdm")  # packages without which no module of a command can be imported
 WITHOUT_PACKAGES = ("The flags are listed here once the packages are installed, by whichever other command.",)
 USAGE = "usage: ./run.sh [--locked | --here] [COMMAND] …      ./run.sh COMMAND --help says more\n"

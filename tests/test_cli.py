@@ -127,7 +127,7 @@ def test_signals_are_exit_codes_and_a_sentence(tmp_path, sent, code, said):
 
 def test_what_does_not_resume_does_not_say_so():
     assert [name for name, command in COMMANDS.items() if not command.resumes] == [
-        "status", "plan", "notebook", "export", "serve", "test", "bench"
+        "status", "plan", "notebook", "similar", "unusual", "export", "serve", "test", "bench"
     ]  # fmt: skip
 
 

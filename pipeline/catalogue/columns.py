@@ -1,6 +1,6 @@
 """The columns of a classified catalogue, as the README documents them; VERSION grows when they change."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
@@ -17,6 +17,8 @@ VERSION = 2
 COORDINATES = ("ra", "dec")
 NOTHING: Mapping = MappingProxyType({})
 KEPT = "kept: "  # before the names of a catalogue's columns that are carried through, among those of `table`
+# (labels, type of ids, those of COORDINATES that the catalogue has, its columns that are kept) -> schema of a table
+Layout = Callable[[Schema, str, tuple[str, ...], "Sequence[pa.Field]"], "pa.Schema"]
 IDS = ("int64", "uint64", "string")  # types of ids; each can hold the one before, where those are not negative
 
 

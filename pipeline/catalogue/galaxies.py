@@ -2,7 +2,7 @@
 
 import logging
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -104,23 +104,28 @@ class Galaxies:
 
     def scales(self) -> str:
         """Where the scale of the images is from, as a phrase."""
-        return framing.SOURCES[self._table.cropping if self._table else ()]
+        return framing.SOURCES[self.cropping]
+
+    @property
+    def cropping(self) -> tuple[str, ...]:
+        """Which of the columns that cropping by angle takes the catalogue has."""
+        return self._table.cropping if self._table else ()
 
     def survey(
-        self, labels: Schema, kind: str = "parquet", stated: Mapping[str, str] = columns.NOTHING
+        self, labels: Schema, kind: str = "parquet", layout: columns.Layout = columns.schema
     ) -> "tuple[list[str], int, pa.Schema]":
         """(digest of every batch, number of galaxies, schema of a table of that kind): a first pass over all of them,
         so that mistakes, ids that the table cannot hold among them, are told before work begins.
 
-        `stated`: the columns of `stated.types` where they are wanted.
+        `layout` makes the schema; by default that of `classify`.
         """
         with self._named():
-            return self._survey(labels, kind, stated)
+            return self._survey(labels, kind, layout)
 
-    def _survey(self, labels: Schema, kind: str, stated: Mapping[str, str]) -> "tuple[list[str], int, pa.Schema]":
+    def _survey(self, labels: Schema, kind: str, layout: columns.Layout) -> "tuple[list[str], int, pa.Schema]":
         digests, hashes, types, places, kept = [], [], ["int64"], (), self._table.kept if self._table else []
         may_be_fits = False
-        kept_columns.require_other_names(kept, labels, stated)
+        kept_columns.require_other_names(kept, layout(labels, "int64", columns.COORDINATES, ()).names)
         writers.check_names(kept, kind)
         for batch in self.batches():
             self._check_batch(batch, kind, first=sum(map(len, hashes)))
@@ -136,7 +141,7 @@ class Galaxies:
             if self.where is None or remote.is_address(self.where):
                 self._table.require_cropping(own_scale=may_be_fits)
         self._refuse_twice(np.concatenate(hashes))
-        schema = columns.schema(labels, max(types, key=columns.IDS.index), places, kept, stated)
+        schema = layout(labels, max(types, key=columns.IDS.index), places, kept)
         return digests, sum(map(len, hashes)), schema
 
     def _check_batch(self, batch: pd.DataFrame, kind: str, first: int) -> None:

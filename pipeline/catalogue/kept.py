@@ -1,7 +1,7 @@
 """Columns of a catalogue that are carried through to the answers: names, types, values."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +10,6 @@ import pyarrow.compute as pc
 
 from pipeline.catalogue import columns, ids, numbers
 from pipeline.catalogue.readers.part import Meaning, Part
-from pipeline.core.labels import Schema
 from pipeline.errors import UserError
 
 ROWS = 1 << 14  # looked at at once
@@ -56,9 +55,9 @@ def _column(name: str, there: list[str], path: Path) -> str:
     return found[0]
 
 
-def require_other_names(fields: list[pa.Field], labels: Schema, stated: Mapping[str, str] = columns.NOTHING) -> None:
-    """UserError where a kept column has the name of one of the answers' own."""
-    ours = {name.casefold() for name in columns.schema(labels, "int64", columns.COORDINATES, stated=stated).names}
+def require_other_names(fields: list[pa.Field], names: Iterable[str]) -> None:
+    """UserError where a kept column has one of these names, which are the table's own."""
+    ours = {name.casefold() for name in names}
     for name in (field.name for field in fields):
         if name.casefold() in ours:
             raise UserError(

@@ -63,8 +63,16 @@ class Worker:
         """`level`: the share that intervals are to hold; None: without."""
         self.classifier = Classifier(ensemble, view_set)
         self.calibration = None if level is None else calibrated.of_classifier(self.classifier, level)
+        self._open(where)
+
+    def _open(self, where: "str | images.Source | None") -> None:
         self.source = images.open_source(where) if where is None or isinstance(where, str) else where
         self._readers, self._next = ThreadPoolExecutor(image_stamps.threads_for(self.source)), ThreadPoolExecutor(1)
+
+    @property
+    def crops(self) -> list[Crop]:
+        """The crops of an image that are looked at."""
+        return self.classifier.crops
 
     def __call__(self, shard: Shard) -> dict[str, int]:
         """Make one shard; how many galaxies it has and how many of them could not be read."""
@@ -105,7 +113,7 @@ class Worker:
 
     def _blocks(self, galaxies: pd.DataFrame) -> Iterator[Block]:
         """Block after block; the next is read while this one is looked at."""
-        rows = max(1, BLOCK_BYTES // sum(3 * crop.size**2 for crop in self.classifier.crops))
+        rows = max(1, BLOCK_BYTES // sum(3 * crop.size**2 for crop in self.crops))
         blocks = [galaxies.iloc[i : i + rows] for i in range(0, len(galaxies), rows)]
         following = self._next.submit(self._read, blocks[0])
         for block in [*blocks[1:], None]:
@@ -115,7 +123,7 @@ class Worker:
             yield ready
 
     def _read(self, galaxies: pd.DataFrame) -> Block:
-        crops = self.classifier.crops
+        crops = self.crops
         made = {crop: np.zeros((len(galaxies), crop.size, crop.size, 3), np.uint8) for crop in crops}
 
         def read(i: int, name: str, radius: float | None, scale: float) -> tuple[str, str, int, int]:

@@ -88,6 +88,10 @@ def _differences(found: dict[str, Any], wanted: dict[str, Any]) -> str:
         "intervals": "other --intervals",
         "version": "other columns, of an earlier version",
         "id": "ids of another type",
+        "run": "another run or another state of it",
+        "fold": "another --fold",
+        "type": "another --float32",
+        "pca": "another --pca",
     }
     differing = [
         names.get(name, name)
@@ -193,6 +197,17 @@ class ShardPlan:
         if None in records:
             raise UserError(f"shards have gone from {self.target.folder} meanwhile: give the same command again")
         return {key: sum(record[key] for record in records) for key in SUMMED_FACTS}
+
+    def tables(self) -> Iterator["pa.Table"]:
+        """The whole table, a part after the other."""
+        import pyarrow.parquet as pq
+
+        if self.target.joined:
+            sizes = [len(batch) for batch in self._batches()]
+            yield from writers.read(self.target.table.verified(), self.schema, sizes)
+        else:
+            shards_of = (self.target.shard(i) for i in range(len(self.wanted)))
+            yield from (pq.read_table(shard.verified(), schema=self.schema) for shard in shards_of)
 
     def delete_shards(self) -> None:
         """All of them, and what is empty then."""

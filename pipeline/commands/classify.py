@@ -9,23 +9,21 @@ the competition (8.5 Petrosian 90 % radii), unless the catalogue has a column ra
 themselves (WCS), pixel_scale. An unreadable image is a row with its reason; where there are no others, exit code 2 and
 no table. Shards are written atomically: the same command resumes after an interruption, retries
 unreadable images and rebuilds shards whose images changed. Images at addresses that were read are assumed unchanged.
+--most-likely also writes the first N galaxies by an answer or class, such as ring, beside the table: those to look at.
 
     ./run.sh classify CATALOGUE --ensemble OUTPUT/PLAN/ensembles/final --to TABLE [--images DIR|ZIP|TAR|URL]
         [--id-column NAME] [--image-column NAME] [--table NAME] [--keep COLUMN,…] [--whole-images] [--views 8]
-        [--intervals [0.9]] [--engine local|ray] [--workers N] [--force]
+        [--intervals [0.9]] [--most-likely ANSWER [--top N]] [--engine local|ray] [--workers N] [--force]
 """
 
 import argparse
 import logging
-from collections.abc import Callable, Iterator
 from functools import partial
 from hashlib import sha256
 from pathlib import Path
 
-from tqdm import tqdm
-
 from pipeline import cli
-from pipeline.catalogue import column_names, columns, descriptions, shards, stated, unread, writers
+from pipeline.catalogue import columns, descriptions, most_likely, shards, stated, unread, work, writers
 from pipeline.catalogue.galaxies import Galaxies
 from pipeline.catalogue.target import ShardPlan, Target
 from pipeline.core import views
@@ -44,19 +42,12 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser = cli.Parser(
         prog="./run.sh classify", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("catalogue", help="a table or its address, or a folder, zip or tar of images")
     parser.add_argument("--ensemble", type=Path, required=True, help="folder OUTPUT/PLAN/ensembles/NAME")
     parser.add_argument("--to", type=Path, required=True, help="the table to write, or a folder for Parquet shards")
-    parser.add_argument("--images", help="folder, zip, tar or address of a catalogue's images")
-    for what in column_names.NAMES:
-        parser.add_argument(
-            column_names.column_flag(what), metavar="NAME", help=f"column of {what}, where it has no usual name"
-        )
-    parser.add_argument("--table", metavar="NAME", help="table of a file of several, by name or number")
+    work.add_catalogue_flags(parser)
     parser.add_argument(
         "--keep", metavar="COLUMN,…", type=_names, action="extend", default=[], help="columns that go into the answers"
     )
-    parser.add_argument("--whole-images", action="store_true", help="crop no image by radius and pixel_scale")
     parser.add_argument(
         "--views", help=f"views averaged per galaxy: {', '.join(views.VIEW_SETS)}, or how many; as trained"
     )
@@ -68,6 +59,8 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
         metavar="SHARE",
         help="add intervals that hold this share of the answers, 0.9 by default, and the class's calibrated confidence",
     )
+    parser.add_argument("--most-likely", metavar="ANSWER", help="also the galaxies that most likely have it, in order")
+    parser.add_argument("--top", type=engines.positive, default=1000, metavar="N", help="how many of these; 1,000")
     engines.add_flags(parser, "processes that each load the ensemble")
     parser.add_argument("--force", action="store_true", help="rebuild what exists")
     return parser.parse_args(argv)
@@ -91,14 +84,13 @@ def main(argv: list[str] | None = None) -> None:
     target = Target(options.to)
     ensemble = Classifier(options.ensemble, view_set)
     ensemble.log_caveats("classify")
+    wanted = options.most_likely and most_likely.column_of(ensemble.schema, options.most_likely)
     level = options.intervals
     holds = None if level is None else calibrated.of_classifier(ensemble, level)
     more = stated.types(ensemble.schema) if holds else {}
-    chosen = {what: name for what in column_names.NAMES if (name := getattr(options, f"{what}_column"))}
-    galaxies = Galaxies(
-        options.catalogue, options.images, chosen, options.whole_images, keep=options.keep, table=options.table
-    )
-    digests, count, schema = galaxies.survey(ensemble.schema, target.kind or "parquet", more)
+    galaxies = work.galaxies_of(options, keep=options.keep)
+    layout = partial(columns.schema, stated=more)
+    digests, count, schema = galaxies.survey(ensemble.schema, target.kind or "parquet", layout)
     wider = len(schema) / (len(schema) - len(more))
     writers.check_size(target.kind, schema, count, wider)
     spec = {"version": columns.VERSION, "views": view_set, "images": galaxies.where, "id": str(schema.field("id").type)}
@@ -117,16 +109,21 @@ def main(argv: list[str] | None = None) -> None:
     with target.held():
         if target.is_whole(whole, force=options.force) and plan.is_current():
             facts = target.table.record()
-            log.info("classify   %s is complete: %s", target.path, _summary(facts))
+            log.info("classify   %s is complete: %s", target.path, work.summary(facts))
         else:
             each = writers.ON_DISK["parquet"] + writers.ON_DISK.get(target.kind, 0)
             Store(target.folder).require_space(each * count * wider, "the answers")
-            make(plan, partial(shards.Worker, options.ensemble, view_set, galaxies.where, level), options, count)
+            make_worker = partial(shards.Worker, options.ensemble, view_set, galaxies.where, level)
+            work.make(plan, make_worker, options, count, "classify")
             unread.refuse_all_unread(plan)
             facts = plan.facts()
             if target.joined:
                 plan.join(whole)
-            log.info("classify   %s: %s", target.path, _summary(facts))
+            log.info("classify   %s: %s", target.path, work.summary(facts))
+        if wanted:
+            path = most_likely.path_beside(target.path, options.most_likely)
+            written = most_likely.write(plan.tables(), wanted, options.top, path)
+            log.info("classify   %s: the %s with the highest %s, the highest first", path, f"{written:,}", wanted)
     for sentence in plan.detector.summary():
         log.info("           %s", sentence)
 
@@ -142,24 +139,3 @@ def header(ensemble: Classifier, view_set: str | None, galaxies: Galaxies) -> di
         "imscale": galaxies.scales(),
         "caveats": " ".join(ensemble.caveats) or "none known",
     }
-
-
-def make(plan: ShardPlan, make_worker: Callable[[], shards.Worker], options: argparse.Namespace, count: int) -> None:
-    """All missing or outdated shards, with a progress bar."""
-    with tqdm(total=count, desc="classify", unit="galaxy") as bar:
-
-        def to_do() -> Iterator[shards.Shard]:
-            for shard in plan.missing(force=options.force):
-                if isinstance(shard, int):
-                    bar.update(shard)
-                else:
-                    yield shard
-
-        for counts in engines.each(make_worker, to_do(), engine=options.engine, workers=options.workers):
-            bar.update(counts["galaxies"])
-
-
-def _summary(facts: dict) -> str:
-    unread = facts["unread"]
-    why = f", of which {unread:,} could not be read (the column reason says why)" if unread else ""
-    return f"{facts['galaxies']:,} galaxies{why}"

@@ -40,7 +40,7 @@ def _same_bytes(candidates: list[tuple[ImageSet, Any]]) -> list[list[tuple[Image
     return [group for group in found.values() if len(group) > 1]
 
 
-def same_images(mine: Images, others: Images) -> dict[Any, Any]:
+def same_images(mine: ImageSet, others: ImageSet) -> dict[Any, Any]:
     """Id among `mine` -> id among `others` of the same bytes. Only images of equal size are read."""
     sizes = {size for _, size, _ in mine.sizes()}
     there = {_digest(others, one): one for one, size, _ in others.sizes() if size in sizes}
@@ -50,7 +50,7 @@ def same_images(mine: Images, others: Images) -> dict[Any, Any]:
     return {one: other for one, other in found.items() if other is not None}
 
 
-def _digest(images: Images, galaxy: Any) -> bytes | None:
+def _digest(images: ImageSet, galaxy: Any) -> bytes | None:
     try:
         return hashlib.sha256(images.read(galaxy)).digest()
     except DamagedImage:

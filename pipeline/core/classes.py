@@ -7,6 +7,7 @@ class of a galaxy is an index into `Schema.classes`, -1 where it has none.
 import numpy as np
 
 from pipeline.core.labels import Schema
+from pipeline.core.ranking_metrics import average_precision
 
 
 def true_class(schema: Schema, truth: np.ndarray) -> np.ndarray:
@@ -66,20 +67,6 @@ def precision_recall_f1(counts: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.
     return precision, recall, np.where(predicted + true > 0, 2 * right / np.maximum(predicted + true, 1), np.nan)
 
 
-def average_precision(is_of_class: np.ndarray, probability: np.ndarray) -> float:
-    """Area under precision against recall, by steps, for one class: bool (n,) and its probability (n,).
-
-    Mean precision at the rank of each galaxy of the class; equal probabilities share a rank. NaN where there are none.
-    """
-    if not is_of_class.any():
-        return float("nan")
-    order = np.argsort(-probability, kind="stable")
-    values, found = probability[order], np.cumsum(is_of_class[order])
-    last = np.flatnonzero(np.append(np.diff(values) != 0, True))  # of each group of equal probabilities
-    gained = np.diff(found[last], prepend=0)
-    return float((gained * found[last] / (last + 1)).sum() / found[-1])
-
-
 def summary(schema: Schema, truth: np.ndarray, predicted: np.ndarray) -> dict[str, float]:
     """Accuracy, balanced accuracy (mean recall), mean F1 and mean average precision over the classes that occur."""
     true = true_class(schema, truth)
@@ -87,7 +74,7 @@ def summary(schema: Schema, truth: np.ndarray, predicted: np.ndarray) -> dict[st
     _, recall, f1 = precision_recall_f1(counts)
     known, there = true >= 0, counts.sum(axis=1) > 0
     columns = predicted[:, schema.class_columns][known]
-    areas = [average_precision(true[known] == i, columns[:, i]) for i in np.flatnonzero(there)]
+    areas = [average_precision(columns[:, i], true[known] == i) for i in np.flatnonzero(there)]
     return {
         "accuracy": accuracy(schema, truth, predicted),
         "balanced_accuracy": _mean(recall[there]),

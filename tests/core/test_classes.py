@@ -38,13 +38,6 @@ def test_scores_of_classes_are_those_of_scikit_learn():
     assert metrics.deciding(schema).of(losses) == pytest.approx(of_sklearn.log_loss(true, made))
 
 
-def test_average_precision_shares_ranks_of_equal_probabilities():
-    is_of_class, probability = np.array([1, 0, 1, 0, 0], bool), np.array([0.9, 0.5, 0.5, 0.5, 0.1])
-    expected = of_sklearn.average_precision_score(is_of_class, probability)
-    assert classes.average_precision(is_of_class, probability) == pytest.approx(expected)
-    assert np.isnan(classes.average_precision(np.zeros(3, bool), np.ones(3)))
-
-
 def test_what_is_not_known_counts_nowhere():
     schema = schema_of(2, 2)
     truth = np.array([[1, 0, np.nan, np.nan], [0, 1, 1, 0]], float)

@@ -7,12 +7,16 @@ import pandas as pd
 
 from pipeline.core import classes, metrics, tree
 from pipeline.core.labels import Question, Schema
+from pipeline.core.ranking_metrics import average_precision, recall_at
 from pipeline.report.figure import ACCENT, GRID, INK, MUTED, Figure, clipped, draw
 from pipeline.report.formatting import score, share
 from pipeline.report.material import Material, Section
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+
+RARE = 0.1  # share of the galaxies below which a class is one
+CANDIDATES = (20, 50, 100, 200, 500)  # galaxies that somebody looks at, most likely first
 
 
 def section(material: Material) -> Section:
@@ -26,7 +30,8 @@ def section(material: Material) -> Section:
         f"{len(schema.classes)} classes, and the classes {share(best.summary['balanced_accuracy'])} on average; it "
         f"knows “{worst['name']}” least, of which it finds {share(worst['recall'])}."
     )
-    return Section("class-scores", "Accuracy", finding, {"tables": tables, "drawn": drawn, "best": best}, (drawn,))
+    facts = {"tables": tables, "drawn": drawn, "best": best, "rare": rare_classes(schema, truth, best.predicted)}
+    return Section("class-scores", "Accuracy", finding, facts, (drawn,))
 
 
 def of_question(schema: Schema, number: int, truth: np.ndarray, predicted: np.ndarray) -> dict[str, Any]:
@@ -36,7 +41,7 @@ def of_question(schema: Schema, number: int, truth: np.ndarray, predicted: np.nd
     true, made = truth[asked, columns], tree.to_conditional(schema, predicted)[asked, columns]
     counts = classes.confusion(true.argmax(axis=1), made.argmax(axis=1), len(question.answers))
     scores = classes.precision_recall_f1(counts)
-    areas = [classes.average_precision(true[:, i] > 0.5, made[:, i]) for i in range(len(question.answers))]
+    areas = [average_precision(made[:, i], true[:, i] > 0.5) for i in range(len(question.answers))]
     rows = [
         dict(zip(("name", "n", "precision", "recall", "f1", "area"), row, strict=True))
         for row in zip(question.texts, counts.sum(axis=1).tolist(), *(p.tolist() for p in scores), areas, strict=True)
@@ -52,6 +57,24 @@ def of_question(schema: Schema, number: int, truth: np.ndarray, predicted: np.nd
         ],
         "loss": score(float(lost.mean())) if len(lost) else score(None),
     }
+
+
+def rare_classes(schema: Schema, truth: np.ndarray, predicted: np.ndarray) -> dict[str, Any] | None:
+    """How much of each rare class is found by looking at the likeliest candidates; None where no class is rare.
+
+    A candidate of all galaxies is ranked by its share of all, so that who was not asked the question comes late.
+    """
+    sizes = [n for n in CANDIDATES if n < len(truth)]
+    rows = []
+    for i, column in enumerate(schema.columns):
+        known = np.isfinite(truth[:, i])
+        wanted, scores = truth[known, i] > 0.5, predicted[known, i]
+        if sizes and 0 < wanted.mean() < RARE:
+            found = [recall_at(scores, wanted, n) for n in sizes]
+            best = [min(1.0, n / wanted.sum()) for n in sizes]
+            row = {"name": schema.labels[column], "n": int(wanted.sum()), "chance": float(wanted.mean())}
+            rows.append(row | {"area": average_precision(scores, wanted), "found": list(zip(found, best, strict=True))})
+    return {"rows": rows, "sizes": sizes} if rows else None
 
 
 def recalls(schema: Schema, tables: list[dict[str, Any]]) -> Figure:
