@@ -8,6 +8,7 @@ import ast
 import difflib
 import importlib
 import sys
+import textwrap
 from collections.abc import Callable
 from importlib.util import find_spec
 from itertools import pairwise
@@ -168,7 +169,8 @@ def overview() -> str:
         lines += [f"  {f'{name} {c.usage}' if group != 'stages' else name:<44}{c.help}" for name, c in listed.items()]
         lines += [OPTIONS] if group == "run" else []
     lines.append(SETUP)
-    lines.append(f"\nPlans: {', '.join(plans())}, or the path of a TOML file.")
+    names = f"Plans: {', '.join(plans())}, or the path of a TOML file."
+    lines += ["", *textwrap.wrap(names, 100, break_on_hyphens=False, subsequent_indent="  ")]
     return "\n".join(lines)
 
 

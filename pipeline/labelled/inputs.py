@@ -19,7 +19,8 @@ from pipeline.labelled.table import as_id_array
 from pipeline.plans import label_schemas
 from pipeline.plans.label_schemas import LabelTable
 from pipeline.store.answers import Answers
-from pipeline.store.artifacts import ID, fractions_frame
+from pipeline.store.artifacts import ID
+from pipeline.store.fractions import fractions_frame
 
 
 class Prepared(NamedTuple):

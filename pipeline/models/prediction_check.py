@@ -14,7 +14,8 @@ from pipeline.core.labels import Schema
 from pipeline.errors import Defect
 from pipeline.models.predictor import Predictor
 from pipeline.plans.config import Run
-from pipeline.store.artifacts import Store, load_fractions
+from pipeline.store.artifacts import Store
+from pipeline.store.fractions import load_fractions
 
 if TYPE_CHECKING:
     from pipeline.nn.fit import Trainer

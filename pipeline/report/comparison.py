@@ -9,7 +9,8 @@ import pandas as pd
 from pipeline.core import classes, metrics, stats
 from pipeline.core.labels import Schema
 from pipeline.errors import UserError
-from pipeline.store.artifacts import Store, aligned_to, load_fractions
+from pipeline.store.artifacts import Store
+from pipeline.store.fractions import aligned_to, load_fractions
 
 MIN_SHARED = 10  # galaxies that both must have
 SHOWN = 5  # galaxies whose error changed most

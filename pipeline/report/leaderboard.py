@@ -15,7 +15,8 @@ from pipeline.competition import uploads
 from pipeline.core import classes, metrics, stats
 from pipeline.core.labels import Schema
 from pipeline.plans.config import Plan
-from pipeline.store.artifacts import Store, aligned_to, load_fractions
+from pipeline.store.artifacts import Store
+from pipeline.store.fractions import aligned_to, load_fractions
 
 NAMES = ("name", "kind")  # kind: baseline, run or ensemble
 COSTS = (

@@ -27,7 +27,8 @@ from pipeline.core.labels import Schema
 from pipeline.core.metrics import filled
 from pipeline.plans.config import IMAGE_SIDE, Plan
 from pipeline.store import dependencies
-from pipeline.store.artifacts import Store, aligned_to, fractions_frame, save_fractions
+from pipeline.store.artifacts import Store
+from pipeline.store.fractions import aligned_to, fractions_frame, save_fractions
 
 log = logging.getLogger(__name__)
 CENTRE = 10  # pixels of the competition's image on each side of the central patch

@@ -19,7 +19,8 @@ from pipeline import cli
 from pipeline.core import blend, metrics, tree
 from pipeline.plans.config import Ensemble, Plan
 from pipeline.store import dependencies
-from pipeline.store.artifacts import Store, aligned_to, fractions_frame, load_fractions, save_fractions
+from pipeline.store.artifacts import Store
+from pipeline.store.fractions import aligned_to, fractions_frame, load_fractions, save_fractions
 
 log = logging.getLogger(__name__)
 

@@ -33,7 +33,8 @@ from pipeline.plans import label_schemas
 from pipeline.plans.config import Plan
 from pipeline.plans.label_schemas import DEFAULT, galaxy_zoo_2
 from pipeline.store import answers, dependencies, resume, starting_run
-from pipeline.store.artifacts import Store, save_fractions
+from pipeline.store.artifacts import Store
+from pipeline.store.fractions import save_fractions
 from pipeline.store.label_table import save_labels
 from pipeline.store.records import atomic, save_json
 

@@ -21,7 +21,8 @@ from pipeline import cli
 from pipeline.core import metrics
 from pipeline.models.predictor import Predictor
 from pipeline.store import dependencies
-from pipeline.store.artifacts import Store, bytes_per_galaxy, fractions_frame, save_fractions
+from pipeline.store.artifacts import Store
+from pipeline.store.fractions import bytes_per_galaxy, fractions_frame, save_fractions
 
 log = logging.getLogger(__name__)
 

@@ -25,7 +25,7 @@ from pipeline.core import tree
 from pipeline.core.labels import Schema
 from pipeline.errors import UserError
 from pipeline.store import dependencies
-from pipeline.store.artifacts import aligned_to, load_fractions
+from pipeline.store.fractions import aligned_to, load_fractions
 from pipeline.store.records import atomic
 
 log = logging.getLogger(__name__)

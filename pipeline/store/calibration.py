@@ -17,7 +17,8 @@ import pandas as pd
 from pipeline.core import classes, confidence, conformal
 from pipeline.core.labels import Schema
 from pipeline.errors import UserError
-from pipeline.store.artifacts import Store, aligned_to, load_fractions
+from pipeline.store.artifacts import Store
+from pipeline.store.fractions import aligned_to, load_fractions
 
 LEVEL = 0.9  # share that intervals hold, by default
 

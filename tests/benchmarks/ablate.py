@@ -16,7 +16,8 @@ from pipeline.core import stats
 from pipeline.core.metrics import squared_error_per_galaxy
 from pipeline.plans.config import load_plan
 from pipeline.stages import crops, folds, inputs, predict, train
-from pipeline.store.artifacts import Store, aligned_to, load_fractions
+from pipeline.store.artifacts import Store
+from pipeline.store.fractions import aligned_to, load_fractions
 from tests.builders.galaxy_zoo_2 import GZ2
 
 

@@ -8,7 +8,8 @@ import pandas as pd
 from pipeline.core import blend, metrics, tree
 from pipeline.plans.backbones import BACKBONES
 from pipeline.plans.config import Plan, load_plan
-from pipeline.store.artifacts import Store, fractions_frame
+from pipeline.store.artifacts import Store
+from pipeline.store.fractions import fractions_frame
 from tests.builders import stage_outputs
 from tests.builders.galaxy_zoo_2 import GZ2
 

@@ -8,7 +8,8 @@ import numpy as np
 import pandas as pd
 
 from pipeline.core import tree
-from pipeline.store.artifacts import ID, Store, fractions_frame, save_fractions
+from pipeline.store.artifacts import ID, Store
+from pipeline.store.fractions import fractions_frame, save_fractions
 from pipeline.store.records import Artifact
 from tests.builders.galaxy_zoo_2 import GZ2
 

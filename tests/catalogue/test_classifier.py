@@ -8,7 +8,7 @@ import pytest
 from pipeline.catalogue import columns, pixels
 from pipeline.catalogue.classifier import Classifier
 from pipeline.errors import UserError
-from pipeline.store.artifacts import load_fractions
+from pipeline.store.fractions import load_fractions
 from tests.builders import competition_files as tiny
 from tests.builders.galaxy_zoo_2 import GZ2
 

@@ -19,7 +19,7 @@ from pipeline.catalogue import columns, descriptions, galaxies, shards
 from pipeline.commands import classify
 from pipeline.errors import UserError
 from pipeline.models.classifier import Classifier
-from pipeline.store.artifacts import load_fractions
+from pipeline.store.fractions import load_fractions
 from tests.builders import competition_files as tiny
 from tests.builders.galaxy_zoo_2 import GZ2
 

@@ -8,7 +8,8 @@ from pipeline.plans.config import load_plan
 from pipeline.report import leaderboard
 from pipeline.stages import ensemble, report, submit
 from pipeline.store import dependencies
-from pipeline.store.artifacts import Store, load_fractions
+from pipeline.store.artifacts import Store
+from pipeline.store.fractions import load_fractions
 from tests.builders import fabricated, finished_plan, stage_outputs
 from tests.builders.galaxy_zoo_2 import GZ2
 

@@ -19,7 +19,7 @@ from pipeline.commands.serve.galaxy_reader import VERSION, Reader
 from pipeline.core import tree
 from pipeline.core.labels import Question, Schema
 from pipeline.errors import UserError
-from pipeline.store.artifacts import load_fractions
+from pipeline.store.fractions import load_fractions
 from tests.builders import competition_files as tiny
 from tests.builders.galaxy_zoo_2 import GZ2
 

@@ -13,7 +13,8 @@ from pipeline.core import stats
 from pipeline.core.metrics import rmse
 from pipeline.report import caveats, leaderboard
 from pipeline.stages import baselines, crops, ensemble, folds, inputs, predict, train
-from pipeline.store.artifacts import Store, load_fractions
+from pipeline.store.artifacts import Store
+from pipeline.store.fractions import load_fractions
 from tests.builders import competition_files as tiny
 from tests.builders import finished_plan
 from tests.builders.galaxy_zoo_2 import GZ2

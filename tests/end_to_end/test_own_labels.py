@@ -15,7 +15,8 @@ from pipeline.errors import UserError
 from pipeline.plans.config import load_plan
 from pipeline.report import leaderboard
 from pipeline.stages import crops, folds, inputs, submit
-from pipeline.store.artifacts import Store, load_fractions
+from pipeline.store.artifacts import Store
+from pipeline.store.fractions import load_fractions
 from tests.builders import own_galaxies
 
 N = 40

@@ -16,7 +16,8 @@ from pipeline.labelled import known_galaxies
 from pipeline.plans.config import load_plan
 from pipeline.stages import crops, folds, inputs, predict, train
 from pipeline.store import network_caveats, starting_run
-from pipeline.store.artifacts import ID, Store, load_fractions
+from pipeline.store.artifacts import ID, Store
+from pipeline.store.fractions import load_fractions
 from tests.builders import competition_files
 
 PLAN = """

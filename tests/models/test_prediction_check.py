@@ -14,7 +14,8 @@ from pipeline.models import classifier, prediction_check
 from pipeline.models.predictor import Predictor
 from pipeline.plans.config import load_plan
 from pipeline.stages import folds, insight, predict, train
-from pipeline.store.artifacts import Store, load_fractions
+from pipeline.store.artifacts import Store
+from pipeline.store.fractions import load_fractions
 from tests.builders import fabricated, keras_weights, stage_outputs
 from tests.builders.galaxy_zoo_2 import GZ2
 

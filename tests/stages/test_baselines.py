@@ -8,7 +8,8 @@ from pipeline.core import tree
 from pipeline.core.metrics import rmse
 from pipeline.stages import baselines
 from pipeline.store import dependencies
-from pipeline.store.artifacts import Store, aligned_to, load_fractions
+from pipeline.store.artifacts import Store
+from pipeline.store.fractions import aligned_to, load_fractions
 from tests.builders import fabricated, stage_outputs
 from tests.builders.galaxy_zoo_2 import GZ2
 

@@ -7,7 +7,8 @@ from pipeline.core import blend, tree
 from pipeline.core.metrics import rmse
 from pipeline.errors import UserError
 from pipeline.stages import ensemble
-from pipeline.store.artifacts import Store, load_fractions
+from pipeline.store.artifacts import Store
+from pipeline.store.fractions import load_fractions
 from tests.builders import fabricated, stage_outputs
 from tests.builders.galaxy_zoo_2 import GZ2
 

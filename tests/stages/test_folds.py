@@ -7,7 +7,8 @@ import pytest
 from pipeline.core.split import stratified_folds
 from pipeline.errors import UserError
 from pipeline.stages import folds
-from pipeline.store.artifacts import Store, fractions_frame
+from pipeline.store.artifacts import Store
+from pipeline.store.fractions import fractions_frame
 from tests.builders import fabricated, stage_outputs
 from tests.builders.galaxy_zoo_2 import GZ2
 

@@ -9,7 +9,8 @@ from pipeline.nn import predict as nn_predict
 from pipeline.plans.config import load_plan
 from pipeline.stages import folds, insight, predict, train
 from pipeline.store import dependencies
-from pipeline.store.artifacts import Store, load_fractions
+from pipeline.store.artifacts import Store
+from pipeline.store.fractions import load_fractions
 from tests.builders import fabricated, stage_outputs
 from tests.builders.galaxy_zoo_2 import GZ2
 

@@ -8,7 +8,8 @@ import pytest
 from pipeline.core import views
 from pipeline.core.metrics import rmse
 from pipeline.stages import predict
-from pipeline.store.artifacts import Store, load_fractions
+from pipeline.store.artifacts import Store
+from pipeline.store.fractions import load_fractions
 from tests.builders import fabricated, stage_outputs
 from tests.builders.galaxy_zoo_2 import GZ2
 

@@ -6,7 +6,8 @@ import pytest
 
 from pipeline.errors import UserError
 from pipeline.stages import submit
-from pipeline.store.artifacts import Store, fractions_frame, save_fractions
+from pipeline.store.artifacts import Store
+from pipeline.store.fractions import fractions_frame, save_fractions
 from tests.builders import fabricated, stage_outputs
 from tests.builders.galaxy_zoo_2 import GZ2
 

@@ -7,7 +7,8 @@ import pandas as pd
 import pytest
 
 from pipeline.errors import UserError
-from pipeline.store.artifacts import Store, aligned_to, fractions_frame, load_fractions, save_fractions
+from pipeline.store.artifacts import Store
+from pipeline.store.fractions import aligned_to, fractions_frame, load_fractions, save_fractions
 from tests.builders.galaxy_zoo_2 import GZ2
 
 
