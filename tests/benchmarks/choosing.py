@@ -8,7 +8,7 @@ writes  a Markdown table for CHOOSING.md; with --to a CSV of every score
 A third of the galaxies are held out at random, anew in each repeat, and nothing is chosen by them. Both ways start
 from the same galaxies drawn by lot. `random` goes on by lot, `label` as the page does: in rounds, by BADGE, a fifth of
 each round by lot. The head is a logistic regression on the features. Five classes: clear galaxies of the sample of Zhu
-et al. 2019. A rare one: whether most volunteers who see features see the galaxy edge-on, where that is 5 % of all.
+et al. 2019. A rare one: the 5 % of all galaxies with the largest share of votes for edge-on.
 """
 
 import argparse
