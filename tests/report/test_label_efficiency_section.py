@@ -44,13 +44,17 @@ def sentence(*args, **more) -> str:
 
 def test_labels_are_worth_what_the_curves_say():
     assert sentence(0.1, 0.0) == (
-        "200 labels from galaxies are worth 400 from ImageNet (400 to 400 over 3 draws of the labels): accuracy "
+        "200 labels from galaxies are worth 400 from ImageNet (as in each of 3 draws of the labels): accuracy "
         "70.0 % against 60.0 %."
     )
 
 
+def test_the_draws_give_the_range():
+    assert re.search(r"are worth \d+ from ImageNet \(\d+ to (more than )?\d+ over 3 draws", sentence(0.05, 0.005))
+
+
 def test_what_lies_beyond_the_sizes_is_said_to():
-    assert "are worth more than 400 from ImageNet (more than 400 to more than 400 over" in sentence(0.3, 0.0)
+    assert "are worth more than 400 from ImageNet (as in each of 3 draws" in sentence(0.3, 0.0)
     assert "are worth fewer than 50 from ImageNet" in sentence(-0.3, 0.0)
 
 

@@ -140,7 +140,8 @@ class Found(NamedTuple):
                 f"{at:,} labels {one} and {other} cannot be told apart: {self.measure.title} {means[0]} and "
                 f"{means[1]}, a difference of {gap} ({low} to {high}) over {drawn}."
             )
-        span = f"{self._labels(worth.low)} to {self._labels(worth.high)} over" if repeats > 1 else "by one:"
+        low, high = self._labels(worth.low), self._labels(worth.high)
+        span = "by one:" if repeats == 1 else "as in each of" if low == high else f"{low} to {high} over"
         return (
             f"{at:,} labels {one} are worth {self._labels(worth.labels)} {other} ({span} {drawn}): "
             f"{self.measure.title} {means[0]} against {means[1]}."
