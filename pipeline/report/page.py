@@ -15,6 +15,7 @@ from pipeline.report.sections import (
     confusion,
     feature_maps,
     galleries,
+    intervals,
     leaderboard_table,
     provenance,
     search,
@@ -24,7 +25,18 @@ from pipeline.report.sections import (
 from pipeline.store.artifacts import Store
 
 TEMPLATES = Path(__file__).parent / "templates"
-SECTIONS = (leaderboard_table, accuracy, confusion, calibration, feature_maps, galleries, training, search, provenance)
+SECTIONS = (
+    leaderboard_table,
+    accuracy,
+    confusion,
+    calibration,
+    intervals,
+    feature_maps,
+    galleries,
+    training,
+    search,
+    provenance,
+)
 
 
 class Report(NamedTuple):
