@@ -71,12 +71,14 @@ def _of_sets(schema: Schema, truth: np.ndarray, found: np.ndarray, level: float)
 
 
 def measure_confidence(schema: Schema, oof: OutOfFold) -> Confidence | None:
-    """The confidence of the derived class; None where the schema derives none, or no galaxy's is clear."""
-    true = classes.true_class(schema, oof.truth)
-    clear, columns = true >= 0, oof.predicted[:, schema.class_columns]
-    if not schema.own_classes or not clear.any():
+    """The confidence of the derived class; None where the schema derives none, or that of few galaxies is clear."""
+    if not schema.own_classes:
         return None
+    true, columns = classes.true_class(schema, oof.truth), oof.predicted[:, schema.class_columns]
     made = confidence.held_out_confidence(columns, true, oof.fold)
+    clear = (true >= 0) & np.isfinite(made)
+    if not clear.any():
+        return None
     right = classes.predicted_class(schema, oof.predicted) == true
     return Confidence(confidence.confidence(columns, 1)[clear], made[clear], right[clear])
 

@@ -41,7 +41,7 @@ class Calibration:
     galaxies: int  # that calibrated it
     columns: tuple[conformal.Column, ...] = ()  # of vote fractions
     least: np.ndarray | None = None  # of classes: the probability from which on an answer is in its question's set
-    temperature: float | None = None  # of derived classes; NaN where no galaxy's class is clear
+    temperature: float | None = None  # of derived classes; NaN where that of few galaxies is clear
 
     def intervals(
         self, predicted: np.ndarray, between_runs: np.ndarray, between_folds: np.ndarray

@@ -389,7 +389,7 @@ def test_intervals_are_what_the_out_of_fold_residuals_say_by_other_code(survey, 
         half = half * shrunk[column]
         np.testing.assert_allclose(made[f"{column}_low"], np.clip(made[column] - half, 0, 1), atol=2e-4)
         np.testing.assert_allclose(made[f"{column}_high"], np.clip(made[column] + half, 0, 1), atol=2e-4)
-    assert made["five_class_confidence"].between(0.2, 1).all()
+    assert made["five_class_confidence"].isna().all(), "too few of 30 have clear votes"
     np.testing.assert_allclose(made[COLUMNS], answered[COLUMNS], atol=1e-6)
     added = [name for name in made if name not in answered]
     assert added == [*(f"{c}_{end}" for end in ("low", "high") for c in COLUMNS), "five_class_confidence"]
