@@ -7,18 +7,23 @@ import numpy as np
 from pipeline.catalogue import columns
 from pipeline.catalogue.readers.part import Meaning
 from pipeline.core.labels import Schema
+from pipeline.errors import UserError
 from pipeline.models.classifier import Answers
 from pipeline.store.calibration import Calibration
 
 
 def types(labels: Schema) -> dict[str, str]:
     """Column -> its type: of classes a set per question, else the ends of an interval per answer, and the confidence
-    of the derived class where there is one.
+    of the derived class where there is one. UserError where a name is that of an answer.
     """
     if labels.describes_classes:
-        return {f"{question.name}_set": "string" for question in labels.questions}
-    of = {f"{column}_{end}": "float32" for end in ("low", "high") for column in labels.columns}
-    return of | {name: "float32" for name in confidence_column(labels)}
+        of = {f"{question.name}_set": "string" for question in labels.questions}
+    else:
+        of = {f"{column}_{end}": "float32" for end in ("low", "high") for column in labels.columns}
+        of |= dict.fromkeys(confidence_column(labels), "float32")
+    if taken := [name for name in columns.schema(labels, "int64", ()).names if name in of]:
+        raise UserError(f"intervals need a column {taken[0]}, which is one of the answers' own: rename that answer")
+    return of
 
 
 def confidence_column(labels: Schema) -> tuple[str, ...]:
@@ -31,7 +36,7 @@ def values(calibration: Calibration, answers: Answers) -> dict[str, np.ndarray]:
     labels, joint = calibration.schema, answers.joint
     if labels.describes_classes:
         return _sets(calibration, joint)
-    ends = calibration.intervals(joint, answers.variance)
+    ends = calibration.intervals(joint, answers.between_runs, answers.between_folds)
     by_column = (column for end in ends for column in end.T.astype(np.float32))
     made = [*by_column, *([calibration.confidence(joint)] if confidence_column(labels) else [])]
     return dict(zip(types(labels), made, strict=True))

@@ -67,9 +67,12 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
 
 
 def _share(text: str) -> float:
-    """argparse's ValueError for what is no share."""
-    if not 0 < (share := float(text)) < 1:
-        raise ValueError
+    try:
+        share = float(text)
+    except ValueError:
+        share = 0
+    if not 0 < share < 1:
+        raise argparse.ArgumentTypeError(f"expected a share between 0 and 1, such as 0.9, not {text!r}")
     return share
 
 

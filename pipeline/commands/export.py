@@ -1,7 +1,8 @@
 """Export an ensemble as one file or folder that other programs and languages can use.
 
 reads   OUTPUT/PLAN/ensembles/NAME and the networks that it is made of
-writes  DIR/model.onnx or DIR/saved_model/, and DIR/model.json: its inputs, outputs and its largest difference
+writes  DIR/model.onnx or DIR/saved_model/, DIR/model.json: its inputs, outputs and its largest difference, and
+        DIR/README.md: its model card
 
 The model takes images, uint8 (n, 424, 424, 3) RGB, and gives vote fractions, float32 (n, c), in the columns of the
 labels: crops, views, networks, blend and decision tree are included, all in float32, also of networks that were trained
@@ -29,10 +30,11 @@ import numpy as np
 from pipeline import cli
 from pipeline.competition import cutout
 from pipeline.core import blend
-from pipeline.errors import Defect
+from pipeline.errors import Defect, UserError
 from pipeline.models import prediction_check
 from pipeline.models.classifier import Classifier, view_set_of
 from pipeline.plans.config import IMAGE_SIDE
+from pipeline.report import card
 from pipeline.sky import galaxy, render
 from pipeline.store import folders
 from pipeline.store.environment import environment
@@ -146,7 +148,22 @@ def main(argv: list[str] | None = None) -> None:
         shutil.rmtree(path, ignore_errors=True)
         (work / path.name).replace(path)
         artifact.finish(spec, {"ensemble": classifier.digest}, largest_difference=gap, **about)
+    _write_card(classifier, path)
     log.info("export     %s: %.0f MB, answers differ by %.1e at most", path, _bytes(path) / 1e6, gap)
+
+
+def _write_card(classifier: Classifier, path: Path) -> None:
+    """The model card beside the export, of a whole ensemble; the log says why where there is none."""
+    store, name = classifier.store, classifier.folder.name
+    if len(classifier.members) < len(store.ensemble(name).fact("weights", dict)):
+        log.info("export     no model card: it would be of the whole ensemble")
+        return
+    try:
+        written = card.write_beside(path.parent, card.card(store, name, path.name))
+    except UserError as error:
+        log.warning("export     no model card: %s", error)
+        return
+    log.info("export     %s", f"{written}: its model card" if written else "no model card: README.md there is not ours")
 
 
 def specification(classifier: Classifier) -> dict[str, Any]:

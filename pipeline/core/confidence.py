@@ -9,15 +9,16 @@ from scipy import optimize, special
 LEAST = 1e-6  # of a class whose logarithm is taken
 RANGE = (0.05, 20.0)  # of temperatures
 BINS = 10
+FEWEST = 50  # galaxies of a clear class that tell a temperature: of a few that are all right it would be 0
 
 
 def fit_temperature(of_classes: np.ndarray, true: np.ndarray) -> float:
-    """The temperature whose `confidence` predicts the clear classes best (log loss); NaN where none is clear.
+    """The temperature whose `confidence` predicts the clear classes best (log loss); NaN where few are clear.
 
     Guo et al. 2017 (ICML, arXiv:1706.04599): one number, which changes no class, and cannot fit noise.
     """
     logs, true = _logarithms(of_classes)[true >= 0], true[true >= 0]
-    if not len(true):
+    if len(true) < FEWEST:
         return float("nan")
 
     def loss(log_temperature: float) -> float:

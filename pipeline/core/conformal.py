@@ -51,12 +51,20 @@ def calibrate(truth: np.ndarray, predicted: np.ndarray, variance: np.ndarray, le
     return tuple(_column(*(np.asarray(values, np.float64) for values in column), level) for column in columns)
 
 
-def intervals(columns: Sequence[Column], predicted: np.ndarray, variance: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Lower and upper ends (n, c) about predictions, within 0 to 1; NaN where a prediction is."""
+def intervals(
+    columns: Sequence[Column], predicted: np.ndarray, variance: np.ndarray, averaged: np.ndarray | float = 0.0
+) -> tuple[np.ndarray, np.ndarray]:
+    """Lower and upper ends (n, c) about predictions, within 0 to 1; NaN where a prediction is.
+
+    `averaged`: where predictions are the mean of several, each such as those that calibrated, the variance (n, c)
+    between these. The squared error of a mean is less than the mean of their squared errors by just this variance
+    (Krogh & Vedelsby 1995, NIPS 7, 231), so the squared spread is, too.
+    """
     made, variance = np.asarray(predicted, np.float64), np.asarray(variance, np.float64)
+    averaged = np.broadcast_to(np.asarray(averaged, np.float64), made.shape)
     halves = [
-        one.factors[np.searchsorted(one.edges, p)] * _spread(one.terms, p, v)
-        for one, p, v in zip(columns, made.T, variance.T, strict=True)
+        one.factors[np.searchsorted(one.edges, p)] * _less(_spread(one.terms, p, v), gained)
+        for one, p, v, gained in zip(columns, made.T, variance.T, averaged.T, strict=True)
     ]
     half = np.stack(halves, axis=1)
     return np.clip(made - half, 0, 1), np.clip(made + half, 0, 1)
@@ -113,7 +121,7 @@ def _column(truth: np.ndarray, predicted: np.ndarray, variance: np.ndarray, leve
     residuals = np.abs(truth - predicted)
     groups = min(GROUPS, len(truth) // MIN_GROUP)
     if groups < 2:
-        terms, edges = np.array([1.0, 0.0, 0.0]), np.empty(0)
+        terms, edges = np.array([np.square(residuals).mean() if len(truth) else 1.0, 0.0, 0.0]), np.empty(0)
     else:
         terms, _ = optimize.nnls(_terms(predicted, variance), np.square(residuals))
         edges = np.unique(np.quantile(predicted, np.arange(1, groups) / groups))
@@ -128,6 +136,11 @@ def _terms(predicted: np.ndarray, variance: np.ndarray) -> np.ndarray:
 
 def _spread(terms: np.ndarray, predicted: np.ndarray, variance: np.ndarray) -> np.ndarray:
     return np.sqrt(np.maximum(_terms(predicted, variance) @ terms, LEAST_SPREAD**2))
+
+
+def _less(spread: np.ndarray, gained: np.ndarray) -> np.ndarray:
+    """The spread without the variance that averaging has taken off, but half of it at least."""
+    return np.sqrt(np.maximum(np.square(spread) - gained, np.square(spread) / 4))
 
 
 def _quantile(scores: np.ndarray, level: float) -> float:

@@ -45,7 +45,8 @@ class Answers(NamedTuple):
 
     joint: np.ndarray  # float32 (n, c) vote fractions, every sum of the tree holding
     spread: np.ndarray  # float32 (n, c) their standard deviation over runs, folds and views
-    variance: np.ndarray  # float32 (n, c) between the runs of one fold, the mean over folds: what intervals rest on
+    between_runs: np.ndarray  # float32 (n, c) variance between the runs of one fold, the mean over folds
+    between_folds: np.ndarray  # float32 (n, c) variance between the blends of one fold each
 
 
 def view_set_of(requested: str | None) -> str | None:
@@ -100,8 +101,10 @@ class Classifier:
         variance = np.tensordot(share, squares, 1) - np.tensordot(share, stack, 1) ** 2
         spread = np.sqrt(np.maximum(variance, 0))
         joint = tree.project(self.schema, blend.mix(self.schema, stack, self.weights))
-        between = [conformal.run_variance(np.stack(runs), share) for runs in zip(*by_fold, strict=True)]
-        return Answers(joint.astype(np.float32), spread.astype(np.float32), np.mean(between, axis=0).astype(np.float32))
+        of_folds = [np.stack(runs) for runs in zip(*by_fold, strict=True)]
+        between_runs = np.mean([conformal.run_variance(runs, share) for runs in of_folds], axis=0)
+        between_folds = np.var([blend.mix(self.schema, runs, self.weights) for runs in of_folds], axis=0)
+        return Answers(*(part.astype(np.float32) for part in (joint, spread, between_runs, between_folds)))
 
     def set_precision(self, precision: str) -> None:
         """Let all networks compute in this precision instead of that of training; call before the first answer."""

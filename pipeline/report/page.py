@@ -15,6 +15,7 @@ from pipeline.report.sections import (
     confusion,
     feature_maps,
     galleries,
+    intervals,
     label_efficiency,
     leaderboard_table,
     provenance,
@@ -26,8 +27,8 @@ from pipeline.store.artifacts import Store
 
 TEMPLATES = Path(__file__).parent / "templates"
 SECTIONS = (
-    leaderboard_table, accuracy, confusion, calibration, feature_maps, galleries, training, label_efficiency, search,
-    provenance,
+    leaderboard_table, accuracy, confusion, calibration, intervals, feature_maps, galleries, training, label_efficiency,
+    search, provenance,
 )  # fmt: skip
 
 

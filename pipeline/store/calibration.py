@@ -3,9 +3,9 @@
 Nothing is stored: the calibration is computed when it is needed, from oof.parquet and the labels, and only where these
 are what the ensemble's networks were trained and scored on. So it cannot be of another ensemble or of other labels.
 
-Out of fold, a galaxy is predicted by one network of each run; new ones by those of all folds, whose mean is, at equal
-spread, no worse: the squared error of a mean is no larger than the mean of the squared errors. The variance that enters
-is the same in both: that between the runs of one fold (for new galaxies the mean over folds of it).
+Out of fold, a galaxy is predicted by one network of each run, new ones by those of all folds. So that what holds for
+the former holds for the latter, the variance that makes intervals wide is in both that between the runs of one fold,
+and the variance between folds, by which the squared error of their mean is smaller, is taken off.
 """
 
 from dataclasses import dataclass
@@ -42,11 +42,13 @@ class Calibration:
     galaxies: int  # that calibrated it
     columns: tuple[conformal.Column, ...] = ()  # of vote fractions
     least: np.ndarray | None = None  # of classes: the probability from which on an answer is in its question's set
-    temperature: float | None = None  # of derived classes; NaN where no galaxy's class is clear
+    temperature: float | None = None  # of derived classes; NaN where that of few galaxies is clear
 
-    def intervals(self, predicted: np.ndarray, variance: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Lower and upper ends (n, c)."""
-        return conformal.intervals(self.columns, predicted, variance)
+    def intervals(
+        self, predicted: np.ndarray, between_runs: np.ndarray, between_folds: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Lower and upper ends (n, c) about the mean of all folds, by the variances (n, c) of `models.classifier`."""
+        return conformal.intervals(self.columns, predicted, between_runs, between_folds)
 
     def sets(self, predicted: np.ndarray) -> np.ndarray:
         """Which answers are in the set of their question: bool (n, c)."""

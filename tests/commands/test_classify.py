@@ -352,8 +352,79 @@ def test_what_is_to_be_known_of_the_ensemble_goes_into_log_and_tables(survey, fo
     record = tmp_path / "answers.csv.json"
     header = json.loads(record.read_text())["header"]
     assert "RANDOM weights" in header["caveats"]
-    assert set(header) == set(descriptions.HEADER)
+    assert set(header) == set(descriptions.HEADER) - {"interval"}
     for path in folder.iterdir():
         os.utime(path, (1, 1))  # the same images, dated otherwise
     run(survey, folder, tmp_path / "answers.csv", "--views", "1")
     assert json.loads(record.read_text())["header"] == header
+
+
+@pytest.fixture(scope="module")
+def stated(survey, folder, tmp_path_factory) -> Path:
+    """A FITS table with intervals."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(shards, "Classifier", _classifier)
+        run(survey, folder, path := tmp_path_factory.mktemp("stated") / "answers.fits", "--intervals")
+    return path
+
+
+def narrower_by_averaging(survey, labels: pd.DataFrame) -> pd.DataFrame:
+    """By how much the mean of both folds is nearer to the truth than either, from the files of the stages."""
+    question = np.repeat(range(len(GZ2.questions)), [len(q.answers) for q in GZ2.questions])
+    weights = {run: np.array(w)[question] for run, w in survey.store.ensemble("final").record()["weights"].items()}
+    parts = {run: [survey.store.predicted(run, fold).files[1] for fold in range(2)] for run in weights}
+    of_folds = [sum(weights[run] * pd.read_parquet(parts[run][fold]) for run in weights) for fold in range(2)]
+    gained = (of_folds[0] - of_folds[1]) ** 2 / 4
+    oof = pd.read_parquet(survey.ensemble / "oof.parquet").loc[labels.index]
+    return np.sqrt((1 - gained / ((oof - labels) ** 2).mean()).clip(lower=0.25)).sort_index()
+
+
+def test_intervals_are_what_the_out_of_fold_residuals_say_by_other_code(survey, answered, stated):
+    """Of 30 galaxies: 28 of their 30 residuals, and of the next, lie within the 28th smallest."""
+    made, labels = read(stated), survey.store.load_labels()
+    shrunk = narrower_by_averaging(survey, labels)
+    oof = pd.read_parquet(survey.ensemble / "oof.parquet").loc[labels.index]
+    for column in COLUMNS:
+        half = np.sort(np.abs(labels[column] - oof[column]).to_numpy(np.float64))[int(np.ceil(31 * 0.9)) - 1]
+        half = half * shrunk[column]
+        np.testing.assert_allclose(made[f"{column}_low"], np.clip(made[column] - half, 0, 1), atol=2e-4)
+        np.testing.assert_allclose(made[f"{column}_high"], np.clip(made[column] + half, 0, 1), atol=2e-4)
+    assert made["five_class_confidence"].isna().all(), "too few of 30 have clear votes"
+    np.testing.assert_allclose(made[COLUMNS], answered[COLUMNS], atol=1e-6)
+    added = [name for name in made if name not in answered]
+    assert added == [*(f"{c}_{end}" for end in ("low", "high") for c in COLUMNS), "five_class_confidence"]
+
+
+def test_columns_of_intervals_are_described_and_the_header_says_what_calibrated_them(stated):
+    header = fits.getheader(stated, 1)
+    n = {header[f"TTYPE{i}"]: i for i in range(1, header["TFIELDS"] + 1)}
+    assert header[f"TCOMM{n['Class1.1_low']}"] == "smooth-or-featured = smooth: 90 % interval from"
+    assert header[f"TUCD{n['Class1.1_high']}"] == "stat.probability;stat.max"
+    assert "calibrated probability" in header[f"TCOMM{n['five_class_confidence']}"]
+    assert header["INTERVAL"] == "0.9, calibrated on 30 galaxies out of fold"
+
+
+def test_another_share_is_another_table_and_an_unread_image_has_no_interval(survey, folder, tmp_path):
+    one = survey.test_ids[0]
+    images = tiny.folder_of(tmp_path / "images", {"1.jpg": b"", f"{one}.jpg": (folder / f"{one}.jpg").read_bytes()})
+    made = run(survey, images, tmp_path / "answers", "--intervals", "0.5")
+    assert made.loc[1, ["Class1.1_low", "Class1.1_high", "five_class_confidence"]].isna().all()
+    wider = run(survey, images, tmp_path / "wider.csv", "--intervals", "0.9")
+    assert (made.loc[one, "Class1.1_low"] >= wider.loc[one, "Class1.1_low"]).all()
+    with pytest.raises(UserError, match="other --intervals"):
+        run(survey, images, tmp_path / "answers", "--intervals", "0.8")
+
+
+@pytest.mark.parametrize("share", ["0", "1", "90", "much"])
+def test_a_share_that_is_none_is_told(survey, folder, tmp_path, share, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        run(survey, folder, tmp_path / "answers.csv", "--intervals", share)
+    assert "--intervals: expected a share between 0 and 1, such as 0.9" in capsys.readouterr().err
+
+
+def test_intervals_by_other_views_than_those_that_calibrate_them_are_refused(survey, folder, tmp_path):
+    with pytest.raises(
+        UserError, match=r"calibrated on the predictions of head by the views flips4.*leave out --views"
+    ):
+        run(survey, folder, tmp_path / "answers.csv", "--intervals", "--views", "1")
+    assert list(tmp_path.iterdir()) == []

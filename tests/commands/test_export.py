@@ -66,6 +66,7 @@ def test_an_ensemble_answers_the_same_outside(survey, images, tmp_path, form):
     assert record["largest_difference"] <= 1e-4
     assert record["spec"]["output"]["columns"] == list(GZ2.columns)
     assert not list((tmp_path / "model").glob(".*"))
+    assert f"Beside this card: `{export.FORMATS[form]}`" in (tmp_path / "model" / "README.md").read_text()
     if form == "saved-model":
         told = json.loads((tmp_path / "model" / "saved_model" / "assets.extra" / "metadata.json").read_text())
     else:

@@ -159,3 +159,17 @@ def test_all_answers_of_the_competition_have_an_interval():
     low, high = conformal.held_out_intervals(truth, predicted, np.zeros_like(truth), np.arange(500) % 5, LEVEL)
     held = (low <= truth) & (truth <= high)
     assert held.mean() == pytest.approx(LEVEL, abs=0.01)
+
+
+def test_the_mean_of_several_networks_has_narrower_intervals_that_hold_as_much():
+    """Three networks of independent errors, of which one calibrates."""
+    rng = np.random.default_rng(6)
+    truth = rng.uniform(0.25, 0.75, (20_000, 1))
+    errors = rng.normal(0, 0.04, (20_000, 1)) + rng.normal(0, 0.05, (3, 20_000, 1))
+    nothing, old = np.zeros((20_000, 1)), slice(0, 4000)
+    columns = conformal.calibrate(truth[old], (truth + errors[0])[old], nothing[old], LEVEL)
+    mean, between = truth + errors.mean(axis=0), errors.var(axis=0)
+    plain, less = (conformal.intervals(columns, mean, nothing, averaged) for averaged in (0.0, between))
+    held = [((low <= truth) & (truth <= high)).mean() for low, high in (plain, less)]
+    assert held[0] > 0.95
+    assert held[1] == pytest.approx(LEVEL, abs=0.025)

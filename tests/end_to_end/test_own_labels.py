@@ -103,6 +103,17 @@ def test_without_a_sample_file_there_is_a_table_of_predictions(classes):
     np.testing.assert_allclose(table.iloc[:, 1:].sum(axis=1), 1, atol=1e-4)
 
 
+def test_sets_of_classes_are_calibrated_and_stand_in_table_and_report(classes, tmp_path):
+    assert "Sets of answers that state 90.0 % hold" in classes.store.report().verified("report.html").read_text()
+    ensemble = classes.store.ensemble("final").record_path.parent
+    images, to = classes.folder / "mine" / "test", tmp_path / "answers.csv"
+    classify.main([str(images), "--ensemble", str(ensemble), "--to", str(to), "--intervals"])
+    made = pd.read_csv(to)
+    assert list(made.columns[-3:]) == ["class_set", "reason", "caveat"]
+    assert set(made["class_set"]) <= {"disc", "smooth", "disc, smooth"}
+    assert all(leading in found for leading, found in zip(made["class"], made["class_set"], strict=True))
+
+
 def test_what_was_inferred_can_be_edited(classes):
     text = (classes.store.inputs().record_path.parent / "labels.toml").read_text()
     assert 'answers = ["disc", "smooth"]' in text

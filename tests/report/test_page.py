@@ -14,6 +14,7 @@ from pipeline.report.sections import (
     confusion,
     feature_maps,
     galleries,
+    intervals,
     leaderboard_table,
     provenance,
     summary,
@@ -159,6 +160,49 @@ def test_calibration(made, best, files):
     np.testing.assert_allclose(mine["predicted"], expected["said"]["mean"], atol=1e-6)
     np.testing.assert_allclose(mine["observed"], expected["seen"]["mean"], atol=1e-6)
     np.testing.assert_array_equal(mine["galaxies"], expected["seen"]["size"])
+
+
+def test_intervals_of_a_fold_are_calibrated_on_the_others(made, files):
+    """200 galaxies calibrate: the 181st smallest of their residuals holds 90 % of those of others."""
+    held = {}
+    fold = made.board.fold_of
+    for column in files["truth"]:
+        off = (files[made.board.best("ensemble").name][column] - files["truth"][column]).abs().to_numpy()
+        half = np.array([np.sort(off[fold != k])[180] for k in fold])
+        held[column] = off <= half + 1e-9
+    section = intervals.section(made)
+    numbers = section.facts["drawn"].numbers
+    for number in QUESTIONS:
+        expected = np.mean([held[column] for column in columns_of(number)])
+        assert numbers["held"][number - 1] == pytest.approx(expected, abs=1e-3)
+    assert 0.88 < section.facts["coverage"].overall < 0.92
+    assert f"hold {100 * section.facts['coverage'].overall:.1f} % of the votes" in section.finding
+
+
+def test_coverage_by_volunteers_counts_every_answer_by_its_question(made, files):
+    numbers = intervals.section(made).facts["reached"].numbers
+    truth = files["truth"]
+    counted = np.concatenate([
+        np.repeat(44 * (truth[PARENTS[number]] if number in PARENTS else truth["1.1"] * 0 + 1), count)
+        for number, count in QUESTIONS.items()
+    ])  # fmt: skip
+    voted = numbers[numbers["by"] == "as they voted"]
+    assert voted["answers"].sum() == counted.size
+    assert (voted["volunteers"] * voted["answers"]).sum() == pytest.approx(counted.sum(), rel=1e-5)
+    assert voted["volunteers"].is_monotonic_increasing
+
+
+def test_the_confidence_of_the_class_is_compared_where_votes_are_clear(made, best, files):
+    facts = intervals.section(made).facts
+    true = labelled(files["truth"])
+    of_ensemble = files[made.board.best("ensemble").name].loc[true.index]
+    own = of_ensemble[[list(rule)[-1] for rule in CLASSES.values()]]
+    share, right = own.max(axis=1) / own.sum(axis=1), answered(of_ensemble) == true
+    bins = (10 * share).astype(int).clip(upper=9)
+    by_hand = sum(abs((share - right)[bins == i].sum()) for i in range(10)) / len(true)
+    assert facts["clear"] == len(true)
+    assert facts["errors"][0] == pytest.approx(by_hand, abs=1e-3)
+    assert facts["errors"][1] < facts["errors"][0]
 
 
 def test_deferral(made, best, files):

@@ -1,0 +1,159 @@
+"""A model card of an ensemble: Markdown below a YAML front matter, as model hubs read it; from records alone."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pipeline.core import metrics, stats
+from pipeline.core.durations import duration
+from pipeline.core.labels import Schema
+from pipeline.errors import UserError
+from pipeline.report import coverage, wording
+from pipeline.report.coverage import Coverage
+from pipeline.report.formatting import FILTERS
+from pipeline.report.sections.summary import SOURCES
+from pipeline.store import calibration, network_caveats
+from pipeline.store.artifacts import Store
+from pipeline.store.calibration import LEVEL, OutOfFold
+
+TEMPLATES = Path(__file__).parent / "templates"
+MARK = "<!-- written by ./run.sh card from the records of its output folder -->"
+
+
+def card(store: Store, name: str, format: str = "") -> str:
+    """The card of an ensemble; `format` of the file beside which it lies. UserError where it is missing or outdated."""
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    if not store.ensemble(name).exists():
+        raise UserError(f"{store.ensemble(name).record_path} is missing: {store.ensemble(name).make}")
+    calibration.require_current(store, name)
+    schema, oof = store.schema(), calibration.load(store, name)
+    made = coverage.measure(schema, oof, LEVEL)
+    scores, sure = scored(store, schema, oof), coverage.measure_confidence(schema, oof)
+    record, runs = store.ensemble(name).required(), store.ensemble(name).fact("weights", dict)
+    trained = network_caveats.trained_records(store, dict.fromkeys(runs, int(oof.fold.max()) + 1))
+    environment = Environment(
+        loader=FileSystemLoader(TEMPLATES), undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters |= FILTERS
+    return environment.get_template("card.md.jinja").render(
+        front=front_matter(store, name, schema, scores, made),
+        mark=MARK,
+        title=f"{store.root.name}/{name}",
+        schema=schema,
+        words=wording.of(schema),
+        decides=metrics.deciding(schema),
+        scores=scores,
+        coverage=made,
+        bound=100 * coverage.BOUND,
+        errors=sure.errors if sure else None,
+        questions=by_question(schema, oof, made),
+        data=data(store, oof),
+        runs=[_run(run, trained[run], weight) for run, weight in runs.items()],
+        method=record.get("method", ""),
+        made=record["made"],
+        digest=record["digest"],
+        seconds=duration(sum(_seconds(record) for of_folds in trained.values() for record in of_folds)),
+        caveats=network_caveats.of_ensemble(store, name, {run: len(folds) for run, folds in trained.items()}),
+        format=format,
+    )
+
+
+def scored(store: Store, schema: Schema, oof: OutOfFold) -> dict[str, Any]:
+    """The score that decides, out of fold, with its 95 % interval, and those of the baselines from their records."""
+    decides = metrics.deciding(schema)
+    errors = decides.per_galaxy(schema, oof.truth, oof.predicted)
+    errors = errors[np.isfinite(errors)]
+    seed = store.folds().fact("spec", dict).get("seed", 0)
+    baselines = {name: store.baseline(name).facts().get(decides.name) for name in store.baselines()}
+    known = {name: value for name, value in baselines.items() if isinstance(value, float)}
+    return {
+        "value": decides.of(errors),
+        "interval": stats.bootstrap_rmse(errors, seed, finish=decides.finish),
+        "galaxies": len(errors),
+        "baselines": dict(sorted(known.items(), key=lambda pair: pair[1])),
+    }
+
+
+def by_question(schema: Schema, oof: OutOfFold, made: Coverage) -> list[dict[str, Any]]:
+    """Of each question its RMSE, how often the leading answer is right, and how often its intervals hold."""
+    rmse = metrics.rmse_per_question(schema, oof.truth, oof.predicted)
+    right = metrics.leading_answer_accuracy(schema, oof.truth, oof.predicted)
+    rows = zip(schema.questions, rmse.tolist(), right.tolist(), made.by_question.tolist(), strict=True)
+    return [dict(zip(("question", "rmse", "right", "held"), row, strict=True)) for row in rows]
+
+
+def data(store: Store, oof: OutOfFold) -> dict[str, Any]:
+    """What it was trained on, as stage 0 recorded it."""
+    record = store.inputs().required()
+    return {
+        "synthetic": network_caveats.is_synthetic(store),
+        "folder": Path(record.get("folder", "")).name,
+        "train": record.get("n_train", len(oof.truth)),
+        "used": len(oof.truth),
+        "folds": np.bincount(oof.fold).tolist(),
+        "digest": record["digest"],
+        "left_out": record.get("left_out", []),
+    }
+
+
+def front_matter(store: Store, name: str, schema: Schema, scores: dict[str, Any], made: Coverage) -> str:
+    """The facts that hubs index, in YAML. The licence is for the publisher to decide."""
+    import yaml
+
+    decides = metrics.deciding(schema)
+    metric = {"type": decides.name, "name": f"{decides.title}, out of fold", "value": round(scores["value"], 5)}
+    held = {
+        "type": "coverage",
+        "name": f"coverage of {100 * made.level:g} % intervals",
+        "value": round(made.overall, 4),
+    }
+    synthetic = " (synthetic galaxies)" if network_caveats.is_synthetic(store) else ""
+    result = {
+        "task": {"type": "image-classification", "name": "galaxy morphology"},
+        "dataset": {"type": schema.name, "name": f"{schema.name}{synthetic}"},
+        "metrics": [metric, held],
+    }
+    front = {
+        "library_name": "keras",
+        "license": "unknown",
+        "pipeline_tag": "image-classification",
+        "tags": ["astronomy", "galaxies", "morphology", schema.name],
+        "metrics": [decides.name],
+        "model-index": [{"name": f"{store.root.name}/{name}", "results": [result]}],
+    }
+    return yaml.safe_dump(front, sort_keys=False, allow_unicode=True).rstrip()
+
+
+def _run(name: str, records: list[dict[str, Any]], weight: float | list[float]) -> dict[str, Any]:
+    """A member of the ensemble, by the records of its folds."""
+    spec, origin = records[0]["spec"], records[0].get("weights", {})
+    source = origin.get("source", "not recorded")
+    return {
+        "name": name,
+        "backbone": spec.get("backbone", ""),
+        "share": float(np.mean(weight)),
+        "weights": SOURCES.get(source, source),
+        "file": Path(origin["path"]).name if origin.get("path") else "",
+        "sha256": origin.get("sha256") or "",
+        "params": records[0].get("params"),
+        "pixels": spec.get("input_size"),
+        "head": spec.get("head", ""),
+        "loss": spec.get("loss", ""),
+        "epochs": [record.get("epochs") for record in records],
+        "fine_tuned": bool(spec.get("fine_tune", {}).get("epochs")),
+    }
+
+
+def _seconds(record: dict[str, Any]) -> float:
+    return float(record.get("train_seconds") or 0)
+
+
+def write_beside(folder: Path, text: str) -> Path | None:
+    """README.md of a folder, where none is there that we did not write; else None."""
+    path = folder / "README.md"
+    if path.exists() and MARK not in path.read_text(encoding="utf-8", errors="replace"):
+        return None
+    path.write_text(text, encoding="utf-8")
+    return path
