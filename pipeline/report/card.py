@@ -10,9 +10,9 @@ from pipeline.core.durations import duration
 from pipeline.core.labels import Schema
 from pipeline.errors import UserError
 from pipeline.report import coverage, wording
+from pipeline.report.caveats import SOURCES
 from pipeline.report.coverage import Coverage
 from pipeline.report.formatting import FILTERS
-from pipeline.report.sections.summary import SOURCES
 from pipeline.store import calibration, network_caveats
 from pipeline.store.artifacts import Store
 from pipeline.store.calibration import LEVEL, OutOfFold
@@ -130,11 +130,12 @@ def _run(name: str, records: list[dict[str, Any]], weight: float | list[float]) 
     """A member of the ensemble, by the records of its folds."""
     spec, origin = records[0]["spec"], records[0].get("weights", {})
     source = origin.get("source", "not recorded")
+    unwanted = source == "random" and spec.get("first_weights") != "random"
     return {
         "name": name,
         "backbone": spec.get("backbone", ""),
         "share": float(np.mean(weight)),
-        "weights": SOURCES.get(source, source),
+        "weights": "RANDOM" if unwanted else SOURCES.get(source, source),
         "file": Path(origin["path"]).name if origin.get("path") else "",
         "sha256": origin.get("sha256") or "",
         "params": records[0].get("params"),

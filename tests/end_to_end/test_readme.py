@@ -24,7 +24,7 @@ from tests.conftest import SURVEY
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 FENCED = re.compile(r"^```\w*\n(.*?)^```$", re.DOTALL | re.MULTILINE)
-PLANS = ("demo", "frozen", "laptop", "laptop-best", "competition", "competition-classic")
+PLANS = ("demo", "frozen", "laptop", "laptop-best", "laptop-night", "competition", "competition-classic")
 SEARCH = """
 [search]
 repeats = 1
@@ -74,6 +74,22 @@ TABLE = {
     "./run.sh frozen --input ~/galaxy-zoo": Row(makes="output/frozen/submissions/final.csv"),
     "./run.sh laptop --input ~/galaxy-zoo": Row(makes="output/laptop/submissions/final.csv"),
     "./run.sh laptop-best --input ~/galaxy-zoo": Row(makes="output/laptop-best/report.html"),
+    "./run.sh laptop-night --input ~/galaxy-zoo": Row(makes="output/laptop-night/submissions/final.csv"),
+    "./run.sh label rings.toml --input ~/rings": Row(
+        "./run.sh label asking.toml --input ~/rings --port 0",
+        not_run="serves a page until it is stopped: tests/commands/test_label.py",
+    ),
+    "./run.sh label-efficiency --plan few-labels --input ~/rings": Row(
+        "./run.sh label-efficiency --plan asking.toml --input ~/rings --sizes 4,8 --repeats 1", says="curves.csv"
+    ),
+    "./run.sh embed cutouts/ --run output/laptop/runs/mobilenetv2 --to features/": Row(
+        "./run.sh embed cutouts/ --run output/laptop/runs/head --to features/", makes="features"
+    ),
+    "./run.sh similar --to features/ --image mine.jpg -n 100": Row(
+        './run.sh similar --to features/ --image "$(ls cutouts/* | head -1)" -n 3', says="html"
+    ),
+    "./run.sh unusual --to features/ -n 100": Row("./run.sh unusual --to features/ -n 3", says="html"),
+    "./run.sh card --plan demo": Row(says="license"),
     "./run.sh competition --input ~/galaxy-zoo": Row(makes="output/competition/submissions/final.csv"),
     "./run.sh competition-classic --input ~/galaxy-zoo": Row(makes="output/competition-classic/report.html"),
     "./run.sh competition --run convnextbase": Row(
@@ -218,6 +234,8 @@ def place(survey, tmp_path_factory) -> Path:
             (place / "cutouts" / name).write_bytes(data)
     subprocess.run(["tar", "-cf", place / "tars" / "a.tar", "-C", place / "cutouts", "."], check=True)
     pd.DataFrame({"id": survey.test_ids}).to_parquet(place / "galaxies.parquet")
+    embed = "./run.sh embed cutouts/ --run output/laptop/runs/head --to features/"
+    subprocess.run(["bash", "-c", embed], cwd=place, env=environment(place), check=True)
     return place
 
 
