@@ -12,6 +12,7 @@ import pandas as pd
 
 from pipeline.catalogue import columns, file_types, framing, image_names, images, remote, shards, writers
 from pipeline.catalogue import kept as kept_columns
+from pipeline.catalogue.readers import parquet_folder
 from pipeline.catalogue.table import Catalogue, Taken
 from pipeline.core.labels import Schema
 from pipeline.errors import UserError
@@ -53,7 +54,9 @@ class Galaxies:
 
     def _open(self, taken: Taken, folder: str) -> None:
         """The table or the images; paths in a table are told from `folder`."""
-        if not self.path.is_dir() and file_types.content_of(self.path).kind not in ARCHIVES:
+        if parquet_folder.is_table(self.path) or (
+            not self.path.is_dir() and file_types.content_of(self.path).kind not in ARCHIVES
+        ):
             self._table = Catalogue(self.path, taken, beside=folder if self.where is None else None)
             self._check_images()
         elif self._address:

@@ -1,7 +1,7 @@
 """Classify unlabelled galaxies by a trained ensemble.
 
-reads   a catalogue (.parquet, .csv, .fits, .vot; a path or an address) and its images, or a folder, zip or tar of
-        images; OUTPUT/PLAN
+reads   a catalogue (.parquet, .csv, .fits, .vot; a path or an address; a folder of Parquet, such as HATS) and its
+        images, or a folder, zip or tar of images; OUTPUT/PLAN
 writes  TABLE (.parquet, .csv, .fits, .vot), or a folder of Parquet shards where it has no such suffix
 
 Images are JPEG, PNG or FITS, of any size, in a folder, zip, tar or at addresses; images are framed as those of

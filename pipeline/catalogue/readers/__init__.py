@@ -6,12 +6,13 @@ A reader takes a path and returns the tables of that file as `Part`s; rows come 
 from pathlib import Path
 
 from pipeline.catalogue import file_types
-from pipeline.catalogue.readers import fits, parquet, text, votable
+from pipeline.catalogue.readers import fits, parquet, parquet_folder, text, votable
 from pipeline.catalogue.readers.part import Part
 from pipeline.errors import UserError
 
 READERS = {
     "parquet": parquet.parts,
+    "parquet folder": parquet_folder.parts,
     "arrow": parquet.parts_of_arrow,
     "fits": fits.parts,
     "votable": votable.parts,
@@ -20,8 +21,8 @@ READERS = {
 
 
 def parts(path: Path) -> list[Part]:
-    """The tables of a file, at least one; UserError where it holds none that can be read."""
-    kind = file_types.content_of(path).kind
+    """The tables of a file, or that of a folder, at least one; UserError where it holds none that can be read."""
+    kind = "parquet folder" if path.is_dir() else file_types.content_of(path).kind
     if kind == "spreadsheet":
         raise UserError(f"{path} is a spreadsheet: save it as CSV and give that")
     if kind not in READERS:
