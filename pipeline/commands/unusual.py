@@ -5,8 +5,8 @@ writes  SAVE.csv and SAVE.html, a contact sheet; by default FOLDER/_unusual/unus
 
 Unusual is who is far from the nearest others: the mean distance to the ten nearest of up to 10,000 random galaxies of
 the catalogue, between standardised features scaled to length 1. The column isolation is the baseline, the score of an
-isolation forest on the features of the same. Much that is unusual is no galaxy: stars, trails, artifacts. Where the labels
-have such an answer, they are told apart by it and listed on their own: by the run's own answer, or that of --answers.
+isolation forest on the features of the same. Much that is unusual is no galaxy: stars, trails, artifacts. Where the
+labels have such an answer, these are told apart by it and listed on their own: by the run's own answer, or --answers.
 
     ./run.sh unusual --to FOLDER [-n 500] [--artifact-above 0.5] [--answers TABLE] [--save PATH]
 """
