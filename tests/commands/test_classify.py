@@ -428,3 +428,27 @@ def test_intervals_by_other_views_than_those_that_calibrate_them_are_refused(sur
     ):
         run(survey, folder, tmp_path / "answers.csv", "--intervals", "--views", "1")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["answers.csv", "answers.parquet", "answers.fits", "answers"])
+def test_the_likeliest_stand_beside_the_table_the_likeliest_first(survey, folder, tmp_path, monkeypatch, name):
+    monkeypatch.setattr(galaxies, "ROWS", 5)
+    for _ in range(2):  # as the table is made, and where it is complete
+        whole = run(survey, folder, tmp_path / name, "--most-likely", "ring", "--top", "7")
+        suffix = Path(name).suffix or ".parquet"
+        beside = read_in_order(tmp_path / f"answers.most-likely-ring{suffix}")
+        expected = whole.sort_values("Class8.1", ascending=False, kind="stable").head(7)
+        assert beside["id"].astype(int).tolist() == expected.index.tolist()
+        assert list(beside.columns) == list(whole.columns)
+        np.testing.assert_allclose(beside[COLUMNS], expected[COLUMNS], rtol=1e-6)
+
+
+def read_in_order(path: Path) -> pd.DataFrame:
+    readers = {".csv": pd.read_csv, ".parquet": pd.read_parquet}
+    return readers.get(path.suffix, lambda path: Table.read(path).to_pandas())(path)
+
+
+def test_an_answer_that_there_is_not_is_told_before_any_work(survey, folder, tmp_path):
+    with pytest.raises(UserError, match=r"--most-likely rings: no answer .* did you mean .*ring"):
+        run(survey, folder, tmp_path / "answers.csv", "--most-likely", "rings")
+    assert not list(tmp_path.iterdir())
