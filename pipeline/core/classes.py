@@ -6,8 +6,8 @@ class of a galaxy is an index into `Schema.classes`, -1 where it has none.
 
 import numpy as np
 
+from pipeline.core import ranking_metrics
 from pipeline.core.labels import Schema
-from pipeline.core.ranking_metrics import average_precision
 
 
 def true_class(schema: Schema, truth: np.ndarray) -> np.ndarray:
@@ -74,7 +74,7 @@ def summary(schema: Schema, truth: np.ndarray, predicted: np.ndarray) -> dict[st
     _, recall, f1 = precision_recall_f1(counts)
     known, there = true >= 0, counts.sum(axis=1) > 0
     columns = predicted[:, schema.class_columns][known]
-    areas = [average_precision(columns[:, i], true[known] == i) for i in np.flatnonzero(there)]
+    areas = [ranking_metrics.average_precision(columns[:, i], true[known] == i) for i in np.flatnonzero(there)]
     return {
         "accuracy": accuracy(schema, truth, predicted),
         "balanced_accuracy": _mean(recall[there]),

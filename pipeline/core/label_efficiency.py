@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy import optimize, special
 
-from pipeline.core import classes, metrics
+from pipeline.core import classes, metrics, ranking_metrics
 from pipeline.core.labels import Schema
 
 RARE = 0.2  # share of the labelled galaxies below which one of two answers is a rare one that is looked for
@@ -59,7 +59,7 @@ def scores(schema: Schema, truth: np.ndarray, predicted: np.ndarray, rare: int |
     if rare is not None:
         known = np.isfinite(truth[:, rare])
         positive, probability = truth[known, rare] > 0.5, predicted[known, rare]
-        found["average_precision"] = classes.average_precision(positive, probability)
+        found["average_precision"] = ranking_metrics.average_precision(probability, positive)
     return found
 
 

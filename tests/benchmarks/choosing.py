@@ -22,7 +22,7 @@ from scipy.stats import t as student
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
-from pipeline.core import acquisition, classes
+from pipeline.core import acquisition, classes, ranking_metrics
 from pipeline.core.labels import Question, Schema
 from pipeline.store.artifacts import Store
 from tests.builders.galaxy_zoo_2 import GZ2
@@ -102,7 +102,9 @@ def scores(probable: np.ndarray, task: Task) -> dict[str, float]:
     """Of probabilities (n, classes): log loss, accuracy, mean average precision over the classes."""
     own = np.clip(probable[np.arange(len(task.truth)), task.truth], 1e-6, 1)
     first = 1 if task.n_classes == 2 else 0  # of two classes the rare one alone
-    precision = [classes.average_precision(task.truth == i, probable[:, i]) for i in range(first, task.n_classes)]
+    precision = [
+        ranking_metrics.average_precision(probable[:, i], task.truth == i) for i in range(first, task.n_classes)
+    ]
     accuracy = float((probable.argmax(axis=1) == task.truth).mean())
     return {
         "log_loss": float(-np.log(own).mean()),
