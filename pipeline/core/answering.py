@@ -18,7 +18,7 @@ def next_question(schema: Schema, given: Mapping[str, str]) -> Question | None:
 def asked(schema: Schema, given: Mapping[str, str]) -> list[Question]:
     """The questions that everybody is asked, and those that these answers lead to."""
     said = columns_of(schema, given)
-    return [question for question in schema.questions if question.parent is None or question.parent in said]
+    return [question for question in schema.questions if not question.parents or said & set(question.parents)]
 
 
 def columns_of(schema: Schema, given: Mapping[str, str]) -> set[str]:

@@ -62,7 +62,7 @@ def tasks(features: np.ndarray, fractions: np.ndarray) -> list[Task]:
 def schema_of(n_classes: int) -> Schema:
     """One question with that many answers."""
     names = tuple(f"c{i}" for i in range(n_classes))
-    return Schema("of", "class", (Question(1, "class", "class", names, names, names, None),))
+    return Schema("of", "class", (Question(1, "class", "class", names, names, names, ()),))
 
 
 def fit(task: Task) -> Callable[[np.ndarray], np.ndarray]:

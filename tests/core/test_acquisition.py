@@ -7,7 +7,7 @@ from pipeline.core import acquisition, tree
 from pipeline.core.labels import Question, Schema
 from tests.builders.galaxy_zoo_2 import GZ2
 
-KIND = Schema("kind", "class", (Question(1, "kind", "kind", ("a", "b"), ("a", "b"), ("x", "y"), None),))
+KIND = Schema("kind", "class", (Question(1, "kind", "kind", ("a", "b"), ("a", "b"), ("x", "y"), ()),))
 
 
 def some(schema: Schema, n: int, seed: int = 0) -> acquisition.Described:
@@ -55,8 +55,8 @@ def test_the_first_are_drawn_by_their_squared_distance_from_what_is_labelled():
 def test_none_is_drawn_twice_nor_what_is_known_or_sure():
     pool = some(GZ2, 40)
     sure = np.zeros((1, 37))
-    for columns, parent in tree.in_tree_order(GZ2):
-        sure[0, columns.start] = 1 if parent is None else sure[0, parent]
+    for columns, parents in tree.in_tree_order(GZ2):
+        sure[0, columns.start] = sure[0, parents].sum() if parents else 1
     known = pool.of(np.arange(5))
     pool = acquisition.Described(
         np.concatenate([pool.answers, acquisition.described(GZ2, sure, np.ones((1, 5))).answers]),

@@ -10,8 +10,8 @@ from tests.builders.galaxy_zoo_2 import GZ2
 LEVEL = 0.9
 CLASSES = Schema(
     "bars", "class",
-    (Question(1, "disc", "disc", ("yes", "no"), ("disc", "no disc"), ("d1", "d2"), None),
-     Question(2, "bar", "bar", ("strong", "weak", "none"), ("strong", "weak", "none"), ("b1", "b2", "b3"), "d1")),
+    (Question(1, "disc", "disc", ("yes", "no"), ("disc", "no disc"), ("d1", "d2"), ()),
+     Question(2, "bar", "bar", ("strong", "weak", "none"), ("strong", "weak", "none"), ("b1", "b2", "b3"), ("d1",))),
 )  # fmt: skip
 
 
