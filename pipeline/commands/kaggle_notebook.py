@@ -34,7 +34,7 @@ from pipeline.store import resume
 log = logging.getLogger(__name__)
 PROJECT_ROOT = Path(__file__).parents[2]
 MAX_DEPTH = 5  # folders below /kaggle/input: competitions/<slug>, datasets/<owner>/<name>/<folder>, …
-IMPORTED_AS = {"opencv-python": "cv2", "scikit-learn": "sklearn"}
+IMPORTED_AS = {"opencv-python": "cv2", "scikit-learn": "sklearn", "pyyaml": "yaml"}
 UNUSED = ("keras-cv",)  # by the shipped plans: a run's augment.policy asks for it
 OF_WEIGHTS = {row.package.partition("==")[0] for row in BACKBONES.values() if row.package}
 TIME_IS_UP = 3  # run.sh's exit code

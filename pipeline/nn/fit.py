@@ -77,7 +77,7 @@ class Trainer:
         self.network.model.set_weights(self._first)
         self.network.backbone.set_weights(backbone)
         self._first = self.network.model.get_weights()
-        self.ridges.clear()
+        self.starts.clear()
 
     def fit(
         self, train: np.ndarray, valid: np.ndarray, fold: int, folder: Path, start: Path | None = None

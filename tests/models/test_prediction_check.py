@@ -183,7 +183,7 @@ def test_networks_of_another_graph_are_refused_by_name(trained):
             with pytest.raises(UserError, match=r"^runs/b0/fold0 was trained by another version .* efficientnetb0"):
                 stage.main([*flags, "--force", "--yes"])
         with pytest.raises(UserError, match=r"fold 0 of b0 was trained by another version"):
-            classifier._member(store, store.schema(), "b0", 1, None)
+            classifier.trained_member(store, store.schema(), "b0", 1, None)
     finally:
         save_json(artifact.record_path, record)
 
