@@ -349,8 +349,8 @@ def test_a_catalogue_that_changes_while_it_is_read(command, folder, tmp_path, mo
     catalogue.write_text("id\n0\n1\n2\n3\n")
     for text in ("id\n0\n1\n2\n5\n", "id\n0\n1\n2\n", "id\n0\n1\n2\n3\n4\n5\n6\n"):
 
-        def then_changed(self, kind, text=text):
-            found = survey_of(self, kind)
+        def then_changed(self, *arguments, text=text):
+            found = survey_of(self, *arguments)
             catalogue.write_text(text)
             return found
 
