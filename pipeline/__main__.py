@@ -59,7 +59,7 @@ COMMANDS = {
     "notebook": _command("look", "[JUPYTER'S FLAGS]", "install JupyterLab and open the notebooks", "notebook"),
     "classify": _command("use", "CATALOGUE --ensemble E --to TABLE", "classify unlabelled galaxies", "classify", "ray"),
     "export": _command("use", "--ensemble E --to DIR", "the ensemble as ONNX or SavedModel", "export", ""),
-    "card": _command("use", "--plan PLAN [--ensemble NAME] [--to FILE]", "a model card: scores, data, caveats", "card"),
+    "card": _command("use", "--plan PLAN [--to FILE]", "a model card: scores, data, caveats", "card"),
     "serve": _command("use", "--ensemble E", "a web page that classifies one image", "serve", ""),
     "search": _command("search", "--plan PLAN --run R --trials N", "search better settings of a run", "search", ""),
     "download": _command("kaggle", "[--to DIR]", "the competition's files, by your account", "download", ""),
