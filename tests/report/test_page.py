@@ -200,7 +200,7 @@ def test_the_confidence_of_the_class_is_compared_where_votes_are_clear(made, bes
     share, right = own.max(axis=1) / own.sum(axis=1), answered(of_ensemble) == true
     bins = (10 * share).astype(int).clip(upper=9)
     by_hand = sum(abs((share - right)[bins == i].sum()) for i in range(10)) / len(true)
-    assert facts["clear"] == len(true)
+    assert facts["voted"] == len(true)
     assert facts["errors"][0] == pytest.approx(by_hand, abs=1e-3)
     assert facts["errors"][1] < facts["errors"][0]
 

@@ -66,7 +66,7 @@ def test_the_page_is_whole_and_fetches_nothing(html):
     assert checker.open == []
     assert checker.fetched == []
     assert len(checker.ids) == len(set(checker.ids))
-    assert sum(alt is not None for alt in checker.figures) == 9
+    assert sum(alt is not None for alt in checker.figures) == 11
     assert all(checker.figures[i] for i, alt in enumerate(checker.figures) if alt is not None)
     assert not re.search(r"url\((?!#)|@import|<script src|https?://(?!www.w3.org)", html)
     assert len(html) < 8e6

@@ -39,7 +39,7 @@ def section(material: Material) -> Section | None:
         facts["reached"] = by_volunteers(made, oof, material)
         figures.append(facts["reached"])
     if sure:
-        facts |= {"reliability": reliability(sure), "errors": sure.errors, "clear": len(sure.right)}
+        facts |= {"reliability": reliability(sure), "errors": sure.errors, "voted": len(sure.right)}
         figures.append(facts["reliability"])
     return Section("intervals", "Intervals", _finding(made, sure, material), facts, tuple(figures))
 
