@@ -17,6 +17,7 @@ from pipeline.catalogue import columns, images, shards
 from pipeline.catalogue.galaxies import Galaxies, ids_of
 from pipeline.errors import UserError
 from pipeline.models.classifier import view_set_of
+from pipeline.models.training_galaxies import UNLIKE
 from pipeline.store.environment import environment
 
 Image = bytes | str | Path | np.ndarray  # a file's content, its path or address, or pixels uint8 (h, w, 3) RGB
@@ -51,6 +52,8 @@ class Classifier:
         frame = pd.concat(parts, ignore_index=True)
         frame.attrs |= {"ensemble": self._worker.classifier.name, "code": environment()["code"]}
         frame.attrs |= {"colvers": columns.VERSION, "caveats": self.caveats}
+        if self._worker.compares:
+            frame.attrs["unlike"] = int(frame["caveat"].str.contains(UNLIKE, regex=False).sum())
         return frame
 
     def _of_place(self, place: str | Path, ids: Sequence | None) -> Iterator[pd.DataFrame]:

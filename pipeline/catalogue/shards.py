@@ -4,6 +4,7 @@ import hashlib
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -13,6 +14,7 @@ import pandas as pd
 from pipeline.catalogue import columns, framing, image_files, image_stamps, images, pixels, writers
 from pipeline.errors import DamagedImage
 from pipeline.models.classifier import Classifier
+from pipeline.models.training_galaxies import UNLIKE, TrainingGalaxies, training_galaxies_if_there
 from pipeline.plans.config import Crop
 from pipeline.store.records import Artifact, atomic
 
@@ -49,6 +51,14 @@ def rows_digest(galaxies: pd.DataFrame) -> str:
     return hashlib.sha256(" ".join([kind, *galaxies.columns]).encode() + hashes.tobytes()).hexdigest()
 
 
+def counts_of(made: "pa.Table", *, compared: bool) -> dict[str, int]:
+    """Numbers of galaxies, of those that could not be read and, where they were `compared`, of those unlike others."""
+    counts = {"galaxies": len(made), "unread": sum(map(bool, made.column("reason").to_pylist()))}
+    return counts | (
+        {"unlike": sum(UNLIKE in (text or "") for text in made.column("caveat").to_pylist())} if compared else {}
+    )
+
+
 class Worker:
     """An ensemble and a source of images, held by one process, that makes shards."""
 
@@ -69,7 +79,7 @@ class Worker:
         with atomic(part) as path:
             writers.write_parquet(iter([made]), shard.schema, path)
         image_stamps.save(seen_path, read)
-        counts = {"galaxies": len(made), "unread": sum(map(bool, made.column("reason").to_pylist()))}
+        counts = counts_of(made, compared=self.compares)
         shard.artifact.finish(shard.spec, shard.made_from, **counts, seconds=time.monotonic() - started)
         return counts
 
@@ -83,14 +93,32 @@ class Worker:
         parts, blocks = [], []
         for block in self._blocks(galaxies):
             answers = self.classifier.answer(block.crops)
-            whole = np.array([not reason for reason in block.reasons])[:, None]
-            parts.append([np.where(whole, values, np.nan).astype(np.float32) for values in answers])
-            blocks.append(block._replace(crops={}))
+            whole = np.array([not reason for reason in block.reasons])
+            known = [np.where(whole[:, None], v, np.nan) for v in (answers.joint, answers.spread)]
+            parts.append([values.astype(np.float32) for values in known])
+            caveats = self._with_unlike(block.caveats, answers.features, whole)
+            blocks.append(block._replace(crops={}, caveats=caveats))
         joint, spread = (np.concatenate(values) for values in zip(*parts, strict=True))
         reasons = [reason for block in blocks for reason in block.reasons]
         caveats = [caveat for block in blocks for caveat in block.caveats]
         made = columns.table(self.classifier.schema, galaxies, joint, spread, reasons, caveats)
         return made, np.concatenate([block.seen for block in blocks])
+
+    @property
+    def compares(self) -> bool:
+        """Whether it can be told which galaxies look unlike those trained on."""
+        return self._training_galaxies is not None
+
+    @cached_property
+    def _training_galaxies(self) -> TrainingGalaxies | None:
+        return training_galaxies_if_there(self.classifier)
+
+    def _with_unlike(self, caveats: list[str], features: np.ndarray, whole: np.ndarray) -> list[str]:
+        """The caveats, and one on each galaxy of features (n, d) that was read and is unlike those trained on."""
+        if not self.compares:
+            return caveats
+        unlike = self._training_galaxies.unlike(features) & whole
+        return ["; ".join(filter(None, (c, UNLIKE if u else ""))) for c, u in zip(caveats, unlike, strict=True)]
 
     def _blocks(self, galaxies: pd.DataFrame) -> Iterator[Block]:
         """Block after block; the next is read while this one is looked at."""

@@ -12,7 +12,7 @@ unreadable images and rebuilds shards whose images changed. Images at addresses 
 
     ./run.sh classify CATALOGUE --ensemble OUTPUT/PLAN/ensembles/final --to TABLE [--images DIR|ZIP|TAR|URL]
         [--id-column NAME] [--image-column NAME] [--table NAME] [--keep COLUMN,…] [--whole-images] [--views 8]
-        [--engine local|ray] [--workers N] [--force]
+        [--engine local|ray] [--workers N] [--force [--yes]]
 """
 
 import argparse
@@ -24,13 +24,15 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from pipeline import cli
+from pipeline import cli, program
 from pipeline.catalogue import column_names, columns, descriptions, shards, unread, writers
 from pipeline.catalogue.galaxies import Galaxies
 from pipeline.catalogue.target import ShardPlan, Target
 from pipeline.core import views
 from pipeline.execution import engines
 from pipeline.models.classifier import Classifier, view_set_of
+from pipeline.models.training_galaxies import log_unlike
+from pipeline.store import staleness
 from pipeline.store.artifacts import Store
 from pipeline.store.environment import environment
 
@@ -60,6 +62,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     )
     engines.add_flags(parser, "processes that each load the ensemble")
     parser.add_argument("--force", action="store_true", help="rebuild what exists")
+    parser.add_argument("--yes", action="store_true", help="agree beforehand to what would be asked")
     return parser.parse_args(argv)
 
 
@@ -72,6 +75,7 @@ def main(argv: list[str] | None = None) -> None:
     options = parse(argv)
     view_set = view_set_of(options.views)
     target = Target(options.to)
+    program.writes_to(target.path.parent)
     ensemble = Classifier(options.ensemble, view_set)
     ensemble.log_caveats("classify")
     chosen = {what: name for what in column_names.NAMES if (name := getattr(options, f"{what}_column"))}
@@ -91,6 +95,8 @@ def main(argv: list[str] | None = None) -> None:
     whole = expected_record(sha256(" ".join(digests).encode()).hexdigest())
     plan = ShardPlan(galaxies, target, [expected_record(rows) for rows in digests], schema)
     with target.held():
+        if options.force:
+            agree_to_discard(target, yes=options.yes)
         if target.is_whole(whole, force=options.force) and plan.is_current():
             facts = target.table.record()
             log.info("classify   %s is complete: %s", target.path, _summary(facts))
@@ -103,8 +109,20 @@ def main(argv: list[str] | None = None) -> None:
             if target.joined:
                 plan.join(whole)
             log.info("classify   %s: %s", target.path, _summary(facts))
+    if "unlike" in facts:
+        log_unlike("classify", facts["unlike"], facts["galaxies"])
     for sentence in plan.detector.summary():
         log.info("           %s", sentence)
+
+
+def agree_to_discard(target: Target, *, yes: bool) -> None:
+    """Say what --force discards; UserError where that is much and the user does not agree."""
+    seconds, what = target.discarded()
+    if yes or seconds <= staleness.FREE:
+        if what:
+            log.info("classify   rebuilding discards %s", what)
+    else:
+        cli.require_agreement(f"rebuilding discards {what}")
 
 
 def header(ensemble: Classifier, view_set: str | None, galaxies: Galaxies) -> dict[str, str]:

@@ -9,7 +9,7 @@ import numpy as np
 from pipeline.core import blend, tree, views
 from pipeline.core.labels import Schema
 from pipeline.errors import Damaged, UserError
-from pipeline.models.predictor import Predictor
+from pipeline.models.predictor import Predictor, Progress, Seen, no_progress
 from pipeline.plans.config import Crop, Run
 from pipeline.store import backbone_graphs, network_caveats
 from pipeline.store.artifacts import Store
@@ -45,6 +45,7 @@ class Answers(NamedTuple):
 
     joint: np.ndarray  # float32 (n, c) vote fractions, every sum of the tree holding
     spread: np.ndarray  # float32 (n, c) their standard deviation over runs, folds and views
+    features: np.ndarray  # float32 (n, d) of the first run's network of fold 0, of the images as they are
 
 
 def view_set_of(requested: str | None) -> str | None:
@@ -93,31 +94,34 @@ class Classifier:
 
     def answer(self, images: dict[Crop, np.ndarray]) -> Answers:
         """Answers for the same n galaxies as uint8 (n, size, size, 3) at each of `crops`."""
-        means, squares = zip(*(self._of_member(member, images[member.crop]) for member in self.members), strict=True)
-        stack, share = np.stack(means), _per_run(self.weights)
+        seen = [self._of_member(member, images[member.crop]) for member in self.members]
+        stack, squares = np.stack([one.mean for one in seen]), np.stack([one.square for one in seen])
+        share = _per_run(self.weights)
         variance = np.tensordot(share, squares, 1) - np.tensordot(share, stack, 1) ** 2
         spread = np.sqrt(np.maximum(variance, 0))
         joint = tree.project(self.schema, blend.mix(self.schema, stack, self.weights))
-        return Answers(joint.astype(np.float32), spread.astype(np.float32))
+        return Answers(joint.astype(np.float32), spread.astype(np.float32), seen[0].features)
+
+    def features(self, images: np.ndarray, progress: Progress = no_progress) -> np.ndarray:
+        """`Answers.features` of crops uint8 (n, size, size, 3) of the first run, without their answers."""
+        member = self.members[0]
+        predictor = self._predictor(member)
+        predictor.load(member.folds[0], keep=True)
+        return predictor.features_unturned(images, progress)
 
     def set_precision(self, precision: str) -> None:
         """Let all networks compute in this precision instead of that of training; call before the first answer."""
         self.members = [member._replace(precision=precision) for member in self.members]
 
-    def _of_member(self, member: Member, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """(mean over folds and views float32 (n, c), mean of the squares float64)."""
-        predictor = self._predictor(member)
-        total, squares, features = 0.0, 0.0, None
+    def _of_member(self, member: Member, images: np.ndarray) -> Seen:
+        """The mean over folds of what their networks say, and the features of fold 0."""
+        predictor, seen = self._predictor(member), []
         for weights in member.folds:
             predictor.load(weights, keep=True)
-            if predictor.only_head:
-                features = predictor.features(images) if features is None else features
-                mean = predictor.predict_features(features)
-                square = np.square(mean, dtype=np.float64)
-            else:
-                mean, square = predictor.predict_images(images)
-            total, squares = total + mean.astype(np.float64), squares + square
-        return (total / len(member.folds)).astype(np.float32), squares / len(member.folds)
+            seen.append(predictor.see(images, seen[0] if seen else None))
+        total = sum(one.mean.astype(np.float64) for one in seen)
+        squares = sum(one.square for one in seen)
+        return seen[0]._replace(mean=(total / len(seen)).astype(np.float32), square=squares / len(seen))
 
     def _predictor(self, member: Member) -> Predictor:
         if member.run.name not in self._predictors:
