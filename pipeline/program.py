@@ -129,12 +129,12 @@ def _os_error_message(error: OSError) -> str | None:
     """The message for errors that the user can fix: a full disk, no permission; None for others."""
     where = Path(error.filename or _output)
     if error.errno in (errno.EACCES, errno.EROFS, errno.EPERM):
-        return f"{error.strerror}: {where}; choose an --output that you may write to"
+        return f"{error.strerror}: {where}; choose another --output (or --to), where you may write"
     if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG) or any(phrase in str(error) for phrase in DISK_FULL):
         existing = next(path for path in (where, *where.absolute().parents) if path.exists())
         free = shutil.disk_usage(existing).free
         return (
             f"no room to write {where} ({free / 1e6:,.0f} MB free). What is complete is kept: make room and give the "
-            f"same command again, or choose another --output"
+            f"same command again, or choose another --output (or --to)"
         )
     return None

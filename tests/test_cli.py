@@ -70,7 +70,7 @@ assert not {{"keras", "tensorflow", "jax", "torch", "sklearn"}} & set(sys.module
         (OSError(errno.ENOSPC, "No space left", "/x"), 2, "error: no room to write /x ("),
         (OSError(errno.EFBIG, "File too large", "/x"), 2, "error: no room to write /x ("),
         (OSError("1000 requested and 24 written"), 2, "error: no room to write "),
-        (OSError(errno.EACCES, "Permission denied", "/x"), 2, "error: Permission denied: /x; choose an --output"),
+        (OSError(errno.EACCES, "Permission denied", "/x"), 2, "error: Permission denied: /x; choose another --output"),
     ],
 )
 def test_mistakes_become_a_sentence_and_an_exit_code(raised, code, sentence, capsys, monkeypatch):

@@ -58,7 +58,7 @@ class Store:
         if need + MIN_FREE_BYTES > free:
             raise UserError(
                 f"{what} take {need / 1e9:.2f} GB, with {MIN_FREE_BYTES / 1e9:.2f} kept free, and {existing} has "
-                f"{free / 1e9:.2f} GB free: make room, or choose another --output"
+                f"{free / 1e9:.2f} GB free: make room, or choose another --output (or --to)"
             )
 
     def sky(self) -> Artifact:
