@@ -18,7 +18,7 @@ MANY = 5 * novelty.SHARE  # share of unlike galaxies that is told as a warning
 class TrainingGalaxies:
     """Some of the training galaxies, as the first network of an ensemble, that of fold 0, sees them.
 
-    `ids` (m,), `pictures` uint8 (m, s, s, 3), `features` (m, d), standardised. UserError where the crops or the folds
+    `ids` (m,), `features` (m, d), standardised. UserError where the crops or the folds
     of the plan are missing or damaged.
     """
 
@@ -27,13 +27,17 @@ class TrainingGalaxies:
         images, ids = store.load_crops(member.run.crop, "train")
         held_out = store.load_folds().loc[ids].to_numpy() == 0
         rows = np.sort(np.random.default_rng(SEED).permutation(len(ids))[:COMPARED])
-        self.ids, self.pictures, held_out = ids[rows], images[rows], held_out[rows]
+        self.ids, held_out, self._images, self._rows = ids[rows], held_out[rows], images, rows
         with tqdm(total=len(rows), desc="training galaxies", unit="galaxy", leave=False) as bar:
-            features = classifier.features(self.pictures, bar.update)
+            features = classifier.features(images[rows], bar.update)
         self._centre, self._width = features.mean(axis=0), np.maximum(features.std(axis=0), 1e-3)
         self.features = self.standard(features)
         self._trained_on = self.features[~held_out]
         self._within = novelty.largest_distance(self.features, held_out)
+
+    def picture(self, i: int) -> np.ndarray:
+        """The crop uint8 (s, s, 3) of one of them."""
+        return self._images[self._rows[i]]
 
     def standard(self, features: np.ndarray) -> np.ndarray:
         """Features (n, d) on the scale of `features`."""

@@ -85,7 +85,7 @@ class Reader:
         return [
             {
                 "id": plain_id(self._training.ids[i]),
-                "picture": data_uri(self._training.pictures[i]),
+                "picture": data_uri(self._training.picture(i)),
                 "five_class": names[self._classes[i]],
             }
             for i in best
