@@ -20,6 +20,7 @@ from pipeline.execution import deadline, locks, progress
 
 # messages of HDF5 and numpy for a full disk, which lack its errno
 DISK_FULL = ("No space left", "errno = 28", "File too large", "errno = 27", " requested and ")
+HOW_TO_INSTALL = "install requirements.txt for it, or leave out --here, so that ./run.sh makes a .venv"
 _output = Path.cwd()  # where this process writes, as far as is known
 
 
@@ -84,6 +85,11 @@ def start(main: Callable[[], None], *, resumes: bool = True) -> None:
         if deadline.caused(error):
             _exit_time_is_up()
         print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    except ModuleNotFoundError as error:
+        if (error.name or "pipeline").partition(".")[0] == "pipeline":
+            raise
+        print(f"error: {sys.executable} has no package {error.name}: {HOW_TO_INSTALL}", file=sys.stderr)
         sys.exit(2)
     except Defect as error:
         print(f"error: {error}", file=sys.stderr)
