@@ -9,6 +9,7 @@ the competition (8.5 Petrosian 90 % radii), unless the catalogue has a column ra
 themselves (WCS), pixel_scale. An unreadable image is a row with its reason; where there are no others, exit code 2 and
 no table. Shards are written atomically: the same command resumes after an interruption, retries
 unreadable images and rebuilds shards whose images changed. Images at addresses that were read are assumed unchanged.
+What looks unlike the galaxies trained on has a caveat; log and record say how many these are.
 
     ./run.sh classify CATALOGUE --ensemble OUTPUT/PLAN/ensembles/final --to TABLE [--images DIR|ZIP|TAR|URL]
         [--id-column NAME] [--image-column NAME] [--table NAME] [--keep COLUMN,…] [--whole-images] [--views 8]
