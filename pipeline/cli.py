@@ -166,6 +166,14 @@ def agree_to_discard(lost: list[dependencies.Unit], rebuilt: list[Artifact], opt
     require_agreement(text)
 
 
+def agree_to_lose(stage: str, seconds: float, what: str, *, yes: bool) -> None:
+    """Say what work of so many seconds is discarded; UserError where that is much and the user does not agree."""
+    if not yes and seconds > staleness.FREE:
+        require_agreement(f"rebuilding discards {what}")
+    elif what:
+        log.info("%-10s rebuilding discards %s", stage, what)
+
+
 def require_agreement(what_is_lost: str) -> None:
     """UserError where the user does not agree."""
     if not agreed(f"{what_is_lost}. Go on?"):

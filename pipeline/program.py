@@ -20,6 +20,7 @@ from pipeline.execution import deadline, locks, progress
 
 # messages of HDF5 and numpy for a full disk, which lack its errno
 DISK_FULL = ("No space left", "errno = 28", "File too large", "errno = 27", " requested and ")
+HOW_TO_INSTALL = "install requirements.txt for it, or leave out --here, so that ./run.sh makes a .venv"
 _output = Path.cwd()  # where this process writes, as far as is known
 
 
@@ -85,6 +86,11 @@ def start(main: Callable[[], None], *, resumes: bool = True) -> None:
             _exit_time_is_up()
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
+    except ModuleNotFoundError as error:
+        if (error.name or "pipeline").partition(".")[0] == "pipeline":
+            raise
+        print(f"error: {sys.executable} has no package {error.name}: {HOW_TO_INSTALL}", file=sys.stderr)
+        sys.exit(2)
     except Defect as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(1)
@@ -129,12 +135,12 @@ def _os_error_message(error: OSError) -> str | None:
     """The message for errors that the user can fix: a full disk, no permission; None for others."""
     where = Path(error.filename or _output)
     if error.errno in (errno.EACCES, errno.EROFS, errno.EPERM):
-        return f"{error.strerror}: {where}; choose an --output that you may write to"
+        return f"{error.strerror}: {where}; choose another --output (or --to), where you may write"
     if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG) or any(phrase in str(error) for phrase in DISK_FULL):
         existing = next(path for path in (where, *where.absolute().parents) if path.exists())
         free = shutil.disk_usage(existing).free
         return (
             f"no room to write {where} ({free / 1e6:,.0f} MB free). What is complete is kept: make room and give the "
-            f"same command again, or choose another --output"
+            f"same command again, or choose another --output (or --to)"
         )
     return None

@@ -2,6 +2,7 @@
 
 import errno
 import importlib
+import re
 import signal
 import subprocess
 import sys
@@ -70,7 +71,7 @@ assert not {{"keras", "tensorflow", "jax", "torch", "sklearn"}} & set(sys.module
         (OSError(errno.ENOSPC, "No space left", "/x"), 2, "error: no room to write /x ("),
         (OSError(errno.EFBIG, "File too large", "/x"), 2, "error: no room to write /x ("),
         (OSError("1000 requested and 24 written"), 2, "error: no room to write "),
-        (OSError(errno.EACCES, "Permission denied", "/x"), 2, "error: Permission denied: /x; choose an --output"),
+        (OSError(errno.EACCES, "Permission denied", "/x"), 2, "error: Permission denied: /x; choose another --output"),
     ],
 )
 def test_mistakes_become_a_sentence_and_an_exit_code(raised, code, sentence, capsys, monkeypatch):
@@ -324,3 +325,15 @@ def test_a_reader_that_ends_early_is_no_error(lines):
         cwd=Path(__file__).parents[1], capture_output=True, text=True, timeout=60,
     )  # fmt: skip
     assert (made.returncode, made.stderr) in ((141, ""), (0, ""))
+
+
+@pytest.mark.parametrize("typed", ["plan smoke", "status smoke", "train --plan smoke"])
+def test_a_python_without_the_packages_is_told_in_one_sentence(typed):
+    """As where --here takes the Python that is active."""
+    made = subprocess.run(
+        [sys.executable, "-I", "-S", "-c", f"import sys; sys.path.insert(0, {str(cli.OUTPUT.parent)!r}); "
+         f"from pipeline.__main__ import main; main({typed.split()!r})"],
+        capture_output=True, text=True, timeout=60,
+    )  # fmt: skip
+    assert made.returncode == 2
+    assert re.fullmatch(rf"error: {re.escape(sys.executable)} has no package \w+: .* leave out --here.*\n", made.stderr)

@@ -13,10 +13,12 @@ import cv2
 import numpy as np
 import pandas as pd
 
-from pipeline.catalogue import columns, images, shards
+from pipeline.catalogue import columns, images
+from pipeline.catalogue.classify_worker import ClassifyWorker
 from pipeline.catalogue.galaxies import Galaxies, ids_of
 from pipeline.errors import UserError
 from pipeline.models.classifier import view_set_of
+from pipeline.models.training_galaxies import UNLIKE
 from pipeline.store.environment import environment
 
 Image = bytes | str | Path | np.ndarray  # a file's content, its path or address, or pixels uint8 (h, w, 3) RGB
@@ -25,7 +27,7 @@ Image = bytes | str | Path | np.ndarray  # a file's content, its path or address
 class Classifier:
     """An ensemble that is loaded once; made by `load`."""
 
-    def __init__(self, worker: shards.Worker):
+    def __init__(self, worker: ClassifyWorker):
         self._worker = worker
         self.caveats: list[str] = worker.classifier.caveats  # to know before its answers are used
 
@@ -39,7 +41,7 @@ class Classifier:
         view_set = view_set_of(None if views is None else str(views))
         if intervals is not None and not 0 < intervals < 1:
             raise UserError(f"intervals: expected a share between 0 and 1, such as 0.9, received {intervals}")
-        worker = shards.Worker(Path(ensemble), view_set, Given([]), intervals)
+        worker = ClassifyWorker(Path(ensemble), view_set, Given([]), intervals)
         worker.classifier.log_caveats("classify")
         return cls(worker)
 
@@ -54,6 +56,8 @@ class Classifier:
         frame = pd.concat(parts, ignore_index=True)
         frame.attrs |= {"ensemble": self._worker.classifier.name, "code": environment()["code"]}
         frame.attrs |= {"colvers": columns.VERSION, "caveats": self.caveats}
+        if self._worker.compares:
+            frame.attrs["unlike"] = int(frame["caveat"].str.contains(UNLIKE, regex=False).sum())
         return frame
 
     def _of_place(self, place: str | Path, ids: Sequence | None) -> Iterator[pd.DataFrame]:

@@ -4,16 +4,14 @@ import hashlib
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
-from pipeline.catalogue import columns, framing, image_files, image_stamps, images, pixels, stated, writers
+from pipeline.catalogue import framing, image_files, image_stamps, images, pixels, writers
 from pipeline.errors import DamagedImage
-from pipeline.models import calibrated
-from pipeline.models.classifier import Answers, Classifier
+from pipeline.models.training_galaxies import UNLIKE
 from pipeline.plans.config import Crop
 from pipeline.store.records import Artifact, atomic
 
@@ -50,29 +48,23 @@ def rows_digest(galaxies: pd.DataFrame) -> str:
     return hashlib.sha256(" ".join([kind, *galaxies.columns]).encode() + hashes.tobytes()).hexdigest()
 
 
-class Worker:
-    """An ensemble and a source of images, held by one process, that makes shards."""
+def counts_of(made: "pa.Table", *, compared: bool) -> dict[str, int]:
+    """Numbers of galaxies, of those that could not be read and, where they were `compared`, of those unlike others."""
+    counts = {"galaxies": len(made), "unread": sum(map(bool, made.column("reason").to_pylist()))}
+    return counts | (
+        {"unlike": sum(UNLIKE in (text or "") for text in made.column("caveat").to_pylist())} if compared else {}
+    )
 
-    def __init__(
-        self,
-        ensemble: Path,
-        view_set: str | None,
-        where: "str | images.Source | None",
-        level: float | None = None,
-    ):
-        """`level`: the share that intervals are to hold; None: without."""
-        self.classifier = Classifier(ensemble, view_set)
-        self.calibration = None if level is None else calibrated.of_classifier(self.classifier, level)
-        self._open(where)
+
+class Worker:
+    """A source of images, held by one process, that makes shards; subclasses say of what crops and what rows."""
+
+    crops: list[Crop]  # those of an image that are looked at
+    compares = False  # whether rows tell which galaxies look unlike those trained on
 
     def _open(self, where: "str | images.Source | None") -> None:
         self.source = images.open_source(where) if where is None or isinstance(where, str) else where
         self._readers, self._next = ThreadPoolExecutor(image_stamps.threads_for(self.source)), ThreadPoolExecutor(1)
-
-    @property
-    def crops(self) -> list[Crop]:
-        """The crops of an image that are looked at."""
-        return self.classifier.crops
 
     def __call__(self, shard: Shard) -> dict[str, int]:
         """Make one shard; how many galaxies it has and how many of them could not be read."""
@@ -86,30 +78,13 @@ class Worker:
         with atomic(part) as path:
             writers.write_parquet(iter([made]), shard.schema, path)
         image_stamps.save(seen_path, read)
-        counts = {"galaxies": len(made), "unread": sum(map(bool, made.column("reason").to_pylist()))}
+        counts = counts_of(made, compared=self.compares)
         shard.artifact.finish(shard.spec, shard.made_from, **counts, seconds=time.monotonic() - started)
         return counts
 
     def _answered(self, galaxies: pd.DataFrame, schema: "pa.Schema") -> tuple["pa.Table", np.ndarray]:
         """(rows of the table, what was read of the images uint64 (n, 2))."""
-        frame, seen = self.answers(galaxies)
-        return columns.to_arrow(frame, schema), seen
-
-    def answers(self, galaxies: pd.DataFrame) -> tuple[pd.DataFrame, np.ndarray]:
-        """(a row per galaxy in our columns, what was read of the images uint64 (n, 2))."""
-        parts, blocks = [], []
-        for block in self._blocks(galaxies):
-            answers = self.classifier.answer(block.crops)
-            whole = np.array([not reason for reason in block.reasons])[:, None]
-            parts.append([np.where(whole, values, np.nan).astype(np.float32) for values in answers])
-            blocks.append(block._replace(crops={}))
-        answers = Answers(*(np.concatenate(values) for values in zip(*parts, strict=True)))
-        reasons = [reason for block in blocks for reason in block.reasons]
-        caveats = [caveat for block in blocks for caveat in block.caveats]
-        more = {} if self.calibration is None else stated.values(self.calibration, answers)
-        joint, spread = answers.joint, answers.spread
-        made = columns.table(self.classifier.schema, galaxies, joint, spread, reasons, caveats, more)
-        return made, np.concatenate([block.seen for block in blocks])
+        raise NotImplementedError
 
     def _blocks(self, galaxies: pd.DataFrame) -> Iterator[Block]:
         """Block after block; the next is read while this one is looked at."""

@@ -1,9 +1,10 @@
 """The output table: resumable shards, joined to one file on request."""
 
+import math
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
-from itertools import zip_longest
+from itertools import repeat, zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ from pipeline.catalogue import descriptions, image_stamps, shards, writers
 from pipeline.catalogue.galaxies import Galaxies
 from pipeline.catalogue.image_stamps import ChangeDetector
 from pipeline.catalogue.shards import Shard
+from pipeline.core.durations import duration
 from pipeline.errors import UserError
 from pipeline.execution import locks
 from pipeline.store.records import Artifact, atomic
@@ -22,7 +24,8 @@ if TYPE_CHECKING:
 
     from pipeline.catalogue.image_stamps import Changes
 
-SUMMED_FACTS = ("galaxies", "unread", "seconds")  # facts in the record of a shard, summed in that of the table
+# facts in the record of a shard, summed in that of the table; "unlike" is not known where nothing was compared
+SUMMED_FACTS = ("galaxies", "unread", "unlike", "seconds")
 
 
 class Target:
@@ -77,6 +80,19 @@ class Target:
         if wrong := self.table.missing_or_resized() or self.table.checksum_mismatches():
             raise UserError(f"--to {self.path} is damaged: {wrong[0]}. Replace it by --force")
         return True
+
+    def discarded(self) -> tuple[float, str]:
+        """What is lost where all is made again: seconds of work, and a phrase; (0, "") where nothing is there.
+
+        What is not of our making took nobody knows how long: infinity.
+        """
+        shards_of = sorted(self.folder.glob("_records/part-*.json"))
+        found = [self.table] if self.joined else []
+        facts = [made for artifact in [*found, *map(Artifact, shards_of, repeat(()))] if (made := artifact.facts())]
+        if self.joined and self.path.exists() and not self.table.exists() and not self.joining.exists():
+            return math.inf, f"{self.path}, which this command has not made"
+        spent, count = (sum(made.get(fact, 0) for made in facts) for fact in ("seconds", "galaxies"))
+        return (spent, f"{self.path}, {count:,} galaxies: {duration(spent)} of work") if facts else (0, "")
 
 
 def _differences(found: dict[str, Any], wanted: dict[str, Any]) -> str:
@@ -155,9 +171,8 @@ class ShardPlan:
             with atomic(artifact.files[0]) as path:
                 writers.write_parquet(iter([part]), self.schema, path)
             image_stamps.save(artifact.files[1], changes.seen)
-            unread = sum(map(bool, part.column("reason").to_pylist()))
-            seconds = known["seconds"] * len(part) / known["galaxies"]
-            artifact.finish(**self.wanted[i], galaxies=len(part), unread=unread, seconds=seconds)
+            counts = shards.counts_of(part, compared="unlike" in known)
+            artifact.finish(**self.wanted[i], **counts, seconds=known["seconds"] * len(part) / known["galaxies"])
 
     def _changed_rows(self, i: int, batch, artifact: Artifact) -> np.ndarray:
         """Rows of a shard whose images are others by now."""
@@ -192,11 +207,12 @@ class ShardPlan:
         )
 
     def facts(self) -> dict[str, float]:
-        """Numbers of galaxies, of those that could not be read, and seconds, summed over all shards."""
+        """SUMMED_FACTS, those that all shards know."""
         records = [self.target.shard(i).record() for i in range(len(self.wanted))]
         if None in records:
             raise UserError(f"shards have gone from {self.target.folder} meanwhile: give the same command again")
-        return {key: sum(record[key] for record in records) for key in SUMMED_FACTS}
+        known = [key for key in SUMMED_FACTS if all(key in record for record in records)]
+        return {key: sum(record[key] for record in records) for key in known}
 
     def tables(self) -> Iterator["pa.Table"]:
         """The whole table, a part after the other."""

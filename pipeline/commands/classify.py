@@ -9,11 +9,12 @@ the competition (8.5 Petrosian 90 % radii), unless the catalogue has a column ra
 themselves (WCS), pixel_scale. An unreadable image is a row with its reason; where there are no others, exit code 2 and
 no table. Shards are written atomically: the same command resumes after an interruption, retries
 unreadable images and rebuilds shards whose images changed. Images at addresses that were read are assumed unchanged.
+What looks unlike the galaxies trained on has a caveat; log and record say how many these are.
 --most-likely also writes the first N galaxies by an answer or class, such as ring, beside the table: those to look at.
 
     ./run.sh classify CATALOGUE --ensemble OUTPUT/PLAN/ensembles/final --to TABLE [--images DIR|ZIP|TAR|URL]
         [--id-column NAME] [--image-column NAME] [--table NAME] [--keep COLUMN,…] [--whole-images] [--views 8]
-        [--intervals [0.9]] [--most-likely ANSWER [--top N]] [--engine local|ray] [--workers N] [--force]
+        [--intervals [0.9]] [--most-likely ANSWER [--top N]] [--engine local|ray] [--workers N] [--force [--yes]]
 """
 
 import argparse
@@ -22,14 +23,16 @@ from functools import partial
 from hashlib import sha256
 from pathlib import Path
 
-from pipeline import cli
-from pipeline.catalogue import columns, descriptions, most_likely, shards, stated, unread, work, writers
+from pipeline import cli, program
+from pipeline.catalogue import columns, descriptions, most_likely, stated, unread, work, writers
+from pipeline.catalogue.classify_worker import ClassifyWorker
 from pipeline.catalogue.galaxies import Galaxies
 from pipeline.catalogue.target import ShardPlan, Target
 from pipeline.core import views
 from pipeline.execution import engines
 from pipeline.models import calibrated
 from pipeline.models.classifier import Classifier, view_set_of
+from pipeline.models.training_galaxies import log_unlike
 from pipeline.store import calibration
 from pipeline.store.artifacts import Store
 from pipeline.store.environment import environment
@@ -63,6 +66,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--top", type=engines.positive, default=1000, metavar="N", help="how many of these; 1,000")
     engines.add_flags(parser, "processes that each load the ensemble")
     parser.add_argument("--force", action="store_true", help="rebuild what exists")
+    parser.add_argument("--yes", action="store_true", help="agree beforehand to what would be asked")
     return parser.parse_args(argv)
 
 
@@ -85,6 +89,7 @@ def main(argv: list[str] | None = None) -> None:
     options = parse(argv)
     view_set = view_set_of(options.views)
     target = Target(options.to)
+    program.writes_to(target.path.parent)
     ensemble = Classifier(options.ensemble, view_set)
     ensemble.log_caveats("classify")
     wanted = options.most_likely and most_likely.column_of(ensemble.schema, options.most_likely)
@@ -110,13 +115,15 @@ def main(argv: list[str] | None = None) -> None:
     whole = expected_record(sha256(" ".join(digests).encode()).hexdigest())
     plan = ShardPlan(galaxies, target, [expected_record(rows) for rows in digests], schema)
     with target.held():
+        if options.force:
+            cli.agree_to_lose("classify", *target.discarded(), yes=options.yes)
         if target.is_whole(whole, force=options.force) and plan.is_current():
             facts = target.table.record()
             log.info("classify   %s is complete: %s", target.path, work.summary(facts))
         else:
             each = writers.ON_DISK["parquet"] + writers.ON_DISK.get(target.kind, 0)
             Store(target.folder).require_space(each * count * wider, "the answers")
-            make_worker = partial(shards.Worker, options.ensemble, view_set, galaxies.where, level)
+            make_worker = partial(ClassifyWorker, options.ensemble, view_set, galaxies.where, level)
             work.make(plan, make_worker, options, count, "classify")
             unread.refuse_all_unread(plan)
             facts = plan.facts()
@@ -124,11 +131,18 @@ def main(argv: list[str] | None = None) -> None:
                 plan.join(whole)
             log.info("classify   %s: %s", target.path, work.summary(facts))
         if wanted:
-            path = most_likely.path_beside(target.path, options.most_likely)
-            written = most_likely.write(plan.tables(), wanted, options.top, path)
-            log.info("classify   %s: the %s with the highest %s, the highest first", path, f"{written:,}", wanted)
+            write_likeliest(plan, wanted, options)
+    if "unlike" in facts:
+        log_unlike("classify", facts["unlike"], facts["galaxies"])
     for sentence in plan.detector.summary():
         log.info("           %s", sentence)
+
+
+def write_likeliest(plan: ShardPlan, column: str, options: argparse.Namespace) -> None:
+    """The galaxies with the highest values of a column, in a table of their own."""
+    path = most_likely.path_beside(plan.target.path, options.most_likely)
+    written = most_likely.write(plan.tables(), column, options.top, path)
+    log.info("classify   %s: the %s with the highest %s, the highest first", path, f"{written:,}", column)
 
 
 def header(ensemble: Classifier, view_set: str | None, galaxies: Galaxies) -> dict[str, str]:

@@ -11,7 +11,7 @@ resumes after an interruption, and computes again what changed, as `classify` do
 
     ./run.sh embed CATALOGUE --run OUTPUT/PLAN/runs/NAME --to FOLDER [--fold 0] [--float32] [--pca K] [--views 8]
         [--images DIR|ZIP|TAR|URL] [--id-column NAME] [--image-column NAME] [--table NAME] [--whole-images]
-        [--engine local|ray] [--workers N] [--force]
+        [--engine local|ray] [--workers N] [--force [--yes]]
 """
 
 import argparse
@@ -52,6 +52,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     )
     engines.add_flags(parser, "processes that each load the network")
     parser.add_argument("--force", action="store_true", help="rebuild what exists")
+    parser.add_argument("--yes", action="store_true", help="agree beforehand to what would be asked")
     return parser.parse_args(argv)
 
 
@@ -70,6 +71,8 @@ def main(argv: list[str] | None = None) -> None:
     digests, count, schema = galaxies.survey(network.schema, "parquet", layout)
     schema = descriptions.described(schema, network.schema, header(network, galaxies))
     with target.held():
+        if options.force:
+            cli.agree_to_lose("embed", *target.discarded(), yes=options.yes)
         spec = {"version": embedding.VERSION, "views": network.views, "images": galaxies.where, "fold": options.fold}
         spec |= {"id": str(schema.field("id").type), "type": kind, "pca": projection(target, network, options)}
         made_from = {"run": network.digest}

@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pipeline import cli
+from pipeline import cli, program
 from pipeline.competition import cutout
 from pipeline.core import blend
 from pipeline.errors import Defect, UserError
@@ -129,6 +129,7 @@ def main(argv: list[str] | None = None) -> None:
     options = parse(argv)
     os.environ["CUDA_VISIBLE_DEVICES"] = ""  # other programs compute in float32, a GPU in less: nothing to compare with
     folder = folders.folder_to_write("--to", options.to)
+    program.writes_to(folder)
     path = folder / FORMATS[options.format]
     classifier = Classifier(options.ensemble, view_set_of(options.views), options.run)
     classifier.log_caveats("export")

@@ -2,13 +2,14 @@
 
 import numpy as np
 
+from pipeline.core import neighbours
+
 SHARE = 0.01  # of held-out galaxies, which are like those trained on, that count as unlike them
 
 
 def nearest(features: np.ndarray, trained_on: np.ndarray) -> np.ndarray:
     """Euclidean distance (n,) of features (n, d) to the nearest of those trained on (m, d)."""
-    products = (features**2).sum(axis=1)[:, None] + (trained_on**2).sum(axis=1) - 2 * features @ trained_on.T
-    return np.sqrt(np.maximum(products, 0).min(axis=1))
+    return neighbours.mean_distance(features, trained_on, np.full(len(features), -1), k=1)
 
 
 def largest_distance(features: np.ndarray, held_out: np.ndarray) -> float:

@@ -34,10 +34,16 @@ def acquire(path: Path, *, wait: bool = False) -> None:
             if error.errno not in NO_LOCKS:
                 raise
         if _is_same_file(file, path):
-            file.truncate(0)
-            json.dump({"pid": os.getpid(), "command": _command(), "since": time.strftime("%Y-%m-%d %H:%M:%S")}, file)
-            file.flush()
             _held[path] = file
+            try:
+                file.truncate(0)
+                json.dump(
+                    {"pid": os.getpid(), "command": _command(), "since": time.strftime("%Y-%m-%d %H:%M:%S")}, file
+                )
+                file.flush()
+            except OSError:  # a full disk
+                release(path)
+                raise
         else:  # the holder deleted the file between our opening and our locking it
             file.close()
 

@@ -43,8 +43,12 @@ class PlainLines:
 
 
 def plain_in_logs() -> None:
-    """Let progress on stderr be plain lines where that is no terminal; to be called before tqdm is imported."""
-    if not sys.stderr.isatty() and not isinstance(sys.stderr, PlainLines):
+    """Let progress on stderr be plain lines where that is no terminal, or one that can move no cursor.
+
+    To be called before tqdm is imported.
+    """
+    moves_cursor = sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
+    if not moves_cursor and not isinstance(sys.stderr, PlainLines):
         for name, value in SETTINGS.items():
             os.environ.setdefault(name, value)
         sys.stderr = PlainLines(sys.stderr)

@@ -9,7 +9,7 @@ import numpy as np
 from pipeline.core import blend, conformal, tree, views
 from pipeline.core.labels import Schema
 from pipeline.errors import Damaged, UserError
-from pipeline.models.predictor import Predictor
+from pipeline.models.predictor import Predictor, Progress, no_progress
 from pipeline.plans.config import Crop, Run
 from pipeline.store import backbone_graphs, network_caveats
 from pipeline.store.artifacts import Store
@@ -47,6 +47,16 @@ class Answers(NamedTuple):
     spread: np.ndarray  # float32 (n, c) their standard deviation over runs, folds and views
     between_runs: np.ndarray  # float32 (n, c) variance between the runs of one fold, the mean over folds
     between_folds: np.ndarray  # float32 (n, c) variance between the blends of one fold each
+    features: np.ndarray  # float32 (n, d) of the first run's network of fold 0, of the images as they are
+
+
+class SeenByFolds(NamedTuple):
+    """What the networks of a run's folds say of n galaxies."""
+
+    mean: np.ndarray  # float32 (n, c) over folds and views
+    square: np.ndarray  # float64 (n, c) mean of the squares over folds and views
+    by_fold: list[np.ndarray]  # float32 (n, c) each: the mean over the views of a fold
+    features: np.ndarray  # float32 (n, d) of fold 0, of the images as they are
 
 
 def view_set_of(requested: str | None) -> str | None:
@@ -95,8 +105,8 @@ class Classifier:
 
     def answer(self, images: dict[Crop, np.ndarray]) -> Answers:
         """Answers for the same n galaxies as uint8 (n, size, size, 3) at each of `crops`."""
-        made = (self._of_member(member, images[member.crop]) for member in self.members)
-        means, squares, by_fold = zip(*made, strict=True)
+        seen = [self._of_member(member, images[member.crop]) for member in self.members]
+        means, squares, by_fold = zip(*((one.mean, one.square, one.by_fold) for one in seen), strict=True)
         stack, share = np.stack(means), _per_run(self.weights)
         variance = np.tensordot(share, squares, 1) - np.tensordot(share, stack, 1) ** 2
         spread = np.sqrt(np.maximum(variance, 0))
@@ -104,27 +114,30 @@ class Classifier:
         of_folds = [np.stack(runs) for runs in zip(*by_fold, strict=True)]
         between_runs = np.mean([conformal.run_variance(runs, share) for runs in of_folds], axis=0)
         between_folds = np.var([blend.mix(self.schema, runs, self.weights) for runs in of_folds], axis=0)
-        return Answers(*(part.astype(np.float32) for part in (joint, spread, between_runs, between_folds)))
+        parts = (joint, spread, between_runs, between_folds, seen[0].features)
+        return Answers(*(part.astype(np.float32) for part in parts))
+
+    def features(self, images: np.ndarray, progress: Progress = no_progress) -> np.ndarray:
+        """`Answers.features` of crops uint8 (n, size, size, 3) of the first run, without their answers."""
+        member = self.members[0]
+        predictor = self._predictor(member)
+        predictor.load(member.folds[0], keep=True)
+        return predictor.features_unturned(images, progress)
 
     def set_precision(self, precision: str) -> None:
         """Let all networks compute in this precision instead of that of training; call before the first answer."""
         self.members = [member._replace(precision=precision) for member in self.members]
 
-    def _of_member(self, member: Member, images: np.ndarray) -> tuple[np.ndarray, np.ndarray, list[np.ndarray]]:
-        """(mean over folds and views float32 (n, c), mean of the squares float64, each fold's mean over views)."""
-        predictor = self._predictor(member)
-        total, squares, features, by_fold = 0.0, 0.0, None, []
+    def _of_member(self, member: Member, images: np.ndarray) -> SeenByFolds:
+        """What the networks of a run's folds say, and the features of fold 0."""
+        predictor, seen = self._predictor(member), []
         for weights in member.folds:
             predictor.load(weights, keep=True)
-            if predictor.only_head:
-                features = predictor.features(images) if features is None else features
-                mean = predictor.predict_features(features)
-                square = np.square(mean, dtype=np.float64)
-            else:
-                mean, square = predictor.predict_images(images)
-            total, squares = total + mean.astype(np.float64), squares + square
-            by_fold.append(mean)
-        return (total / len(member.folds)).astype(np.float32), squares / len(member.folds), by_fold
+            seen.append(predictor.see(images, seen[0] if seen else None))
+        means = [one.mean for one in seen]
+        total = sum(mean.astype(np.float64) for mean in means)
+        square = sum(one.square for one in seen) / len(seen)
+        return SeenByFolds((total / len(seen)).astype(np.float32), square, means, seen[0].features)
 
     def _predictor(self, member: Member) -> Predictor:
         if member.run.name not in self._predictors:

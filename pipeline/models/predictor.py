@@ -1,8 +1,9 @@
 """One run's network, built once and loaded with the weights of each fold in turn."""
 
 from collections.abc import Callable
+from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -13,6 +14,8 @@ from pipeline.plans.config import Run
 if TYPE_CHECKING:
     import keras
 
+    from pipeline.nn.predict import OverViews
+
 BATCH = 64  # galaxies times views in one forward pass
 SMALLEST = 16  # smallest batch before a network counts as too large for the memory
 Progress = Callable[[int], object]
@@ -20,6 +23,15 @@ Progress = Callable[[int], object]
 
 def no_progress(done: int) -> None:
     """Progress that is not shown."""
+
+
+class Seen(NamedTuple):
+    """What a network of one fold says of n galaxies, and what it sees in them."""
+
+    mean: np.ndarray  # float32 (n, c) answers, the mean over views
+    square: np.ndarray  # float64 (n, c) mean of their squares
+    features: np.ndarray  # float32 (n, d) of the images as they are
+    averaged: np.ndarray | None  # float32 (n, d) features, the mean over views, where folds share them
 
 
 class Predictor:
@@ -53,7 +65,7 @@ class Predictor:
 
     def features(self, images: np.ndarray, progress: Progress = no_progress) -> np.ndarray:
         """Features float32 (n, d) of images uint8 (n, s, s, 3), the mean over the views."""
-        return self._averaged(self.fast.features, images, progress)[0]
+        return self._averaged(self.fast.features, images, self.views, progress).mean
 
     def predict_features(self, features: np.ndarray) -> np.ndarray:
         """Vote fractions float32 (n, c) from features (n, d)."""
@@ -63,14 +75,45 @@ class Predictor:
 
     def predict_images(self, images: np.ndarray, progress: Progress = no_progress) -> tuple[np.ndarray, np.ndarray]:
         """Vote fractions float32 (n, c) of images uint8 (n, s, s, 3), and the mean over views of their squares."""
-        return self._averaged(self.fast.model, images, progress)
+        made = self._averaged(self.fast.model, images, self.views, progress)
+        return made.mean, made.square
 
-    def _averaged(self, model: "keras.Model", images: np.ndarray, progress: Progress) -> tuple[np.ndarray, np.ndarray]:
+    def see(self, images: np.ndarray, other: Seen | None = None) -> Seen:
+        """Vote fractions of images uint8 (n, s, s, 3) and, of the same forward pass, features.
+
+        `other` is what another fold saw in the same images: features that the folds share are not computed again.
+        """
+        if not self.only_head:
+            made, c = self._averaged(self._both, images, self.views, no_progress), self.fast.model.output_shape[-1]
+            return Seen(made.mean[:, :c], made.square[:, :c], made.first[:, c:], None)
+        if other is None:
+            made = self._averaged(self.fast.features, images, self.views, no_progress)
+            averaged, features = made.mean, made.first
+        else:
+            averaged, features = other.averaged, other.features
+        answers = self.predict_features(averaged)
+        return Seen(answers, np.square(answers, dtype=np.float64), features, averaged)
+
+    def features_unturned(self, images: np.ndarray, progress: Progress = no_progress) -> np.ndarray:
+        """Features float32 (n, d) of images uint8 (n, s, s, 3) as they are, as `see` has them."""
+        single, d = views.view_set("single"), self.fast.features.output_shape[-1]
+        model = self.fast.features if self.only_head else self._both  # compiled for `see` anyway
+        return self._averaged(model, images, single, progress).mean[:, -d:]
+
+    @cached_property
+    def _both(self) -> "keras.Model":
+        """Answers and, after them, features (n, c + d)."""
+        from pipeline.nn.network import answers_and_features
+
+        return answers_and_features(self.fast)
+
+    def _averaged(self, model: "keras.Model", images: np.ndarray, seen: np.ndarray, progress: Progress) -> "OverViews":
         from pipeline.nn import runtime
-        from pipeline.nn.predict import predict_views, require_plausible
+        from pipeline.nn.predict import predict_over_views, require_plausible
 
-        def averaged(batch_size: int) -> tuple[np.ndarray, np.ndarray]:
-            return predict_views(model, images, self.views, max(batch_size, len(self.views)), progress, squares=True)
+        def averaged(batch_size: int) -> "OverViews":
+            return predict_over_views(model, images, seen, max(batch_size, len(seen)), progress)
 
-        (mean, square), self.batch_size = runtime.with_halved_batches(averaged, self.batch_size, SMALLEST)
-        return require_plausible(mean, self.run.name), square
+        made, self.batch_size = runtime.with_halved_batches(averaged, self.batch_size, SMALLEST)
+        require_plausible(made.mean, self.run.name)
+        return made

@@ -118,6 +118,12 @@ def build(
     return Network(model, features, head, backbone, _folded(backbone, head, run, stored, size), schema, facts)
 
 
+def answers_and_features(network: Folded) -> keras.Model:
+    """The inputs of a network -> its answers and, after them, its pooled features: float32 (n, c + d)."""
+    both = keras.layers.Concatenate(dtype="float32", name="both")([network.model.output, network.features.output])
+    return keras.Model(network.features.input, both, name="answers_and_features")
+
+
 def head_only(run: Run, schema: Schema, n_features: int, seed: int) -> Network:
     """A head without its backbone, to be trained on kept features: model and head of (n, n_features) -> (n, c)."""
     keras.backend.clear_session()

@@ -1,6 +1,7 @@
 """Forward passes: test-time views folded into the batch and averaged, of answers or of features."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
 
 import keras
 import numpy as np
@@ -13,31 +14,56 @@ BLOCK = 1024  # features at once
 MAX_FEATURE = 1e6  # largest plausible feature: networks that fit their input stay below 1,000
 
 
+class OverViews(NamedTuple):
+    """A model's outputs for n images, over all views of each."""
+
+    mean: np.ndarray  # float32 (n, outputs)
+    square: np.ndarray  # float64 (n, outputs), the mean of their squares
+    first: np.ndarray  # float32 (n, outputs), those of the first view, which is the image as it is
+
+
 def predict_views(
     model: keras.Model,
     images: np.ndarray,
     seen: np.ndarray,
     batch_size: int,
     progress: Callable[[int], object] = lambda n: None,
-    *,
-    squares: bool = False,
-) -> np.ndarray | tuple[np.ndarray, np.ndarray]:
+) -> np.ndarray:
     """Mean over views (v, 2, 3) of the model's outputs for images uint8 (n, s, s, 3): float32 (n, outputs).
 
-    With `squares` also the mean of their squares, float64. `progress` gets the number of images of each step.
+    `progress` gets the number of images of each step.
     """
     result = np.empty((len(images), model.output_shape[-1]), np.float32)
-    square = np.empty(result.shape) if squares else None
+    for rows, values in _outputs(model, images, seen, batch_size):
+        result[rows] = values.mean(axis=1)
+        progress(len(values))
+    return result
+
+
+def predict_over_views(
+    model: keras.Model, images: np.ndarray, seen: np.ndarray, batch_size: int, progress: Callable[[int], object]
+) -> OverViews:
+    """What `predict_views` gives, and more of the same outputs."""
+    shape = len(images), model.output_shape[-1]
+    made = OverViews(np.empty(shape, np.float32), np.empty(shape), np.empty(shape, np.float32))
+    for rows, values in _outputs(model, images, seen, batch_size):
+        made.mean[rows] = values.mean(axis=1)
+        made.square[rows] = np.square(values, dtype=np.float64).mean(axis=1)
+        made.first[rows] = values[:, 0]
+        progress(len(values))
+    return made
+
+
+def _outputs(
+    model: keras.Model, images: np.ndarray, seen: np.ndarray, batch_size: int
+) -> Iterator[tuple[slice, np.ndarray]]:
+    """(rows of the images, float32 (k, v, outputs) of them) of one batch after the other."""
     done = 0
     for batch in viewed_batches(images, seen, batch_size):
-        values = np.asarray(model.predict_on_batch(batch), np.float32).reshape(-1, len(seen), result.shape[-1])
-        take = min(len(values), len(images) - done)
-        result[done : done + take] = values[:take].mean(axis=1)
-        if squares:
-            square[done : done + take] = np.square(values[:take], dtype=np.float64).mean(axis=1)
-        done += take
-        progress(take)
-    return (result, square) if squares else result
+        values = np.asarray(model.predict_on_batch(batch), np.float32).reshape(-1, len(seen), model.output_shape[-1])
+        rows = slice(done, min(done + len(values), len(images)))
+        yield rows, values[: rows.stop - done]
+        done = rows.stop
 
 
 def predict_eagerly(model: keras.Model, images: np.ndarray, seen: np.ndarray) -> np.ndarray:

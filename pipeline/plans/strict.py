@@ -82,6 +82,8 @@ def sentence(
         return f"{where}: unknown key; allowed here: {', '.join(keys(problem['loc'][:-1]))}{more}"
     if problem["type"] == "missing":
         return f"{where}: missing{more}"
+    if problem["type"] == "string_pattern_mismatch":  # of names: a plan's is that of its file
+        return f"{where}: {value!r}: expected up to 64 letters A to Z, digits and . _ -, a letter or digit first{more}"
     text = problem["msg"].removeprefix("Value error, ")
     if _location(problem) != _outer(problem):  # a sentence of its own
         return f"{where}: {text}{more}"

@@ -25,6 +25,11 @@ from pipeline.store.records import Artifact, save_json
 MIN_FREE_BYTES = 1 << 26  # bytes to leave free on the disk
 
 
+def _in_words(size: float) -> str:
+    """40 MB; 3.2 GB."""
+    return f"{size / 1e6:,.0f} MB" if size < 1e9 else f"{size / 1e9:,.1f} GB"
+
+
 class Store:
     """One plan's output folder; `flags` of the command line name plan and folder, by default as the folder has it."""
 
@@ -50,8 +55,8 @@ class Store:
         free = shutil.disk_usage(existing).free
         if need + MIN_FREE_BYTES > free:
             raise UserError(
-                f"{what} take {need / 1e9:.2f} GB, with {MIN_FREE_BYTES / 1e9:.2f} kept free, and {existing} has "
-                f"{free / 1e9:.2f} GB free: make room, or choose another --output"
+                f"{what} take {_in_words(need)}, {_in_words(MIN_FREE_BYTES)} are kept free, and {existing} has "
+                f"{_in_words(free)} free: make room, or choose another --output (or --to)"
             )
 
     def sky(self) -> Artifact:

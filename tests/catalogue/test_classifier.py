@@ -7,7 +7,9 @@ import pytest
 
 from pipeline.catalogue import columns, pixels
 from pipeline.catalogue.classifier import Classifier
+from pipeline.commands.serve.galaxy_reader import Reader
 from pipeline.errors import UserError
+from pipeline.models.training_galaxies import UNLIKE
 from pipeline.store.fractions import load_fractions
 from tests.builders import competition_files as tiny
 from tests.builders.galaxy_zoo_2 import GZ2
@@ -90,3 +92,13 @@ def test_an_unknown_view_set_or_ensemble_is_told(survey, tmp_path):
         Classifier.load(survey.ensemble, views=3)
     with pytest.raises(UserError, match="expected an ensemble such as"):
         Classifier.load(tmp_path)
+
+
+def test_the_page_the_table_and_the_frame_tell_alike_what_looks_unlike_the_galaxies_trained_on(survey, classifier):
+    y, x = np.mgrid[:424, :424]
+    checks = tiny.jpeg((200 * ((x // 30 + y // 30) % 2)).astype(np.uint8))
+    images = [checks, *(survey.images[i] for i in survey.test_ids)]
+    frame, reader = classifier.predict(images), Reader(survey.ensemble)
+    assert frame["caveat"].tolist() == [reader.read(image)["caveat"] for image in images]
+    assert UNLIKE in frame["caveat"][0]
+    assert frame.attrs["unlike"] == sum(UNLIKE in caveat for caveat in frame["caveat"])

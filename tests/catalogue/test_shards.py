@@ -13,7 +13,8 @@ import pyarrow.parquet as pq
 import pytest
 from astropy.table import Table
 
-from pipeline.catalogue import addresses, columns, galaxies, image_stamps, shards, writers
+from pipeline.catalogue import addresses, classify_worker, columns, galaxies, image_stamps, shards, writers
+from pipeline.catalogue.classify_worker import ClassifyWorker
 from pipeline.catalogue.target import Target
 from pipeline.commands import classify
 from pipeline.errors import UserError
@@ -28,7 +29,7 @@ _classifier = cache(Classifier)
 
 @pytest.fixture(autouse=True)
 def _networks_are_built_once(monkeypatch):
-    monkeypatch.setattr(shards, "Classifier", _classifier)
+    monkeypatch.setattr(classify_worker, "Classifier", _classifier)
 
 
 @pytest.fixture(autouse=True)
@@ -75,8 +76,8 @@ def read(path: Path) -> pd.DataFrame:
 @pytest.fixture
 def made(monkeypatch) -> list:
     """How many galaxies each call of a worker answered for."""
-    calls, answered = [], shards.Worker._answered
-    monkeypatch.setattr(shards.Worker, "_answered", lambda self, g, s: calls.append(len(g)) or answered(self, g, s))
+    calls, answered = [], ClassifyWorker._answered
+    monkeypatch.setattr(ClassifyWorker, "_answered", lambda self, g, s: calls.append(len(g)) or answered(self, g, s))
     return calls
 
 

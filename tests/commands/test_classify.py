@@ -4,6 +4,7 @@ import http.server
 import io
 import json
 import os
+import shutil
 import tarfile
 import threading
 from functools import cache, partial
@@ -15,11 +16,15 @@ import pytest
 from astropy.io import fits
 from astropy.table import Table
 
-from pipeline.catalogue import columns, descriptions, galaxies, shards
+from pipeline.catalogue import classify_worker, columns, descriptions, galaxies, shards
+from pipeline.catalogue.target import Target
 from pipeline.commands import classify
 from pipeline.errors import UserError
 from pipeline.models.classifier import Classifier
+from pipeline.models.training_galaxies import UNLIKE
 from pipeline.store.fractions import load_fractions
+from pipeline.store.records import save_json
+from pipeline.store.sealed_json import sealed
 from tests.builders import competition_files as tiny
 from tests.builders.galaxy_zoo_2 import GZ2
 
@@ -29,7 +34,7 @@ COLUMNS = list(GZ2.columns)
 @pytest.fixture(autouse=True)
 def _networks_are_built_once(monkeypatch):
     """Which takes seconds; the worker processes of some tests build their own."""
-    monkeypatch.setattr(shards, "Classifier", _classifier)
+    monkeypatch.setattr(classify_worker, "Classifier", _classifier)
 
 
 _classifier = cache(Classifier)
@@ -80,7 +85,7 @@ def test_the_table_has_its_documented_columns(answered):
     spreads = [f"{c}_spread" for c in COLUMNS]
     last = ["five_class", "five_class_share", "reason", "caveat"]
     assert list(answered.columns) == ["id", *COLUMNS, *GZ2.names, *spreads, *(q.name for q in GZ2.questions), *last]
-    assert (answered["caveat"] == "").all()
+    assert set(answered["caveat"]) <= {"", UNLIKE}
     row = answered.iloc[0]
     assert row["disk-edge-on_yes"] == pytest.approx(row["Class2.1"] / row["Class1.2"], rel=1e-4)
     first = row[["Class1.1", "Class1.2", "Class1.3"]].to_numpy().argmax()
@@ -191,7 +196,7 @@ def test_bad_images_are_rows_with_a_reason(survey, answered, tmp_path):
     made = run(survey, tiny.folder_of(tmp_path / "images", bad), tmp_path / "answers.parquet")
     made = made.sort_index()
     assert made["reason"].map(bool).tolist() == [True] * 5 + [False] * 2
-    assert made["caveat"].map(bool).tolist() == [False] * 5 + [True, False]
+    assert made["caveat"].str.contains("negative").tolist() == [False] * 5 + [True, False]
     assert "negative" in made.loc[6, "caveat"]
     assert made.loc[6, COLUMNS].notna().all()
     assert made.loc[[1, 2, 3, 4, 5], [*COLUMNS, "five_class_share"]].isna().all(axis=None)
@@ -363,7 +368,7 @@ def test_what_is_to_be_known_of_the_ensemble_goes_into_log_and_tables(survey, fo
 def stated(survey, folder, tmp_path_factory) -> Path:
     """A FITS table with intervals."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(shards, "Classifier", _classifier)
+        patch.setattr(classify_worker, "Classifier", _classifier)
         run(survey, folder, path := tmp_path_factory.mktemp("stated") / "answers.fits", "--intervals")
     return path
 
@@ -452,3 +457,66 @@ def test_an_answer_that_there_is_not_is_told_before_any_work(survey, folder, tmp
     with pytest.raises(UserError, match=r"--most-likely rings: no answer .* did you mean .*ring"):
         run(survey, folder, tmp_path / "answers.csv", "--most-likely", "rings")
     assert not list(tmp_path.iterdir())
+
+
+def chessboard() -> bytes:
+    """What no galaxy looks like."""
+    y, x = np.mgrid[:424, :424]
+    return tiny.jpeg((200 * ((x // 30 + y // 30) % 2)).astype(np.uint8))
+
+
+def test_what_looks_unlike_the_galaxies_trained_on_is_told_in_row_log_and_record(survey, tmp_path, caplog):
+    of_fold_0 = survey.store.load_folds() == 0
+    known = of_fold_0.index[~of_fold_0][0]  # the network that looks was trained on it
+    images = {"1.jpg": survey.images[known], "2.jpg": chessboard(), "3.jpg": b"none"}
+    to = tmp_path / "answers.parquet"
+    made = run(survey, tiny.folder_of(tmp_path / "images", images), to, "--views", "1")
+    assert [UNLIKE in caveat for caveat in made["caveat"]] == [False, True, False]
+    assert json.loads(to.with_name("answers.parquet.json").read_text())["unlike"] == 1
+    (said,) = [record for record in caplog.records if "look unlike those trained on" in record.getMessage()]
+    assert "1 of 3 galaxies" in said.getMessage()
+    assert said.levelname == "WARNING"
+
+
+def test_an_ensemble_that_came_without_its_crops_answers_all_the_same(survey, folder, answered, tmp_path, caplog):
+    alone = tmp_path / "survey"
+    shutil.copytree(survey.store.root, alone, ignore=shutil.ignore_patterns("train.npy"))
+    to = tmp_path / "answers.parquet"
+    classify.main([str(folder), "--ensemble", str(alone / "ensembles" / "final"), "--to", str(to)])
+    np.testing.assert_array_equal(read(to)[COLUMNS], answered[COLUMNS])
+    assert "unlike" not in json.loads(to.with_name("answers.parquet.json").read_text())
+    assert "what looks unlike the galaxies trained on is not told" in caplog.text
+
+
+@pytest.fixture
+def long_work(survey, folder, tmp_path) -> Path:
+    """A table that is recorded as the work of an hour."""
+    to = tmp_path / "answers.parquet"
+    run(survey, folder, to, "--views", "1")
+    table = Target(to).table
+    save_json(table.record_path, sealed(table.required() | {"seconds": 3600.0}))
+    return to
+
+
+def test_force_asks_before_it_discards_an_hours_work(survey, folder, long_work):
+    before = long_work.read_bytes()
+    with pytest.raises(UserError, match=r"discards .*answers.parquet, 12 galaxies: 1 h 00 min of work.* add --yes"):
+        run(survey, folder, long_work, "--views", "1", "--force")
+    assert long_work.read_bytes() == before
+    run(survey, folder, long_work, "--views", "1", "--force", "--yes")
+    record = json.loads(long_work.with_name("answers.parquet.json").read_text())
+    assert record["seconds"] < 3600
+
+
+def test_force_asks_before_it_overwrites_what_it_has_not_made_and_says_what_moments_of_work_it_discards(
+    survey, folder, tmp_path, caplog
+):
+    (tmp_path / "mine.csv").write_text("mine")
+    with pytest.raises(UserError, match=r"mine.csv, which this command has not made\. Go on"):
+        run(survey, folder, tmp_path / "mine.csv", "--force")
+    assert (tmp_path / "mine.csv").read_text() == "mine"
+    caplog.set_level("INFO")
+    for _ in range(2):
+        run(survey, folder, tmp_path / "answers", "--views", "1", "--force")
+    assert "rebuilding discards" in caplog.text
+    assert f"{tmp_path / 'answers'}, 12 galaxies" in caplog.text

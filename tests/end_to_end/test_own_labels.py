@@ -1,5 +1,6 @@
 """A user's own galaxies from the folder to the report: classes, rare ones, votes, several questions."""
 
+import json
 import shutil
 from pathlib import Path
 from types import SimpleNamespace
@@ -10,7 +11,7 @@ import pandas as pd
 import pytest
 from astropy.io import fits
 
-from pipeline.commands import classify, run
+from pipeline.commands import classify, export, run
 from pipeline.errors import UserError
 from pipeline.plans.config import load_plan
 from pipeline.report import leaderboard
@@ -321,3 +322,34 @@ def test_images_are_read_wherever_they_lie(tmp_path, kind):
     np.testing.assert_array_equal(made[1], expected)
     assert made[3].std() > 1
     assert len(store.load_crops("whole", "test")[1]) == 0
+
+
+@pytest.fixture(scope="module")
+def dotted(tmp_path_factory, drawn) -> SimpleNamespace:
+    """Two classes again, by a run and an ensemble whose names have dots."""
+    folder = tmp_path_factory.mktemp("dotted")
+    own_galaxies.write(folder / "mine", drawn.images[:N], names(N), "objid,class", drawn.words[:N])
+    text = own_galaxies.PLAN.replace('"a"', '"a.v2"').replace('"final"', '"final.1"')
+    store = whole(folder, own_galaxies.plan(folder, text=text))
+    return SimpleNamespace(folder=folder, store=store, ensemble=store.root / "ensembles" / "final.1")
+
+
+@pytest.mark.slow
+def test_names_with_dots_go_through_every_stage_and_classify(dotted):
+    board = leaderboard.read(dotted.store.report().verified("leaderboard.csv"))
+    assert {"a.v2", "final.1"} <= set(board["name"])
+    to = dotted.folder / "answers.csv"
+    classify.main([str(dotted.folder / "mine" / "images"), "--ensemble", str(dotted.ensemble), "--to", str(to)])
+    made = pd.read_csv(to, dtype={"id": str}).set_index("id")[list(dotted.store.schema().columns)]
+    np.testing.assert_allclose(made.sum(axis=1), 1, atol=1e-5)
+    assert made.index.tolist() == [Path(name).stem for name in sorted(names(N))]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("form", ["onnx", "saved-model"])
+def test_an_ensemble_of_classes_is_exported_and_answers_the_same(dotted, form):
+    to = dotted.folder / form
+    export.main(["--ensemble", str(dotted.ensemble), "--to", str(to), "--format", form])
+    record = json.loads((to / "model.json").read_text())
+    assert record["spec"]["output"]["columns"] == list(dotted.store.schema().columns)
+    assert record["largest_difference"] <= 1e-4

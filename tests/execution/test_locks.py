@@ -1,5 +1,6 @@
 """One maker at a time, among real processes."""
 
+import errno
 import re
 import signal
 import subprocess
@@ -112,3 +113,16 @@ for _ in range(10):
     command = [sys.executable, "-c", code, str(tmp_path)]
     made = [subprocess.Popen(command, cwd=Path(__file__).parents[2]) for _ in range(12)]
     assert [process.wait(timeout=120) for process in made] == [0] * 12
+
+
+def test_a_full_disk_leaves_no_lock(tmp_path, monkeypatch):
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as disk:
+        disk.setattr(locks.json, "dump", full)
+        with pytest.raises(OSError, match="No space left"):
+            locks.acquire(tmp_path / ".it.lock")
+    assert list(tmp_path.iterdir()) == []
+    locks.acquire(tmp_path / ".it.lock")
+    locks.release(tmp_path / ".it.lock")

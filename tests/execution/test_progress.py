@@ -4,6 +4,9 @@ import io
 import os
 import subprocess
 import sys
+from types import SimpleNamespace
+
+import pytest
 
 from pipeline import cli
 from pipeline.execution import progress
@@ -66,3 +69,13 @@ def test_a_command_whose_output_is_a_file_writes_no_control_characters(tmp_path)
     assert 4 <= len(lines) <= 14
     assert all(line.startswith("work: ") and " of 50, " in line for line in lines)
     assert not {char for char in made.stderr if ord(char) < 32} - {"\n"}
+
+
+@pytest.mark.parametrize(("terminal", "plain"), [("xterm", False), ("dumb", True)])
+def test_a_terminal_that_can_move_no_cursor_is_written_to_as_a_file(monkeypatch, terminal, plain):
+    monkeypatch.setattr(sys, "stderr", SimpleNamespace(isatty=lambda: True))
+    monkeypatch.setenv("TERM", terminal)
+    for name in progress.SETTINGS:
+        monkeypatch.setenv(name, "")  # so that it is put back
+    progress.plain_in_logs()
+    assert isinstance(sys.stderr, progress.PlainLines) == plain

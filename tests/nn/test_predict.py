@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from pipeline.core import views
-from pipeline.nn.predict import predict_head, predict_views
+from pipeline.nn.network import answers_and_features
+from pipeline.nn.predict import predict_head, predict_over_views, predict_views
 
 
 @pytest.mark.parametrize("n", [1, 5, 8])  # four images with eight views fill a batch of 32
@@ -37,3 +38,13 @@ def test_the_head_on_features_is_the_whole_network(tiny):
     features = predict_views(tiny.network.features, tiny.images[:5], single, 4)
     whole = predict_views(tiny.network.model, tiny.images[:5], single, 4)
     np.testing.assert_allclose(predict_head(tiny.network.head, features), whole, atol=1e-5)
+
+
+def test_answers_and_features_of_one_forward_pass_are_those_of_two(tiny):
+    folded, seen = tiny.network.for_prediction(), views.view_set("flips4")
+    both = predict_over_views(answers_and_features(folded), tiny.images[:5], seen, 16, lambda n: None)
+    answers = predict_over_views(folded.model, tiny.images[:5], seen, 16, lambda n: None)
+    np.testing.assert_array_equal(both.mean[:, :37], answers.mean)
+    np.testing.assert_array_equal(both.square[:, :37], answers.square)
+    upright = predict_views(folded.features, tiny.images[:5], views.view_set("single"), 16)
+    np.testing.assert_allclose(both.first[:, 37:], upright, rtol=1e-4, atol=1e-5)

@@ -141,9 +141,21 @@ WRONG = {
         "run b: fine_tune.layer_decay: 1.1: input should be less than or equal to 1",
     ),
     "two runs of one name": ('name = "b"', 'name = "a"', "runs: the name 'a' is given twice; names must differ"),
-    "a name with a slash": ('name = "b"', 'name = "b/c"', "run b/c: name: 'b/c': string should match pattern"),
-    "a name that leaves the folder": ('name = "b"', 'name = ".."', "run ..: name: '..': string should match pattern"),
-    "a crop's name with a slash": ("[crops.small]", '[crops."a/b"]', "crops.a/b: 'a/b': string should match pattern"),
+    "a name with a slash": (
+        'name = "b"',
+        'name = "b/c"',
+        "run b/c: name: 'b/c': expected up to 64 letters",
+    ),
+    "a name that leaves the folder": (
+        'name = "b"',
+        'name = ".."',
+        "run ..: name: '..': expected up to 64 letters",
+    ),
+    "a crop's name with a slash": (
+        "[crops.small]",
+        '[crops."a/b"]',
+        "crops.a/b: 'a/b': expected up to 64 letters",
+    ),
     "a run without backbone": (VGG, "", "run a: backbone: missing"),
 }
 

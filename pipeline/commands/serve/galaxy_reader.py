@@ -5,13 +5,13 @@ from threading import Lock
 from typing import Any
 
 import numpy as np
-from tqdm import tqdm
 
 from pipeline.catalogue import pixels
 from pipeline.commands.serve import words
-from pipeline.core import classes, novelty, stats, tree, views
+from pipeline.core import classes, stats, tree
 from pipeline.core.labels import Schema
 from pipeline.models.classifier import Answers, Classifier
+from pipeline.models.training_galaxies import UNLIKE, TrainingGalaxies
 from pipeline.report.pictures import data_uri, overlay_cam
 from pipeline.store.environment import environment
 from pipeline.store.label_table import plain_id
@@ -35,7 +35,7 @@ FIELDS = {  # of the answer in JSON -> what they are
     "cams": "list: answer, and picture of where it comes from (Grad-CAM), a data: address",
     "neighbours": "list of the training galaxies found most alike: id, picture, five_class",
 }
-COMPARED, NEAREST, SEED = 2000, 6, 0  # training galaxies compared with, those shown, which
+NEAREST = 6  # training galaxies shown
 
 
 class Reader:
@@ -51,7 +51,10 @@ class Reader:
         predictor.load(self.member.folds[0])
         self._network, self._lock = predictor.network, Lock()
         self._grad_cam = GradCam(predictor.network, self.member.run, 1)
-        self._index_training_galaxies(self.classifier.store)
+        self._training = TrainingGalaxies(self.classifier)
+        labels = self.classifier.store.load_labels().loc[self._training.ids]
+        self._classes = classes.true_class(self.schema, labels.to_numpy())
+        self._directions = _direction(self._training.features)
         self.about = {"version": VERSION, "ensemble": self.classifier.name, "code": environment()["code"]}
         self.about |= {"caveats": self.classifier.caveats}
 
@@ -62,9 +65,9 @@ class Reader:
         with self._lock:
             answers = self.classifier.answer(crops)
             shown = crops[self.member.crop]
-            standard = self._standard(self._features(shown))
+            unlike = UNLIKE if self._training.unlike(answers.features)[0] else ""
             return self.about | {
-                "caveat": "; ".join(filter(None, (caveat, self._unlike(standard)))),
+                "caveat": "; ".join(filter(None, (caveat, unlike))),
                 "five_class": self.schema.class_names[int(classes.predicted_class(self.schema, answers.joint)[0])],
                 "share": _share(self.schema, answers.joint),
                 "why": words.why_not_leading(self.schema, answers.joint[0]),
@@ -72,46 +75,17 @@ class Reader:
                 "seen": data_uri(shown[0]),
                 "questions": questions(self.schema, answers),
                 "cams": self._cams(shown, answers.joint),
-                "neighbours": self._neighbours(standard),
+                "neighbours": self._neighbours(answers.features),
             }
 
-    def _index_training_galaxies(self, store) -> None:
-        """Features of some training galaxies, to find those that are like a new one."""
-        images, ids = store.load_crops(self.member.run.crop, "train")
-        sampled = np.sort(np.random.default_rng(SEED).permutation(len(ids))[:COMPARED])
-        self._pictures, self._ids = images[sampled], ids[sampled]
-        self._classes = classes.true_class(self.schema, store.load_labels().loc[self._ids].to_numpy())
-        with tqdm(total=len(sampled), desc="training galaxies", unit="galaxy", leave=False) as bar:
-            features = self._features(self._pictures, bar.update)
-        self._centre, self._width = features.mean(axis=0), np.maximum(features.std(axis=0), 1e-3)
-        standard = self._standard(features)
-        self._directions = _direction(standard)
-        held_out = store.load_folds().loc[self._ids].to_numpy() == 0  # from the network that looks, which is fold 0's
-        self._trained_on, self._within = standard[~held_out], novelty.largest_distance(standard, held_out)
-
-    def _features(self, images: np.ndarray, progress=lambda n: None) -> np.ndarray:
-        from pipeline.nn.predict import predict_views
-
-        batch = min(64, len(images))
-        return predict_views(self._network.for_prediction().features, images, views.view_set("single"), batch, progress)
-
-    def _standard(self, features: np.ndarray) -> np.ndarray:
-        return (features - self._centre) / self._width
-
-    def _unlike(self, standard: np.ndarray) -> str:
-        """Caveat on a galaxy of features (1, d) that is unlike those trained on; else empty."""
-        if np.isinf(self._within) or novelty.nearest(standard, self._trained_on)[0] <= self._within:
-            return ""
-        return f"looks unlike the galaxies trained on: {1 - novelty.SHARE:.0%} of the held-out ones are more like them"
-
-    def _neighbours(self, standard: np.ndarray) -> list[dict[str, Any]]:
-        similarity = self._directions @ _direction(standard)[0]
+    def _neighbours(self, features: np.ndarray) -> list[dict[str, Any]]:
+        similarity = self._directions @ _direction(self._training.standard(features))[0]
         best = np.argsort(-similarity, kind="stable")[:NEAREST]
         names = [*self.schema.class_names, "no clear class"]  # which is counted as -1
         return [
             {
-                "id": plain_id(self._ids[i]),
-                "picture": data_uri(self._pictures[i]),
+                "id": plain_id(self._training.ids[i]),
+                "picture": data_uri(self._training.picture(i)),
                 "five_class": names[self._classes[i]],
             }
             for i in best

@@ -49,7 +49,7 @@ def _finding(made: Coverage, sure: Confidence | None, material: Material) -> str
     what, of = ("Sets of answers", "right answers") if material.schema.describes_classes else ("Intervals", "votes")
     size = f"{made.typical:.2f} wide" if of == "votes" else f"of {made.typical:.2f} answers"
     said = (
-        f"{what} that state {share(made.level)} hold {share(made.overall)} of the {of} of galaxies that calibrated "
+        f"{what} that state {100 * made.level:g} % hold {share(made.overall)} of the {of} of galaxies that calibrated "
         f"nothing, {share(known.min())} to {share(known.max())} by question, and are {size} on average"
     )
     if sure is None:

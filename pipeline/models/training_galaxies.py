@@ -1,0 +1,75 @@
+"""Whether galaxies look like those that an ensemble was trained on: the features of its first network, compared."""
+
+import logging
+
+import numpy as np
+from tqdm import tqdm
+
+from pipeline.core import novelty
+from pipeline.errors import UserError
+from pipeline.models.classifier import Classifier
+
+log = logging.getLogger(__name__)
+COMPARED, SEED = 2000, 0  # training galaxies compared with, which
+UNLIKE = f"looks unlike the galaxies trained on: {1 - novelty.SHARE:.0%} of the held-out ones are more like them"
+MANY = 5 * novelty.SHARE  # share of unlike galaxies that is told as a warning
+
+
+class TrainingGalaxies:
+    """Some of the training galaxies, as the first network of an ensemble, that of fold 0, sees them.
+
+    `ids` (m,), `features` (m, d), standardised. UserError where the plan's crops or folds are missing or damaged.
+    """
+
+    def __init__(self, classifier: Classifier):
+        store, member = classifier.store, classifier.members[0]
+        images, ids = store.load_crops(member.run.crop, "train")
+        held_out = store.load_folds().loc[ids].to_numpy() == 0
+        seen = np.flatnonzero(~np.isin(ids, store.set_aside(member.run.crop, "train")))
+        rows = np.sort(np.random.default_rng(SEED).permutation(seen)[:COMPARED])
+        self.ids, held_out, self._images, self._rows = ids[rows], held_out[rows], images, rows
+        with tqdm(total=len(rows), desc="training galaxies", unit="galaxy", leave=False) as bar:
+            features = classifier.features(images[rows], bar.update)
+        self._centre, self._width = features.mean(axis=0), np.maximum(features.std(axis=0), 1e-3)
+        self.features = self.standard(features)
+        self._trained_on = self.features[~held_out]
+        self._within = novelty.largest_distance(self.features, held_out)
+        self.tells = bool(np.isfinite(self._within))  # whether anything can be told to be unlike them
+
+    def picture(self, i: int) -> np.ndarray:
+        """The crop uint8 (s, s, 3) of one of them."""
+        return self._images[self._rows[i]]
+
+    def standard(self, features: np.ndarray) -> np.ndarray:
+        """Features (n, d) on the scale of `features`."""
+        return (features - self._centre) / self._width
+
+    def unlike(self, features: np.ndarray) -> np.ndarray:
+        """Which galaxies of features (n, d), not standardised, are unlike those trained on: bool (n,)."""
+        if not self.tells:
+            return np.zeros(len(features), bool)
+        return novelty.nearest(self.standard(features), self._trained_on) > self._within
+
+
+def training_galaxies_if_there(classifier: Classifier) -> TrainingGalaxies | None:
+    """See the class; None, and a warning in the log, where they cannot be used, as where the ensemble was moved."""
+    why = "fold 0 holds all of them, or none"
+    try:
+        if (made := TrainingGalaxies(classifier)).tells:
+            return made
+    except UserError as error:
+        why = str(error)
+    log.warning("classify   what looks unlike the galaxies trained on is not told: %s", why)
+    return None
+
+
+def log_unlike(stage: str, unlike: int, galaxies: int) -> None:
+    """Say how many galaxies look unlike those trained on: as a warning where these are many."""
+    log.log(
+        logging.WARNING if unlike > MANY * galaxies else logging.INFO,
+        "%-10s %s of %s galaxies look unlike those trained on, as their caveats say; %.0f %% is usual",
+        stage,
+        f"{unlike:,}",
+        f"{galaxies:,}",
+        100 * novelty.SHARE,
+    )
