@@ -35,8 +35,9 @@ def mean_distance(vectors: np.ndarray, reference: np.ndarray, own: np.ndarray, k
     to k neighbours as a degree of being an outlier: Angiulli & Pizzuti 2002, doi:10.1007/3-540-45681-3_2; to those of a
     random sample in place of all: Sugiyama & Borgwardt 2013, NIPS 26, 467. ValueError where nothing is left to compare.
     """
-    if len(reference) < 2:
-        raise ValueError(f"expected two vectors or more to compare with; received {len(reference)}")
+    others = len(reference) - bool((own >= 0).any())
+    if others < 1:
+        raise ValueError(f"expected another vector to compare with; received {len(reference)}")
     lengths, made = np.square(reference).sum(axis=1), np.empty(len(vectors), np.float32)
     step = max(1, BLOCK // len(reference))
     for i in range(0, len(vectors), step):
@@ -44,7 +45,7 @@ def mean_distance(vectors: np.ndarray, reference: np.ndarray, own: np.ndarray, k
         squares = np.square(some).sum(axis=1)[:, None] + lengths - 2 * some @ reference.T
         known = np.flatnonzero(itself >= 0)
         squares[known, itself[known]] = np.inf
-        nearest = min(k, len(reference) - 1)
+        nearest = min(k, others)
         smallest = np.partition(squares, nearest - 1, axis=1)[:, :nearest]
         made[i : i + step] = np.sqrt(np.maximum(smallest, 0)).mean(axis=1)
     return made

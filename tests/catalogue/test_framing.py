@@ -2,7 +2,6 @@
 
 import io
 from concurrent.futures import ThreadPoolExecutor
-from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -98,7 +97,7 @@ def test_images_are_cropped_by_their_own_scale_where_the_catalogue_has_none(tmp_
     (tmp_path / "images" / "1.fits").write_bytes(sky_image(0.3))
     (tmp_path / "images" / "2.fits").write_bytes(sky_image(0.6))
     worker = shards.Worker.__new__(shards.Worker)
-    worker.classifier = SimpleNamespace(crops=[Crop(region=424, size=64)])
+    worker.crops = [Crop(region=424, size=64)]
     worker.source, worker._readers = images.open_source(str(tmp_path / "images")), ThreadPoolExecutor(2)
     given = pd.DataFrame({"id": [1, 2], "image": ["1", "2"], "radius": [6.0, 12.0], "pixel_scale": [0.3, 0.6]})
     by_catalogue = worker._read(given)

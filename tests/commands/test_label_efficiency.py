@@ -17,21 +17,7 @@ from pipeline.store.artifacts import Store
 from tests.builders import own_galaxies
 
 N = 60
-PLAN = """
-seed = 1
-folds = 2
-baselines = ["mean"]
-[crops.whole]
-region = 1.0
-size = 32
-[[runs]]
-name = "a"
-backbone = "mobilenetv2"
-crop = "whole"
-on_missing_weights = "random"
-head_phase = { epochs = 2 }
-views = "single"
-"""
+PLAN = own_galaxies.PLAN.format(head="")
 
 
 def arguments(folder: Path, *more: str) -> list[str]:

@@ -43,5 +43,5 @@ def test_mean_distances_are_those_by_brute_force_and_do_not_count_oneself(monkey
 def test_few_are_compared_with_all_and_one_with_none():
     made = mean_distance(np.eye(3), np.eye(3), np.arange(3), 10)
     np.testing.assert_allclose(made, np.sqrt(2), rtol=1e-6)
-    with pytest.raises(ValueError, match="two vectors or more"):
+    with pytest.raises(ValueError, match="another vector to compare with"):
         mean_distance(np.eye(3), np.eye(3)[:1], np.array([0, -1, -1]))
