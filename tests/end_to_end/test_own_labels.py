@@ -105,7 +105,7 @@ def test_without_a_sample_file_there_is_a_table_of_predictions(classes):
 
 
 def test_sets_of_classes_are_calibrated_and_stand_in_table_and_report(classes, tmp_path):
-    assert "Sets of answers that state 90.0 % hold" in classes.store.report().verified("report.html").read_text()
+    assert "Sets of answers that state 90 % hold" in classes.store.report().verified("report.html").read_text()
     ensemble = classes.store.ensemble("final").record_path.parent
     images, to = classes.folder / "mine" / "test", tmp_path / "answers.csv"
     classify.main([str(images), "--ensemble", str(ensemble), "--to", str(to), "--intervals"])
