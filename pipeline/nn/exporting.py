@@ -30,13 +30,29 @@ def require_packages(form: str) -> None:
 
 
 def to_onnx(answer: EnsembleGraph, path: Path, metadata: Mapping[str, str] | None = None) -> None:
-    """Write the function as ONNX, with metadata and a name for the axis that may have any length."""
+    """Write the function as ONNX, with metadata and a name for the axis that may have any length.
+
+    The networks' weights are arguments of what is converted and become the file's constants afterwards: every step of
+    the converter's optimizers would copy constants, 60 times the weights in the end.
+    """
     import onnx
+    import tensorflow as tf
     import tf2onnx
 
     logging.getLogger("tf2onnx").setLevel(logging.WARNING)
-    traced, signature = _traced(answer)
-    model, _ = tf2onnx.convert.from_function(traced, signature, opset=OPSET)
+    weights = {f"weight_{i}": v for i, v in enumerate(v for network in answer.networks for v in network.weights)}
+
+    def function(images, *values):
+        with keras.StatelessScope(zip(weights.values(), values, strict=True)):
+            return {OUTPUT: answer(images)}
+
+    signature = [_signature(), *(tf.TensorSpec(v.shape, v.dtype, name) for name, v in weights.items())]
+    model, _ = tf2onnx.convert.from_function(tf.function(function), signature, opset=OPSET)
+    inputs = {value.name for value in model.graph.input}
+    model.graph.initializer.extend(
+        onnx.numpy_helper.from_array(np.asarray(v), name) for name, v in weights.items() if name in inputs
+    )
+    del model.graph.input[1:]
     for value, shape in ((model.graph.input[0], IMAGE), (model.graph.output[0], (len(answer.schema.columns),))):
         kind = value.type.tensor_type.elem_type
         value.CopyFrom(onnx.helper.make_tensor_value_info(value.name, kind, (AXIS, *shape)))
@@ -58,7 +74,7 @@ def to_saved_model(answer: EnsembleGraph, path: Path, metadata: Mapping[str, str
 
     module = tf.Module()
     module.networks = answer.networks  # whose variables are saved
-    module.serve, _ = _traced(answer)
+    module.serve = tf.function(lambda images: {OUTPUT: answer(images)}, input_signature=[_signature()])
     tf.saved_model.save(module, str(path), signatures={"serving_default": module.serve})
     (path / "assets.extra").mkdir()
     (path / "assets.extra" / "metadata.json").write_text(json.dumps(dict(metadata or {}), indent=1), encoding="utf-8")
@@ -72,12 +88,10 @@ def run_saved_model(path: Path, images: np.ndarray) -> np.ndarray:
     return serve(tf.constant(images))[OUTPUT].numpy()
 
 
-def _traced(answer: EnsembleGraph):
-    """(tf.function, its signature)."""
+def _signature():
     import tensorflow as tf
 
-    signature = [tf.TensorSpec((None, *IMAGE), tf.uint8, name=INPUT)]
-    return tf.function(lambda images: {OUTPUT: answer(images)}, input_signature=signature), signature
+    return tf.TensorSpec((None, *IMAGE), tf.uint8, INPUT)
 
 
 FORMATS = {"onnx": (to_onnx, run_onnx), "saved-model": (to_saved_model, run_saved_model)}  # how to write, how to ask
