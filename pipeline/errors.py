@@ -1,4 +1,6 @@
-"""Exceptions that are reported in one sentence, without a traceback."""
+"""Exceptions that are reported in one sentence, without a traceback; and what an error arose from."""
+
+from collections.abc import Iterator
 
 
 class UserError(Exception):
@@ -19,3 +21,16 @@ class Defect(Exception):
 
 class DamagedImage(Exception):
     """One image cannot be used; the message continues after its name: 'is cut short'."""
+
+
+def arose_from(error: BaseException | None) -> Iterator[BaseException]:
+    """The error, and those in whose handling it arose, the latest first.
+
+    Libraries turn what stops them into errors of their own: imports into ImportError; fit on JAX into TypeError,
+    for a step that does not end leaves the model without its weights.
+    """
+    seen: list[BaseException] = []
+    while error and error not in seen:
+        yield error
+        seen.append(error)
+        error = error.__cause__ or error.__context__

@@ -13,9 +13,8 @@ import sys
 import warnings
 from collections.abc import Callable
 from pathlib import Path
-from typing import NoReturn
 
-from pipeline.errors import Defect, UserError
+from pipeline.errors import Defect, UserError, arose_from
 from pipeline.execution import deadline, locks, progress
 
 # messages of HDF5 and numpy for a full disk, which lack its errno
@@ -34,7 +33,12 @@ class Terminated(BaseException):
     """SIGTERM: the machine is being preempted, or the process is to end."""
 
 
+STOPPED = {KeyboardInterrupt: ("interrupted", 130), Terminated: ("terminated", 143)}
+STOPPED |= {deadline.TimeIsUp: ("the time is up", 3)}
+
+
 def _terminate(signum: int, frame: object) -> None:
+    signal.signal(signum, signal.SIG_IGN)  # `timeout` and batch systems send it to a process and to its group
     raise Terminated
 
 
@@ -82,8 +86,7 @@ def start(main: Callable[[], None], *, resumes: bool = True) -> None:
         main()
         sys.stdout.flush()
     except UserError as error:
-        if deadline.caused(error):
-            _exit_time_is_up()
+        _exit_stopped(error, more)
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
     except ModuleNotFoundError as error:
@@ -94,14 +97,8 @@ def start(main: Callable[[], None], *, resumes: bool = True) -> None:
     except Defect as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(1)
-    except KeyboardInterrupt:
-        print(f"interrupted{more}", file=sys.stderr)
-        sys.exit(130)
-    except deadline.TimeIsUp:
-        _exit_time_is_up()
-    except Terminated:
-        print(f"terminated{more}", file=sys.stderr)
-        sys.exit(143)
+    except (KeyboardInterrupt, deadline.TimeIsUp, Terminated) as stopped:
+        _exit_stopped(stopped, more)
     except OSError as error:
         if isinstance(error, BrokenPipeError) and _nobody_reads_stdout():
             _exit_immediately(128 + signal.SIGPIPE)
@@ -111,8 +108,7 @@ def start(main: Callable[[], None], *, resumes: bool = True) -> None:
         print(f"error: {message}", file=sys.stderr, flush=True)
         _exit_immediately(2)
     except Exception as error:
-        if deadline.caused(error):
-            _exit_time_is_up()
+        _exit_stopped(error, more)
         raise
     finally:
         deadline.end()
@@ -126,9 +122,13 @@ def _nobody_reads_stdout() -> bool:
     return any(event & select.POLLERR for _, event in watched.poll(0))
 
 
-def _exit_time_is_up() -> NoReturn:
-    print("the time is up: what is complete is kept; the same command resumes", file=sys.stderr)
-    sys.exit(3)
+def _exit_stopped(error: BaseException, more: str) -> None:
+    """Exit where the error arose from what stops a command; else return."""
+    for one in arose_from(error):
+        if type(one) in STOPPED:
+            word, code = STOPPED[type(one)]
+            print(f"{word}{more}", file=sys.stderr)
+            sys.exit(code)
 
 
 def _os_error_message(error: OSError) -> str | None:

@@ -23,14 +23,6 @@ def end() -> None:
     signal.setitimer(signal.ITIMER_REAL, 0)
 
 
-def caused(error: BaseException) -> bool:
-    """Whether TimeIsUp caused this error: a library that was being imported raises ImportError instead."""
-    causes = [error]
-    while (cause := causes[-1].__cause__ or causes[-1].__context__) and cause not in causes:
-        causes.append(cause)
-    return any(isinstance(cause, TimeIsUp) for cause in causes)
-
-
 def require(seconds: float) -> None:
     """Raise TimeIsUp where less than that is left: called between epochs, with what an epoch takes."""
     if time.time() + seconds > _at:

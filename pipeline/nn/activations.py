@@ -7,6 +7,7 @@ import numpy as np
 from keras import ops
 
 from pipeline.core import views
+from pipeline.nn import runtime
 from pipeline.nn.backbone import copy_layer, copy_weights
 from pipeline.nn.network import Network, last_layer_per_resolution, pool
 from pipeline.plans.config import Run
@@ -61,6 +62,10 @@ class Probe(keras.layers.Layer):
         """See the class."""
         return maps + ops.cast(self.added, maps.dtype)
 
+    def compute_output_shape(self, input_shape: tuple) -> tuple:
+        """That of the maps: JAX cannot tell it of `count` galaxies and any number of them."""
+        return input_shape
+
 
 class InferenceOnly(keras.Model):
     """A model that always runs in inference mode, without dropout, also within a training step."""
@@ -88,7 +93,8 @@ def with_probe(network: Network, run: Run, layer: str, count: int) -> tuple[kera
     model = InferenceOnly(keras.Model(pixels, network.head(pool(backbone, pixels, run.pooling))))
     for part in (*backbone.layers, network.head):
         part.trainable = part is probe
-    model.compile(keras.optimizers.SGD(1.0), _sum_of_answers, jit_compile=False, auto_scale_loss=False)
+    by_xla = runtime.use_xla(whole_network=False)
+    model.compile(keras.optimizers.SGD(1.0), _sum_of_answers, jit_compile=by_xla, auto_scale_loss=False)
     return model, probe
 
 

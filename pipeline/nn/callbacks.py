@@ -38,7 +38,7 @@ def with_averaged_weights(model: keras.Model) -> Iterator[None]:
     pairs = list(moving_averages(model))
     raw = [ops.convert_to_numpy(variable).copy() for variable, _ in pairs]
     for variable, average in pairs:
-        variable.assign(average)
+        variable.assign(ops.convert_to_numpy(average))  # a copy: JAX frees the buffers of what it predicts with
     try:
         yield
     finally:

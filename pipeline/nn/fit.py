@@ -217,7 +217,6 @@ class Trainer:
                 model,
                 _cosine(rate, total, warmup),
                 ema,
-                by_xla=phase == "fine-tune",
                 steps_per_execution=steps_per_execution,
             )
             first = [ops.convert_to_numpy(v).copy() for v in model.optimizer.variables]
@@ -225,15 +224,15 @@ class Trainer:
         for variable, value in zip(model.optimizer.variables, first, strict=True):
             variable.assign(value)
         for variable, average in moving_averages(model):
-            average.assign(variable)
+            average.assign(ops.convert_to_numpy(variable))  # a copy: JAX would let both share one buffer, and free it
 
-    def _compile(self, model: keras.Model, rate: Any, ema: float, *, by_xla: bool, steps_per_execution: int) -> None:
+    def _compile(self, model: keras.Model, rate: Any, ema: float, *, steps_per_execution: int) -> None:
         optimizer = self._optimizer(model, rate, use_ema=ema > 0, ema_momentum=ema or 0.99)
         model.compile(
             optimizer,
             loss.get_loss(self.run.loss, self.network.schema, masked=self.masked),
             metrics=[keras.metrics.RootMeanSquaredError(name="rmse")] if self.votes is None and not self.masked else [],
-            jit_compile=runtime.use_xla() and by_xla,
+            jit_compile=runtime.use_xla(whole_network=model is not self.network.head),
             steps_per_execution=steps_per_execution,
         )
         model.optimizer.build(model.trainable_variables)

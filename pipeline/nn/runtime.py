@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from pipeline.core import machine
-from pipeline.errors import TrainingFailed
+from pipeline.errors import TrainingFailed, arose_from
 from pipeline.nn import settings
 
 settings.prepare_environment()
@@ -39,6 +39,7 @@ with _without_stderr(), settings.explain_import_errors():
     keras.config.set_image_data_format("channels_last")  # whatever the user's keras.json says
     keras.config.set_floatx("float32")
     keras.config.set_epsilon(1e-7)
+    keras.config.disable_traceback_filtering()  # which also hides the error that led to the one shown
 
     if keras.backend.backend() == "tensorflow":
         import tensorflow as tf
@@ -48,6 +49,7 @@ with _without_stderr(), settings.explain_import_errors():
         tf.function(lambda x: x + 1, jit_compile=True)(tf.zeros(1))  # starts devices and XLA, with their greetings
         list(tf.data.Dataset.from_generator(list, tf.int32))  # sets glibc's trim threshold, once: ours comes after
         logging.getLogger("tensorflow").setLevel(logging.ERROR)  # counts our several models as "retracing"
+    logging.getLogger("jax").setLevel(logging.WARNING)  # tells which of its devices are not there
 
 
 def _keep_freed_memory() -> None:
@@ -149,12 +151,14 @@ def with_halved_batches(work: Callable[[int], Any], batch_size: int, least: int)
 
 
 def is_out_of_memory(error: Exception) -> bool:
-    """Whether an exception of Python or of a backend means that memory is exhausted."""
-    if isinstance(error, MemoryError):
-        return True
-    return type(error).__name__ in ("ResourceExhaustedError", "OutOfMemoryError") or "RESOURCE_EXHAUSTED" in str(error)
+    """Whether an exception of Python or of a backend arose since memory is exhausted."""
+    names = "ResourceExhaustedError", "OutOfMemoryError", "MemoryError"
+    return any(type(one).__name__ in names or "RESOURCE_EXHAUSTED" in str(one) for one in arose_from(error))
 
 
-def use_xla() -> bool:
-    """Whether the whole network is compiled by XLA: on a GPU; on a CPU it makes a training step slower."""
-    return bool(gpus()) or keras.backend.backend() == "jax"
+def use_xla(*, whole_network: bool = True) -> bool:
+    """Whether XLA compiles a training step: of a whole network on a GPU; on a CPU that makes it slower.
+
+    On JAX always: without it each operation of each step is dispatched, and at first compiled, on its own.
+    """
+    return keras.backend.backend() == "jax" or (whole_network and bool(gpus()))

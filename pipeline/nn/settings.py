@@ -36,6 +36,7 @@ def prepare_environment() -> None:
     os.environ["KERAS_BACKEND"] = backend = choose_backend()
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")  # off by default without AVX-512; 1.5x the training step there
+    os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # JAX takes GPU memory as it needs it
     if (flags := machine.cpu_flags()) and "avx" not in flags:
         raise UserError(f"this processor has no AVX, which {BACKENDS[backend]}'s packages are built for: use another")
     _try_flags(backend)

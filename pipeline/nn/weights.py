@@ -2,11 +2,15 @@
 
 import hashlib
 import logging
+import tempfile
 import textwrap
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import h5py
 import keras
 
 from pipeline.checkpoints import files, packaged
@@ -78,12 +82,23 @@ def _from_file(name: str, size: int, given: dict[str, Any]) -> keras.Model:
         converted.load(backbone, name, path)
         return backbone
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), named_by_format(path) as named:
             warnings.simplefilter("ignore")  # layers that it skips, one by one, before it fails
-            backbone.load_weights(path)
+            backbone.load_weights(named)
     except (ValueError, OSError, KeyError) as error:
         raise UserError(f"{path} does not hold the weights of {name} without its top: {_shortened(error)}") from None
     return backbone
+
+
+@contextmanager
+def named_by_format(path: Path) -> Iterator[Path]:
+    """The HDF5 file under a name that ends as Keras expects it of its format: by the name alone it tells them apart."""
+    with h5py.File(path) as file:
+        older = "layer_names" in file.attrs
+    with tempfile.TemporaryDirectory() as folder:
+        named = Path(folder) / ("older.h5" if older else "newer.weights.h5")
+        named.symlink_to(path.absolute())
+        yield named
 
 
 def _shortened(error: Exception) -> str:

@@ -219,6 +219,7 @@ class OneFold:
         try:
             main([*self.flags, "--run", run, "--fold", str(fold)])
         except UserError as error:
+            log.warning("train      %s fold %d failed: %s", run, fold, error)
             return run, fold, str(error)
         except deadline.TimeIsUp:
             pass

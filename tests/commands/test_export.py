@@ -17,6 +17,7 @@ from pipeline.models.classifier import Classifier
 from pipeline.plans.config import Crop, Run
 from pipeline.store.environment import environment
 from pipeline.store.records import save_json
+from pipeline.store.sealed_json import sealed
 from tests.builders.galaxy_zoo_2 import GZ2
 
 CROPS = [Crop(region=256, size=128), Crop(region=256, size=160), Crop(region=280, size=224), Crop(region=200, size=200)]
@@ -155,14 +156,14 @@ def test_what_answers_otherwise_is_not_kept(survey, tmp_path, monkeypatch):
 @pytest.mark.parametrize("precision", ["mixed_bfloat16", "mixed_float16"])
 def test_what_was_trained_in_half_precision_is_exported_in_float32(survey, tmp_path, precision):
     trained = [survey.store.trained(run, fold) for run in ("head", "fine") for fold in range(2)]
-    records = [artifact.record() for artifact in trained]
+    before = [artifact.record_path.read_bytes() for artifact in trained]
     try:
-        for artifact, record in zip(trained, records, strict=True):
-            save_json(artifact.record_path, record | {"precision": precision})
+        for artifact in trained:
+            save_json(artifact.record_path, sealed(artifact.record() | {"precision": precision}))
         export.main(["--ensemble", str(survey.ensemble), "--to", str(tmp_path)])
     finally:
-        for artifact, record in zip(trained, records, strict=True):
-            save_json(artifact.record_path, record)
+        for artifact, content in zip(trained, before, strict=True):
+            artifact.record_path.write_bytes(content)
     model = onnx.load(tmp_path / "model.onnx")
     half = {onnx.TensorProto.BFLOAT16, onnx.TensorProto.FLOAT16}
     assert not half & {tensor.data_type for tensor in model.graph.initializer}

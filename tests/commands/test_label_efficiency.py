@@ -237,7 +237,9 @@ def test_whole_networks_are_trained_for_each_size_by_a_schedule_of_its_own(tmp_p
     folder = write(
         tmp_path,
         ["disc", "smooth"],
-        f'{PLAN}fine_tune = {{ epochs = 1, from_layer = "block_16_project" }}\nbatch_size = 8\n',
+        PLAN.replace(
+            "head_phase", 'batch_size = 8\nfine_tune = { epochs = 1, from_layer = "block_16_project" }\nhead_phase'
+        ),
     )
 
     def none_there(plan, store, given):

@@ -151,7 +151,7 @@ def test_killed_at_every_rename(undisturbed, tmp_path):
 @pytest.mark.parametrize(("sent", "code"), [(signal.SIGKILL, -9), (signal.SIGTERM, 143), (signal.SIGINT, 130)])
 def test_stopped_at_any_moment(undisturbed, tmp_path, sent, code):
     """At random times in every stage; what was complete stays as it was, epochs included."""
-    machine, dice = Machine(tmp_path), random.Random(int(sent))
+    machine, dice, codes = Machine(tmp_path), random.Random(int(sent)), set()
     for stage in dependencies.STAGES:
         for _ in range(4 if stage == "train" else 1):
             process = machine.start(stage)
@@ -161,11 +161,13 @@ def test_stopped_at_any_moment(undisturbed, tmp_path, sent, code):
             began = time.monotonic()
             process.communicate(timeout=60)
             assert time.monotonic() - began < 20
-            assert process.returncode in (0, code)
+            codes.add(process.returncode)
             assert before.items() <= machine.records().items()
             for path, seconds in trained.items():
                 assert epochs(machine)[path][: len(seconds) - 1] == seconds[:-1]
         machine.finish(stage)
+    assert code in codes
+    assert codes <= {0, code, -sent}  # a busy machine may not have come to our handler of the signal yet
     assert machine.submission() == undisturbed.submission()
 
 

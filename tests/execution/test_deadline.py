@@ -1,6 +1,8 @@
 """The end of a session: work stops in time, by itself or between epochs, and the exit code says so."""
 
 import signal
+import subprocess
+import sys
 import time
 
 import pytest
@@ -45,15 +47,39 @@ def test_a_stage_begun_after_it_stops_at_once(tmp_path):
         stage()
 
 
-def test_an_error_that_the_deadline_became_on_its_way_is_known():
-    def of(first: BaseException) -> Exception:
-        try:
-            try:
-                raise first
-            except BaseException as error:
-                raise ImportError("initialization failed") from error
-        except ImportError as error:
-            return error
+@pytest.mark.parametrize(
+    ("stop", "code"),
+    [("KeyboardInterrupt", 130), ("deadline.TimeIsUp", 3), ("program.Terminated", 143), ("KeyError", 1)],
+)
+@pytest.mark.parametrize("how", ["raise ImportError('no') from one", "raise TypeError('no weights')"])
+def test_what_stops_a_command_counts_also_where_a_library_made_another_error_of_it(stop, code, how):
+    body = f"""
+from pipeline import program
+from pipeline.execution import deadline
+def main():
+    try:
+        raise {stop}
+    except BaseException as one:
+        {how}
+program.start(main)
+"""
+    made = subprocess.run([sys.executable, "-c", body], capture_output=True, text=True, check=False)
+    assert (made.returncode, "Traceback" in made.stderr) == (code, code == 1), made.stderr
 
-    assert deadline.caused(of(deadline.TimeIsUp()))
-    assert not deadline.caused(of(KeyError()))
+
+def test_a_signal_that_comes_twice_counts_once():
+    body = """
+import os, signal, time
+from pipeline import program
+def main():
+    try:
+        os.kill(os.getpid(), signal.SIGTERM)
+    finally:
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(0.1)
+program.start(main)
+"""
+    made = subprocess.run([sys.executable, "-c", body], capture_output=True, text=True, check=False)
+    assert made.returncode == 143
+    assert made.stderr.count("\n") == 1
+    assert made.stderr.startswith("terminated")

@@ -170,12 +170,13 @@ def test_saved_predictions_are_compared_with_what_the_classifier_would_answer(tr
 
 def test_networks_of_another_graph_are_refused_by_name(trained):
     from pipeline.store.records import save_json
+    from pipeline.store.sealed_json import sealed
 
     flags, store = trained
     artifact = store.trained("b0", 0)
-    record = artifact.record()
+    record, before = artifact.record(), artifact.record_path.read_bytes()
     older = {key: value for key, value in record["spec"].items() if key != "graph"}
-    save_json(artifact.record_path, record | {"spec": older})
+    save_json(artifact.record_path, sealed(record | {"spec": older}))
     try:
         with pytest.raises(UserError, match="graph: None -> with ImageNet's second rescaling"):
             train.main(flags)
@@ -185,7 +186,7 @@ def test_networks_of_another_graph_are_refused_by_name(trained):
         with pytest.raises(UserError, match=r"fold 0 of b0 was trained by another version"):
             classifier.trained_member(store, store.schema(), "b0", 1, None)
     finally:
-        save_json(artifact.record_path, record)
+        artifact.record_path.write_bytes(before)
 
 
 def test_a_defect_is_told_in_one_sentence_with_exit_code_1():

@@ -160,7 +160,7 @@ def undisturbed(ready):
 
 
 SURROUNDINGS = {
-    "KERAS_BACKEND of another project": {"KERAS_BACKEND": "jax"},
+    "KERAS_BACKEND of another project": {"KERAS_BACKEND": "torch"},
     "legacy Keras": {"TF_USE_LEGACY_KERAS": "1"},
     "threads": {"OMP_NUM_THREADS": "1", "TF_NUM_INTRAOP_THREADS": "1"},
     "threads that are no number": {"OMP_NUM_THREADS": "abc", "TF_NUM_INTRAOP_THREADS": "abc"},

@@ -48,6 +48,14 @@ def test_a_given_file_is_loaded_into_every_layer(file):
     assert origin == {"source": "file", **told(path)}
 
 
+@pytest.mark.parametrize("name", ["renamed.h5", "renamed.hdf5", "renamed"])
+def test_a_file_is_known_by_its_content_not_by_its_name(file, tmp_path, name):
+    path, values = file
+    (tmp_path / name).write_bytes(path.read_bytes())
+    backbone, _ = weights.build_backbone("mobilenetv2", 32, told(tmp_path / name), "error")
+    np.testing.assert_array_equal(backbone.get_weights()[0], values[0])
+
+
 def refused(path, given: dict, name: str = "mobilenetv2") -> str:
     with pytest.raises(UserError) as error:
         weights.build_backbone(name, 32, given, "random")
