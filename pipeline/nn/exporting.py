@@ -2,7 +2,7 @@
 
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -30,34 +30,43 @@ def require_packages(form: str) -> None:
 
 
 def to_onnx(answer: EnsembleGraph, path: Path, metadata: Mapping[str, str] | None = None) -> None:
-    """Write the function as ONNX, with metadata and a name for the axis that may have any length.
+    """Write the function as ONNX, with metadata and a name for the axis that may have any length."""
+    import onnx
 
-    The networks' weights are arguments of what is converted and become the file's constants afterwards: every step of
-    the converter's optimizers would copy constants, 60 times the weights in the end.
+    model = converted(lambda images: {OUTPUT: answer(images)}, answer.networks, _signature())
+    for value, shape in ((model.graph.input[0], IMAGE), (model.graph.output[0], (len(answer.schema.columns),))):
+        kind = value.type.tensor_type.elem_type
+        value.CopyFrom(onnx.helper.make_tensor_value_info(value.name, kind, (AXIS, *shape)))
+    onnx.helper.set_model_props(model, dict(metadata or {}))
+    onnx.save(model, path)
+
+
+def converted(function: Callable, networks: Iterable[keras.Model], argument):
+    """The ONNX model of a function of one tensor (a TensorSpec) that calls these networks.
+
+    Their weights are arguments of what is converted and become the file's constants afterwards: every step of the
+    converter's optimizers would copy constants, 60 times the weights in the end.
     """
     import onnx
     import tensorflow as tf
     import tf2onnx
 
     logging.getLogger("tf2onnx").setLevel(logging.WARNING)
-    weights = {f"weight_{i}": v for i, v in enumerate(v for network in answer.networks for v in network.weights)}
+    variables = [variable for network in networks for variable in network.weights]
+    weights = {f"weight_{i}": variable for i, variable in enumerate(variables)}
 
-    def function(images, *values):
-        with keras.StatelessScope(zip(weights.values(), values, strict=True)):
-            return {OUTPUT: answer(images)}
+    def stateless(given, *values):
+        with keras.StatelessScope(zip(variables, values, strict=True)):
+            return function(given)
 
-    signature = [_signature(), *(tf.TensorSpec(v.shape, v.dtype, name) for name, v in weights.items())]
-    model, _ = tf2onnx.convert.from_function(tf.function(function), signature, opset=OPSET)
-    inputs = {value.name for value in model.graph.input}
+    signature = [argument, *(tf.TensorSpec(v.shape, v.dtype, name) for name, v in weights.items())]
+    model, _ = tf2onnx.convert.from_function(tf.function(stateless), signature, opset=OPSET)
+    asked = {value.name for value in model.graph.input}
     model.graph.initializer.extend(
-        onnx.numpy_helper.from_array(np.asarray(v), name) for name, v in weights.items() if name in inputs
+        onnx.numpy_helper.from_array(np.asarray(v), name) for name, v in weights.items() if name in asked
     )
     del model.graph.input[1:]
-    for value, shape in ((model.graph.input[0], IMAGE), (model.graph.output[0], (len(answer.schema.columns),))):
-        kind = value.type.tensor_type.elem_type
-        value.CopyFrom(onnx.helper.make_tensor_value_info(value.name, kind, (AXIS, *shape)))
-    onnx.helper.set_model_props(model, dict(metadata or {}))
-    onnx.save(model, path)
+    return model
 
 
 def run_onnx(path: Path, images: np.ndarray) -> np.ndarray:
