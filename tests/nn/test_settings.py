@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -41,12 +42,16 @@ def keras_json(folder: Path, content: str) -> str:
     return str(folder)
 
 
-def test_what_the_pipeline_needs_of_keras_it_sets_itself(tmp_path):
-    home = keras_json(tmp_path, json.dumps(STRANGE | {"backend": "jax"}))
+@pytest.mark.parametrize(("asked", "name", "there"), [("torch", "PyTorch", False), ("jax", "JAX", True)])
+def test_what_the_pipeline_needs_of_keras_it_sets_itself(tmp_path, asked, name, there):
+    if bool(find_spec(asked)) != there:
+        pytest.skip(f"{name} is {'missing' if there else 'installed'} here")
+    home = keras_json(tmp_path, json.dumps(STRANGE | {"backend": asked}))
     limits = {"KERAS_MAX_EPOCHS": "1", "KERAS_MAX_STEPS_PER_EPOCH": "abc", "KERAS_NNX_ENABLED": "1"}
     made = run(["-c", ASKED], KERAS_HOME=home, KERAS_BACKEND="(none)", **limits)
-    assert made.stdout == OURS, made.stderr
-    assert made.stderr == f"{home}/keras.json asks for JAX, which is not installed here: Keras runs on TensorFlow\n"
+    assert made.stdout == (OURS.replace("tensorflow", asked) if there else OURS), made.stderr
+    missing = f"{home}/keras.json asks for {name}, which is not installed here: Keras runs on TensorFlow\n"
+    assert made.stderr == ("" if there else missing)
 
 
 @pytest.fixture
