@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from pipeline.catalogue import images
-from pipeline.catalogue.shards import Shard, Worker
+from pipeline.catalogue import columns, images
+from pipeline.catalogue.classify_worker import ClassifyWorker
+from pipeline.catalogue.shards import Shard
 from pipeline.competition import cutout
 from pipeline.core import machine
 from pipeline.sky import survey
@@ -70,9 +71,10 @@ def packed(archive: Path, path: Path) -> Path:
 
 def throughput(store: Store, archive: Path, n: int) -> Row:
     """Galaxies a second."""
-    worker = Worker(store.ensemble("final").files[0].parent, None, str(archive))
+    worker = ClassifyWorker(store.ensemble("final").files[0].parent, None, str(archive))
     galaxies = pd.DataFrame({"id": range(n), "image": [f"{i % DISTINCT}.jpg" for i in range(n)]})
-    shard = Shard(galaxies, Artifact(store.root / "shard.json", (store.root / "shard.parquet",)), {}, {})
+    artifact = Artifact(store.root / "shard.json", (store.root / "shard.parquet", store.root / "shard.seen.npy"))
+    shard = Shard(galaxies, artifact, {}, {}, columns.schema(store.schema(), "int64", ()))
     (crop,) = worker.classifier.crops
     data = [worker.source.read(name) for name in galaxies["image"]]
     made = np.empty((n, crop.size, crop.size, 3), np.uint8)

@@ -32,6 +32,7 @@ size = 128
 name = "a"
 backbone = "vgg16"
 crop = "half"
+on_missing_weights = "random"
 head_phase = { epochs = 1 }
 [[ensembles]]
 name = "final"

@@ -1,10 +1,12 @@
 """The benchmarks' own arithmetic."""
 
+import json
+import subprocess
 import sys
 
 import pytest
 
-from tests.benchmarks.measure import Row, child, compare
+from tests.benchmarks.measure import ROOT, Row, child, compare
 
 
 def test_pairs_alternate_and_the_ratio_is_the_median_of_pairs():
@@ -37,3 +39,13 @@ def test_a_child_tells_its_time_and_memory():
 def test_a_child_that_fails_is_said_with_its_last_words():
     with pytest.raises(RuntimeError, match=r"(?s)ended with 3: .*no such galaxy"):
         child([sys.executable, "-c", "import sys; print('no such galaxy'); sys.exit(3)"])
+
+
+@pytest.mark.slow
+def test_every_group_can_be_measured(tmp_path):
+    command = [sys.executable, "-m", "tests.benchmarks", "--quick", "--json", str(tmp_path / "made.json")]
+    made = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert made.returncode == 0, made.stdout
+    assert {"crops", "classify", "report"} <= {
+        row["stage"] for row in json.loads((tmp_path / "made.json").read_text())["rows"]
+    }
