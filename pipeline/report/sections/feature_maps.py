@@ -129,14 +129,15 @@ def same_class(material: Material, arrays: dict[str, np.ndarray]) -> tuple[float
 
 
 def neighbours(material: Material, arrays: dict[str, np.ndarray]) -> list[dict[str, Any]]:
-    """For each class, the galaxy with the clearest votes and its nearest neighbours in the features."""
+    """For each class two galaxies, the clearest and one of middling clarity, each with its nearest neighbours."""
     ids = arrays["feature_ids"]
     near, classes = nearest(arrays["features"], min(SHOWN, len(ids) - 1)), classes_of(material, ids)
     truth = pd.DataFrame(material.board.truth, material.board.ids).loc[ids].to_numpy()
     found = []
     for i, name in enumerate(material.schema.class_names):
-        if (classes == i).any():
-            row = int(np.where(classes == i, truth[:, material.schema.class_columns[i]], -1).argmax())
+        rows = np.flatnonzero(classes == i)
+        rows = rows[np.argsort(-truth[rows, material.schema.class_columns[i]], kind="stable")]
+        for row in dict.fromkeys([*rows[:1], *rows[len(rows) // 2 :][:1]]):
             galaxies = [_picture(material, plain_id(ids[other])) for other in near[row]]
             found.append({"class": name, "query": _picture(material, plain_id(ids[row])), "found": galaxies})
     return found
