@@ -1,5 +1,6 @@
 """The report's numbers against the same numbers computed here from the Parquet files, by other code."""
 
+from collections import Counter
 from dataclasses import replace
 
 import numpy as np
@@ -270,6 +271,16 @@ def test_features_that_group_by_class_are_told_from_those_that_do_not(made):
     mixed, _ = feature_maps.same_class(made, arrays | {"features": rng.standard_normal(apart.shape)})
     assert alike > 0.9
     assert mixed == pytest.approx(chance, abs=0.1)
+
+
+def test_two_galaxies_a_class_are_shown_with_those_most_like_them(made):
+    features = np.random.default_rng(0).standard_normal((len(made.board.ids), 5))
+    lines = feature_maps.neighbours(made, {"feature_ids": made.board.ids, "features": features})
+    queries = [line["query"]["id"] for line in lines]
+    assert len(set(queries)) == len(queries)
+    assert set(Counter(line["class"] for line in lines).values()) <= {1, 2}
+    assert len(lines) > len(set(made.classes[0][made.classes[0] >= 0]))
+    assert not any(query in [one["id"] for one in line["found"]] for query, line in zip(queries, lines, strict=True))
 
 
 def test_every_map_is_shown_from_its_own_darkest_to_its_brightest():
