@@ -2,12 +2,14 @@
 
 import argparse
 import contextlib
+import difflib
 import logging
+import re
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from pipeline import program
 from pipeline.errors import Damaged, UserError
@@ -91,9 +93,11 @@ class Request:
                 except Damaged as error:
                     raise Damaged(f"{unit.label} cannot be made from {name}: {error}") from None
                 if not found:
+                    given = "" if self.store.inputs().exists() else " --input DIR"
                     raise UserError(
                         f"{unit.label} waits for {name}, which is missing ({source.record_path}): `./run.sh "
-                        f"{self.options.plan}` makes what is missing, `./run.sh status {self.options.plan}` lists it"
+                        f"{self.options.plan}{given}` makes what is missing, `./run.sh status {self.options.plan}` "
+                        f"lists it"
                     )
 
     def _selected(self, units: Iterator[dependencies.Unit]) -> Iterator[dependencies.Unit]:
@@ -109,11 +113,17 @@ class Request:
 
 
 class Parser(argparse.ArgumentParser):
-    """A parser that reports errors in one sentence, without the usage."""
+    """A parser that reports errors in one sentence, without the usage; flags are not to be abbreviated."""
+
+    def __init__(self, **more: Any):
+        super().__init__(**more | {"allow_abbrev": False})
 
     def error(self, message: str) -> NoReturn:
         """See the class."""
-        self.exit(2, f"error: {message}; --help lists all flags\n")
+        wrong = re.search(r"unrecognized arguments: (--[^\s=]+)", message)
+        near = difflib.get_close_matches(wrong[1], self._option_string_actions, 1) if wrong else []
+        meant = f"did you mean {near[0]}? " if near else ""
+        self.exit(2, f"error: {message}; {meant}--help lists all flags\n")
 
 
 def parser(contract: str | None) -> argparse.ArgumentParser:

@@ -10,6 +10,7 @@ import select
 import shutil
 import signal
 import sys
+import threading
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -20,6 +21,7 @@ from pipeline.execution import deadline, locks, progress
 # messages of HDF5 and numpy for a full disk, which lack its errno
 DISK_FULL = ("No space left", "errno = 28", "File too large", "errno = 27", " requested and ")
 HOW_TO_INSTALL = "install requirements.txt for it, or leave out --here, so that ./run.sh makes a .venv"
+_ending = False  # whether SIGTERM was received
 _output = Path.cwd()  # where this process writes, as far as is known
 
 
@@ -38,14 +40,28 @@ STOPPED |= {deadline.TimeIsUp: ("the time is up", 3)}
 
 
 def _terminate(signum: int, frame: object) -> None:
-    signal.signal(signum, signal.SIG_IGN)  # `timeout` and batch systems send it to a process and to its group
-    raise Terminated
+    global _ending
+    if not _ending:  # `timeout` and batch systems send it to a process and to its group
+        _ending = True
+        raise Terminated
+
+
+def _send_again(error: BaseException | None) -> bool:
+    """Send the signal again whose exception was raised where Python drops it, as in a __del__; whether it was one."""
+    global _ending
+    number = {KeyboardInterrupt: signal.SIGINT, Terminated: signal.SIGTERM, deadline.TimeIsUp: signal.SIGALRM}
+    if sent := number.get(type(error)):
+        _ending = False
+        threading.Timer(0.05, os.kill, (os.getpid(), sent)).start()
+    return bool(sent)
 
 
 def _without_full_disk(original: Callable[..., None]) -> Callable[..., None]:
     """An exception hook that ignores HDF5's second error, on closing a file after the disk was full."""
 
     def hook(*arguments: object, phrases: tuple[str, ...] = DISK_FULL) -> None:  # globals are gone at the very end
+        if _send_again(getattr(arguments[0], "exc_value", None)):
+            return
         if not any(phrase in str(getattr(a, "exc_value", a)) for a in arguments for phrase in phrases):
             original(*arguments)
 

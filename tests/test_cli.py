@@ -246,7 +246,8 @@ def test_a_bug_is_exit_code_1(tmp_path):
 @pytest.mark.parametrize(
     ("flags", "said"),
     [
-        (["--plan", "smoke", "--rnu", "a"], "unrecognized arguments: --rnu a"),
+        (["--plan", "smoke", "--rnu", "a"], "unrecognized arguments: --rnu a; did you mean --run?"),
+        (["--plan", "smoke", "--outp", "a"], "unrecognized arguments: --outp a; did you mean --output?"),
         (["--run", "a"], "the following arguments are required: --plan"),
         (["--plan", "smoke", "--fold", "one"], "argument --fold: invalid int value: 'one'"),
     ],

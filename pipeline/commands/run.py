@@ -24,9 +24,7 @@ OF_RUNS, OF_ENSEMBLES = ("train", "predict", "insight"), ("ensemble", "submit") 
 
 def arguments() -> argparse.ArgumentParser:
     """The flags of a whole run; each stage gets those that are its own."""
-    parser = cli.Parser(
-        prog="./run.sh", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
-    )
+    parser = cli.Parser(prog="./run.sh", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("plan", nargs="?", default="demo", help="a shipped plan or the path of a TOML file; demo")
     parser.add_argument("--input", metavar="DIR", help="folder of the files; remembered")
     parser.add_argument("--download", action="store_true", help="fetch them first, by your Kaggle account")

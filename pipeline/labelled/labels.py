@@ -54,11 +54,12 @@ def _columns(wanted: Sequence[str], table: Table, schema: Schema) -> list[str]:
     missing = [name for name in wanted if name.casefold() not in there]
     if missing:
         near = difflib.get_close_matches(missing[0].casefold(), list(there), 1)
-        hint = f"; did you mean {there[near[0]]!r}?" if near else ""
+        hint = f" (did you mean {there[near[0]]!r}?)" if near else ""
         raise UserError(
             f"{table.path}: {len(missing):,} of the {len(wanted)} columns of the labels {schema.name} are missing "
-            f"(such as {', '.join(map(repr, missing[:3]))}){hint} The table has "
-            f"{', '.join(table.cells.column_names[:12])}"
+            f"(such as {', '.join(map(repr, missing[:3]))}), and it has "
+            f"{', '.join(table.cells.column_names[:12])}{hint}: name the columns so, or the "
+            f"questions of the labels as the columns"
         )
     return [there[name.casefold()] for name in wanted]
 

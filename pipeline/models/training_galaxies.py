@@ -12,6 +12,7 @@ from pipeline.models.classifier import Classifier
 log = logging.getLogger(__name__)
 COMPARED, SEED = 2000, 0  # training galaxies compared with, which
 UNLIKE = f"looks unlike the galaxies trained on: {1 - novelty.SHARE:.0%} of the held-out ones are more like them"
+FEW = round(1 / novelty.SHARE)  # held-out galaxies; fewer have no such share
 MANY = 5 * novelty.SHARE  # share of unlike galaxies that is told as a warning
 
 
@@ -34,6 +35,7 @@ class TrainingGalaxies:
         self.features = self.standard(features)
         self._trained_on = self.features[~held_out]
         self._within = novelty.largest_distance(self.features, held_out)
+        self.held_out = int(held_out.sum())  # by which the limit of what is unlike is set
         self.tells = bool(np.isfinite(self._within))  # whether anything can be told to be unlike them
 
     def picture(self, i: int) -> np.ndarray:
@@ -56,6 +58,10 @@ def training_galaxies_if_there(classifier: Classifier) -> TrainingGalaxies | Non
     why = "fold 0 holds all of them, or none"
     try:
         if (made := TrainingGalaxies(classifier)).tells:
+            if made.held_out < FEW:
+                log.warning("classify   what looks unlike the galaxies trained on is told by %d held-out ones only, of "
+                            "which %.0f %% count as unlike: a rough limit, below %d of them",
+                            made.held_out, 100 * novelty.SHARE, FEW)  # fmt: skip
             return made
     except UserError as error:
         why = str(error)

@@ -92,8 +92,11 @@ def sentence(
 
 
 def _problems(error: ValidationError) -> list[Any]:
-    """All problems, but for arrays that pydantic calls too short since each of their items has one."""
-    found = error.errors()
+    """All problems, unknown keys first, since a missing one may be misspelt.
+
+    Without arrays that pydantic calls too short because each of their items has a problem.
+    """
+    found = sorted(error.errors(), key=lambda problem: problem["type"] != "extra_forbidden")
     return [p for p in found if p["type"] != "too_short" or not any(
         other is not p and other["loc"][: len(p["loc"])] == p["loc"] for other in found
     )]  # fmt: skip

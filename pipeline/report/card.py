@@ -54,7 +54,7 @@ def card(store: Store, name: str, format: str = "") -> str:
         method=record.get("method", ""),
         made=record["made"],
         digest=record["digest"],
-        seconds=duration(sum(_seconds(record) for of_folds in trained.values() for record in of_folds)),
+        seconds=duration(sum(_seconds(store, run, of_folds) for run, of_folds in trained.items())),
         caveats=network_caveats.of_ensemble(store, name, {run: len(folds) for run, folds in trained.items()}),
         format=format,
     )
@@ -147,8 +147,10 @@ def _run(name: str, records: list[dict[str, Any]], weight: float | list[float]) 
     }
 
 
-def _seconds(record: dict[str, Any]) -> float:
-    return float(record.get("train_seconds") or 0)
+def _seconds(store: Store, run: str, trained: list[dict[str, Any]]) -> float:
+    """Seconds of training of a run's folds, with those of the frozen backbone's features, as on the leaderboard."""
+    of_all = [*trained, {"train_seconds": store.features(run).facts().get("seconds")}]
+    return sum(float(record.get("train_seconds") or 0) for record in of_all)
 
 
 def write_beside(folder: Path, text: str) -> Path | None:

@@ -87,7 +87,7 @@ def test_the_script_does_only_what_a_shell_can():
 REFUSED = {
     "an unknown option": (
         ["smoke", "--outptu", "x"],
-        "error: unrecognized arguments: --outptu x; --help lists all flags",
+        "error: unrecognized arguments: --outptu x; did you mean --output? --help lists all flags",
     ),
     "an option without its value": (
         ["smoke", "--output"],

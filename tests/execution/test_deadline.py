@@ -83,3 +83,22 @@ program.start(main)
     assert made.returncode == 143
     assert made.stderr.count("\n") == 1
     assert made.stderr.startswith("terminated")
+
+
+@pytest.mark.parametrize(("sent", "code"), [("SIGTERM", 143), ("SIGINT", 130)])
+def test_a_signal_that_comes_where_python_drops_exceptions_is_not_lost(sent, code):
+    body = f"""
+import os, signal, time
+from pipeline import program
+class Dropped:
+    def __del__(self):
+        os.kill(os.getpid(), signal.{sent})
+        time.sleep(0.01)
+def main():
+    Dropped()
+    time.sleep(20)
+program.start(main)
+"""
+    made = subprocess.run([sys.executable, "-c", body], capture_output=True, text=True, check=False, timeout=15)
+    assert made.returncode == code, made.stderr
+    assert "Traceback" not in made.stderr

@@ -177,6 +177,7 @@ def test_the_number_of_further_problems_is_told(tmp_path):
 UNKNOWN = {
     "plan": ("seed = 1", "sead = 1", "sead: unknown key; allowed here: ", config.Plan),
     "sky": ("train = 24", "trian = 24, train = 24", "sky.trian: unknown key; allowed here: ", config.Sky),
+    "required": ("region = 128", "regoin = 128", "crops.small.regoin: unknown key; allowed here: ", config.Crop),
     "crop": ("region = 128", "region = 128\nsice = 1", "crops.small.sice: unknown key; allowed here: ", config.Crop),
     "run": (VGG, f"{VGG}\nbatchsize = 1", "run a: batchsize: unknown key; allowed here: ", config.Run),
     "head phase": (
