@@ -116,7 +116,7 @@ class Parser(argparse.ArgumentParser):
     """A parser that reports errors in one sentence, without the usage; flags are not to be abbreviated."""
 
     def __init__(self, **more: Any):
-        super().__init__(**more | {"allow_abbrev": False})
+        super().__init__(**{"prog": f"./{Path(sys.argv[0]).name}"} | more | {"allow_abbrev": False})
 
     def error(self, message: str) -> NoReturn:
         """See the class."""

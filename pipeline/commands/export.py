@@ -90,7 +90,7 @@ def members_of(classifier: Classifier) -> Iterator["Member"]:
             predictor = member.predictor()
             predictor.load(path)
             if prediction_check.compare_with_saved(predictor, classifier.store, fold, trained_in) is None:
-                log.info("export     %s: no predictions of fold %d to compare it with", member.run.name, fold)
+                log.info("export     %s: no predictions of fold %d by these views to compare it with", member.run.name, fold)
             yield Member(
                 member.run,
                 member.crop,
@@ -142,7 +142,9 @@ def main(argv: list[str] | None = None) -> None:
     spec, about = specification(classifier), provenance(classifier)
     with workspace(folder) as work:
         graph = ensemble_graph.EnsembleGraph(classifier.schema, members_of(classifier))
+        log.info("export     converting %d networks", len(graph.members))
         write(graph, work / path.name, metadata(spec | about))
+        log.info("export     comparing its answers with the pipeline's")
         gap = check(work / path.name, run, classifier)
         artifact = Artifact(folder / "model.json", (path if options.format == "onnx" else path / "saved_model.pb",))
         artifact.begin()

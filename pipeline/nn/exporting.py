@@ -73,7 +73,9 @@ def run_onnx(path: Path, images: np.ndarray) -> np.ndarray:
     """What an ONNX file answers, one image after the other."""
     import onnxruntime
 
-    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3  # errors; its warnings are of how it optimizes
+    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     return np.concatenate([session.run([OUTPUT], {INPUT: image[None]})[0] for image in images])
 
 
