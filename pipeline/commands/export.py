@@ -90,7 +90,9 @@ def members_of(classifier: Classifier) -> Iterator["Member"]:
             predictor = member.predictor()
             predictor.load(path)
             if prediction_check.compare_with_saved(predictor, classifier.store, fold, trained_in) is None:
-                log.info("export     %s: no predictions of fold %d by these views to compare it with", member.run.name, fold)
+                log.info(
+                    "export     %s: no predictions of fold %d by these views to compare with", member.run.name, fold
+                )
             yield Member(
                 member.run,
                 member.crop,
