@@ -93,7 +93,7 @@ class Request:
                 except Damaged as error:
                     raise Damaged(f"{unit.label} cannot be made from {name}: {error}") from None
                 if not found:
-                    given = "" if self.store.inputs().exists() else " --input DIR"
+                    given = "" if self.plan.sky or self.store.inputs().exists() else " --input DIR"
                     raise UserError(
                         f"{unit.label} waits for {name}, which is missing ({source.record_path}): `./run.sh "
                         f"{self.options.plan}{given}` makes what is missing, `./run.sh status {self.options.plan}` "

@@ -30,7 +30,7 @@ def arose_from(error: BaseException | None) -> Iterator[BaseException]:
     for a step that does not end leaves the model without its weights.
     """
     seen: list[BaseException] = []
-    while error and error not in seen:
+    while error is not None and error not in seen:
         yield error
         seen.append(error)
         error = error.__cause__ or error.__context__

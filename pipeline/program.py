@@ -14,6 +14,7 @@ import threading
 import warnings
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 from pipeline.errors import Defect, UserError, arose_from
 from pipeline.execution import deadline, locks, progress
@@ -35,8 +36,19 @@ class Terminated(BaseException):
     """SIGTERM: the machine is being preempted, or the process is to end."""
 
 
-STOPPED = {KeyboardInterrupt: ("interrupted", 130), Terminated: ("terminated", 143)}
-STOPPED |= {deadline.TimeIsUp: ("the time is up", 3)}
+class Stop(NamedTuple):
+    """How a command is stopped."""
+
+    sent: int  # the signal that raises the exception
+    word: str  # what is said
+    code: int  # with which it exits
+
+
+STOPS = {
+    KeyboardInterrupt: Stop(signal.SIGINT, "interrupted", 130),
+    Terminated: Stop(signal.SIGTERM, "terminated", 143),
+    deadline.TimeIsUp: Stop(signal.SIGALRM, "the time is up", 3),
+}
 
 
 def _terminate(signum: int, frame: object) -> None:
@@ -46,22 +58,24 @@ def _terminate(signum: int, frame: object) -> None:
         raise Terminated
 
 
-def _send_again(error: BaseException | None) -> bool:
-    """Send the signal again whose exception was raised where Python drops it, as in a __del__; whether it was one."""
-    global _ending
-    number = {KeyboardInterrupt: signal.SIGINT, Terminated: signal.SIGTERM, deadline.TimeIsUp: signal.SIGALRM}
-    if sent := number.get(type(error)):
-        _ending = False
-        threading.Timer(0.05, os.kill, (os.getpid(), sent)).start()
-    return bool(sent)
+def _sending_again(original: Callable[..., None]) -> Callable[..., None]:
+    """A hook for exceptions that Python drops, as in a __del__: it sends a signal again that was lost there."""
+
+    def hook(dropped: "sys.UnraisableHookArgs") -> None:
+        global _ending
+        if stop := STOPS.get(dropped.exc_type):
+            _ending = False
+            threading.Timer(0.05, os.kill, (os.getpid(), stop.sent)).start()
+        else:
+            original(dropped)
+
+    return hook
 
 
 def _without_full_disk(original: Callable[..., None]) -> Callable[..., None]:
     """An exception hook that ignores HDF5's second error, on closing a file after the disk was full."""
 
     def hook(*arguments: object, phrases: tuple[str, ...] = DISK_FULL) -> None:  # globals are gone at the very end
-        if _send_again(getattr(arguments[0], "exc_value", None)):
-            return
         if not any(phrase in str(getattr(a, "exc_value", a)) for a in arguments for phrase in phrases):
             original(*arguments)
 
@@ -94,10 +108,8 @@ def start(main: Callable[[], None], *, resumes: bool = True) -> None:
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr, force=True)
     signal.signal(signal.SIGTERM, _terminate)
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs start with it ignored
-    sys.excepthook, sys.unraisablehook = (
-        _without_full_disk(sys.__excepthook__),
-        _without_full_disk(sys.__unraisablehook__),
-    )
+    sys.excepthook = _without_full_disk(sys.__excepthook__)
+    sys.unraisablehook = _sending_again(_without_full_disk(sys.__unraisablehook__))
     try:
         main()
         sys.stdout.flush()
@@ -113,7 +125,7 @@ def start(main: Callable[[], None], *, resumes: bool = True) -> None:
     except Defect as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(1)
-    except (KeyboardInterrupt, deadline.TimeIsUp, Terminated) as stopped:
+    except tuple(STOPS) as stopped:
         _exit_stopped(stopped, more)
     except OSError as error:
         if isinstance(error, BrokenPipeError) and _nobody_reads_stdout():
@@ -141,10 +153,9 @@ def _nobody_reads_stdout() -> bool:
 def _exit_stopped(error: BaseException, more: str) -> None:
     """Exit where the error arose from what stops a command; else return."""
     for one in arose_from(error):
-        if type(one) in STOPPED:
-            word, code = STOPPED[type(one)]
-            print(f"{word}{more}", file=sys.stderr)
-            sys.exit(code)
+        if stop := STOPS.get(type(one)):
+            print(f"{stop.word}{more}", file=sys.stderr)
+            sys.exit(stop.code)
 
 
 def _os_error_message(error: OSError) -> str | None:

@@ -6,6 +6,7 @@ import re
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
@@ -16,6 +17,7 @@ from pipeline import cli, program
 from pipeline.__main__ import COMMANDS
 from pipeline.errors import UserError
 from pipeline.execution import deadline, locks
+from pipeline.plans.config import Sky
 from pipeline.store import dependencies
 from pipeline.store.artifacts import Store
 from tests.builders import fabricated
@@ -294,10 +296,11 @@ def test_flags_that_select_nothing_are_refused(tmp_path, flags):
 
 def test_what_a_unit_waits_for_is_said(tmp_path):
     asked = request(tmp_path)
-    with pytest.raises(
-        UserError, match=r"^runs/a/fold0 waits for inputs, which is missing .*: `\./run\.sh .*mine.toml`"
-    ):
-        asked.to_do(dependencies.train(asked.plan, asked.store))
+    drawn = replace(asked, plan=asked.plan.model_copy(update={"sky": Sky(train=24, test=6)}))
+    for one, given in ((asked, " --input DIR"), (drawn, "")):
+        said = rf"^runs/a/fold0 waits for inputs, which is missing .*\): `\./run\.sh \S*mine.toml{given}` makes"
+        with pytest.raises(UserError, match=said):
+            one.to_do(dependencies.train(one.plan, one.store))
 
 
 def test_the_output_folder_may_be_relative_or_at_home(tmp_path, monkeypatch):

@@ -55,11 +55,11 @@ def _columns(wanted: Sequence[str], table: Table, schema: Schema) -> list[str]:
     if missing:
         near = difflib.get_close_matches(missing[0].casefold(), list(there), 1)
         hint = f" (did you mean {there[near[0]]!r}?)" if near else ""
+        names = ", ".join(table.cells.column_names[:12]) or "none"
         raise UserError(
-            f"{table.path}: {len(missing):,} of the {len(wanted)} columns of the labels {schema.name} are missing "
-            f"(such as {', '.join(map(repr, missing[:3]))}), and it has "
-            f"{', '.join(table.cells.column_names[:12])}{hint}: name the columns so, or the "
-            f"questions of the labels as the columns"
+            f"{table.path}: {len(missing):,} of {len(wanted)} columns of the labels {schema.name} are missing (such as "
+            f"{', '.join(map(repr, missing[:3]))}); there are {names}{hint}: rename the columns, "
+            f"or the questions of the labels"
         )
     return [there[name.casefold()] for name in wanted]
 

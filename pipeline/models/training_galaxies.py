@@ -59,9 +59,12 @@ def training_galaxies_if_there(classifier: Classifier) -> TrainingGalaxies | Non
     try:
         if (made := TrainingGalaxies(classifier)).tells:
             if made.held_out < FEW:
-                log.warning("classify   what looks unlike the galaxies trained on is told by %d held-out ones only, of "
-                            "which %.0f %% count as unlike: a rough limit, below %d of them",
-                            made.held_out, 100 * novelty.SHARE, FEW)  # fmt: skip
+                log.warning(
+                    "classify   what looks unlike the galaxies trained on is a rough guess: "
+                    "%d held-out ones set its limit, which takes %d",
+                    made.held_out,
+                    FEW,
+                )
             return made
     except UserError as error:
         why = str(error)

@@ -149,8 +149,8 @@ def _run(name: str, records: list[dict[str, Any]], weight: float | list[float]) 
 
 def _seconds(store: Store, run: str, trained: list[dict[str, Any]]) -> float:
     """Seconds of training of a run's folds, with those of the frozen backbone's features, as on the leaderboard."""
-    of_all = [*trained, {"train_seconds": store.features(run).facts().get("seconds")}]
-    return sum(float(record.get("train_seconds") or 0) for record in of_all)
+    features = float(store.features(run).facts().get("seconds") or 0)
+    return features + sum(float(record.get("train_seconds") or 0) for record in trained)
 
 
 def write_beside(folder: Path, text: str) -> Path | None:

@@ -95,8 +95,10 @@ def test_mistakes_are_told_with_their_galaxies(tmp_path, kind, row, said):
 
 
 def test_a_missing_column_is_told_with_the_nearest(tmp_path):
-    with pytest.raises(UserError, match=r"1 of the 2 columns .*'arms'.*did you mean 'arm'"):
+    with pytest.raises(UserError, match=r"1 of 2 columns .*'arms'.*there are shape, arm \(did you mean 'arm'\?\)"):
         labels.read(schema_of(tmp_path, "class"), read(tmp_path, "id,shape,arm\n1,disc,two\n"))
+    with pytest.raises(UserError, match=r"2 of 2 columns .*; there are none: rename"):
+        labels.read(schema_of(tmp_path, "class"), read(tmp_path, "id\n1\n"))
 
 
 def test_text_among_numbers_is_told(tmp_path):
