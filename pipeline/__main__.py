@@ -84,7 +84,7 @@ GROUPS = {
     "develop": "Develop",
 }
 HELP = ("-h", "--help", "help")
-PLAN_FIRST = ("stages", "look", "label", "search")  # groups of commands whose plan may stand without --plan
+PLAN_FIRST = ("stages", "look", "use", "label", "search")  # groups of commands whose plan may stand without --plan
 AT_ONCE = ("serve", "export", "similar", "unusual")  # modules of commands that keep nothing of what was not completed
 NEEDED = ("numpy", "pandas", "pydantic", "tqdm")  # packages without which no module of a command can be imported
 WITHOUT_PACKAGES = ("The flags are listed here once the packages are installed, by whichever other command.",)

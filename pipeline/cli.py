@@ -41,6 +41,8 @@ class Request:
         self._discard(todo)
         if todo:
             self.store.require_space(0, f"the files of stage {todo[0].stage}")
+        elif selected and selected[0].stage != "inputs":  # which says what there is
+            log.info("%-10s complete, nothing to do", selected[0].stage)
         return todo
 
     def _discard(self, todo: list[dependencies.Unit]) -> None:
@@ -126,11 +128,18 @@ class Parser(argparse.ArgumentParser):
         self.exit(2, f"error: {message}; {meant}--help lists all flags\n")
 
 
-def parser(contract: str | None) -> argparse.ArgumentParser:
-    """A parser whose --help is the stage's contract (its module docstring)."""
+def parser(contract: str | None, *, makes: bool = True) -> argparse.ArgumentParser:
+    """A parser whose --help is the command's contract (its module docstring); `makes`: with the flags of what is made.
+
+    A plan may also stand first, without --plan: see `pipeline.__main__`.
+    """
     parser = Parser(description=contract, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--plan", required=True, help="name of a shipped plan, or path of a TOML file")
+    which = "name of a shipped plan, or path of a TOML file; as the first word it needs no --plan"
+    parser.add_argument("--plan", required=True, help=which)
     parser.add_argument("--output", type=Path, default=OUTPUT, help="parent folder of the plans' outputs")
+    if not makes:
+        parser.set_defaults(force=False, yes=False, until=None)
+        return parser
     parser.add_argument("--force", action="store_true", help="rebuild what exists")
     parser.add_argument("--yes", action="store_true", help="agree beforehand to what would be asked")
     parser.add_argument("--until", type=float, metavar="SECONDS", help="stop by this Unix time, to resume later")

@@ -37,8 +37,10 @@ def test_help_is_the_contract_of_the_stage(stage, capsys):
     assert stop.value.code == 0
     shown = capsys.readouterr().out
     assert module.__doc__.strip() in shown
-    for flag in ("--plan", "--output", "--force", *SELECT.get(stage, [])):
+    for flag in ("--plan", "--output", *SELECT.get(stage, [])):
         assert flag in shown
+    for flag in ("--force", "--yes", "--until"):
+        assert (flag in shown) == (stage in dependencies.STAGES)  # status makes nothing
 
 
 @pytest.mark.parametrize("stage", dependencies.STAGES)
@@ -284,6 +286,14 @@ def test_flags_select_runs_and_folds(tmp_path, flags, labels):
     asked = request(tmp_path, "--force", "--yes", *flags)
     fabricated.complete(asked.plan, asked.store)
     assert [unit.label for unit in asked.to_do(dependencies.train(asked.plan, asked.store))] == labels
+
+
+def test_a_stage_with_nothing_to_do_says_so(tmp_path, caplog):
+    caplog.set_level("INFO")
+    asked = request(tmp_path)
+    fabricated.complete(asked.plan, asked.store)
+    assert not asked.to_do(dependencies.train(asked.plan, asked.store))
+    assert caplog.messages == ["train      complete, nothing to do"]
 
 
 @pytest.mark.parametrize("flags", [["--run", "c"], ["--fold", "2"], ["--run", "a", "--fold", "9"]])

@@ -44,7 +44,7 @@ class Embedded:
     """The galaxies of a folder. UserError where it is none, is not complete, or is damaged."""
 
     def __init__(self, folder: Path):
-        self.folder = folder.expanduser().absolute()
+        self.folder = Path(os.path.abspath(folder.expanduser()))
         self._target, record = Target(folder), record_of(self.folder)
         if not record.exists():
             raise UserError(f"--to {folder}: {_why_not(self.folder)}: `./run.sh embed` makes a folder of features")

@@ -48,7 +48,7 @@ class Content(NamedTuple):
 def content_of(path: Path) -> Content:
     """What the file holds; UserError where it is not there, is empty or does not unpack."""
     if not path.is_file():
-        raise UserError(f"there is no file {path}")
+        raise UserError(f"there is no file or folder {path}")
     try:
         with open(path, "rb") as file:
             start = file.read(HEAD_BYTES)

@@ -1,6 +1,7 @@
 """The output table: resumable shards, joined to one file on request."""
 
 import math
+import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -32,7 +33,7 @@ class Target:
     """The table to write, and the folder of its shards."""
 
     def __init__(self, path: Path):
-        self.path = path.expanduser().absolute()
+        self.path = Path(os.path.abspath(path.expanduser()))  # without ..; links stay
         self.kind = writers.kind_of(self.path)
         self.joined = self.kind is not None
         self.folder = self.path.with_name(self.path.name + ".parts") if self.joined else self.path

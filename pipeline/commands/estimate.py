@@ -260,7 +260,7 @@ def _line(what: str, cost: Cost, price: float | None, width: int) -> str:
 
 def main(argv: list[str] | None = None) -> None:
     """Command line."""
-    parser = cli.parser(__doc__)
+    parser = cli.parser(__doc__, makes=False)
     parser.add_argument("--estimate", action="store_true", help="time a few steps of every run, then print the cost")
     parser.add_argument("--price", type=float, help="what an hour of this machine costs, in any currency")
     request = cli.parse(parser, argv)

@@ -150,7 +150,8 @@ def write(table: pd.DataFrame, strips: list[Strip], galaxies: Embedded, save: Pa
 
 def _file_name(queries: list[Query]) -> str:
     more = f"-and-{len(queries) - 1}-more" if len(queries) > 1 else ""
-    return quote(queries[0].name, safe="")[:LONGEST].lstrip(".") + more
+    first = queries[0].name if queries[0].row >= 0 else Path(queries[0].name).stem
+    return quote(first, safe="")[:LONGEST].lstrip(".") + more
 
 
 def _count(n: int, one: str, several: str) -> str:

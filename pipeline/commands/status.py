@@ -112,7 +112,7 @@ def _label(same: list[Found]) -> str:
 
 def main(argv: list[str] | None = None) -> None:
     """Command line."""
-    parser = cli.parser(__doc__)
+    parser = cli.parser(__doc__, makes=False)
     parser.add_argument("--check", action="store_true", help="read every file and compare it with its record")
     request = cli.parse(parser, argv)
     print("\n".join(table(request, check=request.options.check)))

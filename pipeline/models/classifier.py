@@ -33,6 +33,7 @@ class Member(NamedTuple):
     folds: tuple[Path, ...]  # weights of each fold's network
     precision: str
     schema: Schema
+    random: bool  # whether it started from random weights
 
     def predictor(self) -> Predictor:
         """A network of the run, to be loaded with the weights of a fold."""
@@ -47,7 +48,7 @@ class Answers(NamedTuple):
     spread: np.ndarray  # float32 (n, c) their standard deviation over runs, folds and views
     between_runs: np.ndarray  # float32 (n, c) variance between the runs of one fold, the mean over folds
     between_folds: np.ndarray  # float32 (n, c) variance between the blends of one fold each
-    features: np.ndarray  # float32 (n, d) of the first run's network of fold 0, of the images as they are
+    features: np.ndarray  # float32 (n, d) of `Classifier.compares`, its network of fold 0, of the images as they are
 
 
 class SeenByFolds(NamedTuple):
@@ -88,6 +89,8 @@ class Classifier:
             raise UserError(f"--run {unknown.pop()}: {folder} is made of {', '.join(blended)}")
         folds = {name: sum(source.startswith(f"{name}/fold") for source in made_from) for name in weights}
         self.members = [trained_member(self.store, self.schema, name, folds[name], view_set) for name in weights]
+        # whose features tell how alike galaxies are: the first, but for one that has seen these galaxies alone
+        self.compares = next((i for i, member in enumerate(self.members) if not member.random), 0)
         self.weights = np.array(list(weights.values()))
         self.crops = list(dict.fromkeys(member.crop for member in self.members))
         self.caveats = network_caveats.of_ensemble(self.store, folder.name, folds)
@@ -114,12 +117,12 @@ class Classifier:
         of_folds = [np.stack(runs) for runs in zip(*by_fold, strict=True)]
         between_runs = np.mean([conformal.run_variance(runs, share) for runs in of_folds], axis=0)
         between_folds = np.var([blend.mix(self.schema, runs, self.weights) for runs in of_folds], axis=0)
-        parts = (joint, spread, between_runs, between_folds, seen[0].features)
+        parts = (joint, spread, between_runs, between_folds, seen[self.compares].features)
         return Answers(*(part.astype(np.float32) for part in parts))
 
     def features(self, images: np.ndarray, progress: Progress = no_progress) -> np.ndarray:
-        """`Answers.features` of crops uint8 (n, size, size, 3) of the first run, without their answers."""
-        member = self.members[0]
+        """`Answers.features` of crops uint8 (n, size, size, 3) of `compares`, without their answers."""
+        member = self.members[self.compares]
         predictor = self._predictor(member)
         predictor.load(member.folds[0], keep=True)
         return predictor.features_unturned(images, progress)
@@ -175,7 +178,8 @@ def trained_member(store: Store, schema: Schema, name: str, folds: int, view_set
     crop = store.crops(run.crop, "train").fact("spec", dict)
     size = Crop.model_validate({key: crop[key] for key in Crop.model_fields if key in crop})
     paths = tuple(artifact.verified("model.weights.h5") for artifact in trained)
-    return Member(run, size, paths, trained[0].fact("precision", str), schema)
+    random = trained[0].facts().get("weights", {}).get("source") == "random"
+    return Member(run, size, paths, trained[0].fact("precision", str), schema, random)
 
 
 def verified_record(artifact: Artifact, what: str) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Whether galaxies look like those that an ensemble was trained on: the features of its first network, compared."""
+"""Whether galaxies look like those that an ensemble was trained on: the features of one of its networks, compared."""
 
 import logging
 
@@ -17,13 +17,13 @@ MANY = 5 * novelty.SHARE  # share of unlike galaxies that is told as a warning
 
 
 class TrainingGalaxies:
-    """Some of the training galaxies, as the first network of an ensemble, that of fold 0, sees them.
+    """Some of the training galaxies, as the network `compares` of an ensemble, that of fold 0, sees them.
 
     `ids` (m,), `features` (m, d), standardised. UserError where the plan's crops or folds are missing or damaged.
     """
 
     def __init__(self, classifier: Classifier):
-        store, member = classifier.store, classifier.members[0]
+        store, member = classifier.store, classifier.members[classifier.compares]
         images, ids = store.load_crops(member.run.crop, "train")
         held_out = store.load_folds().loc[ids].to_numpy() == 0
         seen = np.flatnonzero(~np.isin(ids, store.set_aside(member.run.crop, "train")))

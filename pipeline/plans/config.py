@@ -289,4 +289,4 @@ def _keys(location: Location) -> list[str]:
         model = inner[names[1]]
     if names[:2] == ["search", "space"]:
         model = Setting
-    return sorted(model.model_fields)
+    return sorted([*model.model_fields, *(layers.OF_FILES if model is Plan else [])])

@@ -13,6 +13,7 @@ from pipeline.plans.strict import Location, dotted, named
 
 PLANS = Path(__file__).parent
 BY_NAME = ("runs", "ensembles")  # arrays of tables, merged by the names of these
+OF_FILES = ("defaults", "extends")  # keys of a file, not of the plan that is made of it
 WHOLE = ("search", "space")  # a table that is one value
 
 

@@ -73,10 +73,11 @@ def predict_fold(source: Source, unit: dependencies.Unit, store: Store) -> None:
         aside = store.set_aside(source.predictor.run.crop, split)
         predicted[split][np.isin(ids[split], aside)] = mean
         save_fractions(path, fractions_frame(ids[split], predicted[split], schema), schema)
-    score = metrics.rmse(labels.loc[ids["train"]].to_numpy(), predicted["train"])
+    truth, decides = labels.loc[ids["train"]].to_numpy(), metrics.deciding(schema)
+    score = decides.of(decides.per_galaxy(schema, truth, predicted["train"]))
     facts = {"views": len(source.predictor.views), "precision": source.predictor.precision}
-    unit.finish(seconds=seconds, images_per_second=count / seconds, rmse=score, **facts)
-    log.info("predict    %-24s RMSE %.4f  %.0f galaxies/s", unit.label, score, count / seconds)
+    unit.finish(seconds=seconds, images_per_second=count / seconds, **{decides.name: score}, **facts)
+    log.info("predict    %-24s %s %.4f  %.0f galaxies/s", unit.label, decides.title, score, count / seconds)
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -175,7 +175,8 @@ def train_fold(
     facts |= {"n_train": len(train), "n_valid": len(valid), "batch_size": batch_size}
     unit.finish(**trainer.network.facts, **facts)
     half_trained.unlink()
-    log.info("train      %-24s RMSE %.4f  %.0f s", unit.label, facts["val_rmse"], facts["train_seconds"])
+    of = " of probabilities" if trainer.network.schema.describes_classes else ""  # their log loss comes with `predict`
+    log.info("train      %-24s RMSE%s %.4f  %.0f s", unit.label, of, facts["val_rmse"], facts["train_seconds"])
 
 
 def _checkpoint_key(path: Path) -> dict | None:

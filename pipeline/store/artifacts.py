@@ -52,7 +52,9 @@ class Store:
     def require_space(self, need: float, what: str) -> None:
         """UserError where `need` bytes for `what` do not fit on the disk."""
         existing = next(path for path in (self.root, *self.root.parents) if path.exists())
-        free = shutil.disk_usage(existing).free
+        total, _, free = shutil.disk_usage(existing)
+        if not total:
+            raise UserError(f"{existing} is no place for files: choose another --output (or --to)")
         if need + MIN_FREE_BYTES > free:
             raise UserError(
                 f"{what} take {_in_words(need)}, {_in_words(MIN_FREE_BYTES)} are kept free, and {existing} has "

@@ -1,5 +1,6 @@
 """Folders that a user names to be written to, checked before any work."""
 
+import os
 import re
 from pathlib import Path
 
@@ -8,7 +9,7 @@ from pipeline.errors import UserError
 
 def folder_to_write(flag: str, given: Path) -> Path:
     """The folder that a flag gives; UserError where it or a parent is a file, or a new one would look like a file."""
-    folder = given.expanduser().absolute()
+    folder = Path(os.path.abspath(given.expanduser()))
     check(flag, folder)
     if not folder.exists() and re.fullmatch(r"\.[A-Za-z]\w{0,7}", folder.suffix):
         raise UserError(

@@ -9,6 +9,7 @@ from pipeline.catalogue import columns, pixels
 from pipeline.catalogue.classifier import Classifier
 from pipeline.commands.serve.galaxy_reader import Reader
 from pipeline.errors import UserError
+from pipeline.models import classifier as models
 from pipeline.models.training_galaxies import UNLIKE
 from pipeline.store.fractions import load_fractions
 from tests.builders import competition_files as tiny
@@ -102,3 +103,23 @@ def test_the_page_the_table_and_the_frame_tell_alike_what_looks_unlike_the_galax
     assert frame["caveat"].tolist() == [reader.read(image)["caveat"] for image in images]
     assert UNLIKE in frame["caveat"][0]
     assert frame.attrs["unlike"] == sum(UNLIKE in caveat for caveat in frame["caveat"])
+
+
+def test_galaxies_are_compared_by_the_first_network_that_has_seen_more_than_these(survey, monkeypatch):
+    crops = models.Classifier(survey.ensemble).crops
+    images = {crop: np.zeros((2, crop.size, crop.size, 3), np.uint8) for crop in crops}
+    for image in images.values():
+        image[1] = np.arange(image[1].size, dtype=np.uint64).reshape(image[1].shape) % 256
+    original, seen = models.trained_member, []
+    for pretrained in (None, "fine"):
+
+        def trained(store, schema, name, *rest, pretrained=pretrained):
+            return original(store, schema, name, *rest)._replace(random=name != pretrained)
+
+        monkeypatch.setattr(models, "trained_member", trained)
+        made = models.Classifier(survey.ensemble)
+        member = made.members[made.compares]
+        assert member.run.name == (pretrained or made.members[0].run.name)
+        seen.append(made.answer(images).features)
+        np.testing.assert_allclose(made.features(images[member.crop]), seen[-1], atol=1e-4)
+    assert seen[0].shape != seen[1].shape or np.abs(seen[0] - seen[1]).max() > 1e-3

@@ -219,13 +219,15 @@ def test_similar_galaxies_are_those_by_brute_force_for_an_id_and_for_its_image(f
     assert of_image["similarity"].iloc[0] == pytest.approx(1, abs=1e-4)
 
 
-def test_the_sheet_is_one_page_with_every_picture_in_it(features, tmp_path):
+def test_the_sheet_is_one_page_with_every_picture_in_it(features, folder, tmp_path):
     similar.main(["--to", str(features), "--id", "100005", "--id", "100009", "-n", "4", "--save", str(tmp_path / "x")])
     page = (tmp_path / "x.html").read_text()
     assert len(re.findall(r'<img src="data:image/webp;base64,[^"]{80}', page)) == 2 * (1 + 4)
     assert not re.search(r'(src|href)="(?!data:)', page)
     similar.main(["--to", str(features), "--id", "100005"])  # beside the features, where it harms nobody
     assert (features / "_similar" / "100005.html").exists()
+    similar.main(["--to", str(features), "--image", str(folder / "100007.jpg")])
+    assert (features / "_similar" / "100007.csv").exists()
     assert len(pd.read_parquet(features)) == 32
     Embedded(features)
 

@@ -90,6 +90,7 @@ def test_a_column_of_classes_gets_a_leaderboard_by_log_loss_and_a_report(classes
     assert made.index.tolist() == truth.index.tolist() == [Path(name).stem for name in sorted(names(N))]
     np.testing.assert_allclose(made.sum(axis=1), 1, atol=1e-4)
     by_hand = -np.log((truth.to_numpy() * made.to_numpy()).sum(axis=1)).mean()
+    assert "log_loss" in store.predicted(board["name"][board["kind"] == "run"].iloc[0], 0).facts()
     assert board.set_index("name")["log_loss"]["final"] == pytest.approx(by_hand, abs=1e-5)
     page = store.report().verified("report.html").read_text()
     for said in ("log loss, out of fold", "Balanced accuracy", "Average precision", "Confusion", "Calibration"):

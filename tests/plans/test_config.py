@@ -221,7 +221,7 @@ UNKNOWN = {
 
 @pytest.mark.parametrize(("old", "new", "sentence", "model"), UNKNOWN.values(), ids=UNKNOWN)
 def test_an_unknown_key_is_answered_with_the_keys_that_there_are(tmp_path, old, new, sentence, model):
-    allowed = ", ".join(sorted(model.model_fields))
+    allowed = ", ".join(sorted([*model.model_fields, *(layers.OF_FILES if model is config.Plan else [])]))
     assert refused(tmp_path, (old, new)).startswith(sentence + allowed)
 
 

@@ -425,6 +425,9 @@ def test_too_small_a_disk_is_told_before_any_work(tmp_path, monkeypatch):
     monkeypatch.setattr(artifacts.shutil, "disk_usage", lambda _: usage)
     with pytest.raises(UserError, match=r"the crops take 0 MB, 67 MB are kept free, and .* has 68 MB free"):
         run(tmp_path)
+    monkeypatch.setattr(artifacts.shutil, "disk_usage", lambda _: usage._replace(total=0, free=0))  # such as /proc
+    with pytest.raises(UserError, match="is no place for files: choose another --output"):
+        run(tmp_path)
     assert not (store.root / "crops").exists()
     monkeypatch.setattr(artifacts.shutil, "disk_usage", lambda _: usage._replace(free=usage.free + 1))
     run(tmp_path)

@@ -44,7 +44,7 @@ SIDE = 384  # pixels of the picture that people see
 
 def arguments() -> argparse.ArgumentParser:
     """The flags of this command."""
-    parser = cli.parser(__doc__)
+    parser = cli.parser(__doc__, makes=False)
     parser.add_argument("--input", type=Path, metavar="DIR", help="folder of the images, and of the table of labels")
     parser.add_argument("--people", type=int, default=1, metavar="N", help="answers by different people of each galaxy")
     parser.add_argument("--random", action="store_true", help="random order, without asking a network")

@@ -39,14 +39,14 @@ NEAREST = 6  # training galaxies shown
 
 
 class Reader:
-    """An ensemble, and the first of its networks looked into. Threads may call it; they wait for each other."""
+    """An ensemble, and one of its networks looked into. Threads may call it; they wait for each other."""
 
     def __init__(self, ensemble: Path, view_set: str | None = None):
         from pipeline.nn.activations import GradCam
 
         self.classifier = Classifier(ensemble, view_set)
         self.schema = self.classifier.schema
-        self.member = self.classifier.members[0]
+        self.member = self.classifier.members[self.classifier.compares]
         predictor = self.member.predictor()
         predictor.load(self.member.folds[0])
         self._network, self._lock = predictor.network, Lock()
