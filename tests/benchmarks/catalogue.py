@@ -45,6 +45,14 @@ runs = ["a"]
 
 def rows(folder: Path, quick: bool) -> Iterator[Row]:
     """Throughput of shards in this process; the peak of the whole command for a catalogue and for half of it."""
+    store = finished(folder)
+    archive = packed(folder / "catalogue-sky" / "images_training_rev1.zip", folder / "galaxies.tar")
+    yield throughput(store, archive, 512 if quick else 2048)
+    yield memory(store, archive, folder, 4096 if quick else 32_768)
+
+
+def finished(folder: Path) -> Store:
+    """The output of PLAN, up to its ensemble."""
     path, raw = folder / "catalogue.toml", folder / "catalogue-sky"
     path.write_text(PLAN)
     survey.draw(raw, n_train=DISTINCT, n_test=8, seed=1, progress=False)
@@ -52,10 +60,7 @@ def rows(folder: Path, quick: bool) -> Iterator[Row]:
     inputs.main([*flags, "--input", str(raw)])
     for stage in (folds, crops, train, predict, ensemble):
         stage.main(flags)
-    store = Store(folder / "catalogue")
-    archive = packed(raw / "images_training_rev1.zip", folder / "galaxies.tar")
-    yield throughput(store, archive, 512 if quick else 2048)
-    yield memory(store, archive, folder, 4096 if quick else 32_768)
+    return Store(folder / "catalogue")
 
 
 def packed(archive: Path, path: Path) -> Path:

@@ -75,28 +75,3 @@ def test_folders_of_images_stay_such(tmp_path):
     (tmp_path / "empty").mkdir()
     assert not parquet_folder.is_table(tmp_path / "empty")
     assert not parquet_folder.is_table(tmp_path / "a.parquet")
-
-
-def test_answers_go_into_hats_and_come_back(tmp_path):
-    """By hats-import itself, where it is installed, as the README shows."""
-    arguments = pytest.importorskip("hats_import.catalog.arguments", reason="hats-import is not installed")
-    pipeline = pytest.importorskip("hats_import.pipeline", reason="hats-import is not installed")
-    answers = tmp_path / "answers"
-    answers.mkdir()
-    index = np.arange(50)
-    frame = pd.DataFrame({"id": 1000 + index, "ra": index + 0.5, "dec": -1.0, "image": "a.jpg"})
-    for i in range(2):
-        frame.iloc[i::2].to_parquet(answers / f"part-{i:05d}.parquet", index=False)
-    pipeline.pipeline(
-        arguments.ImportArguments(
-            ra_column="ra",
-            dec_column="dec",
-            sort_columns="id",
-            input_file_list=sorted(answers.glob("part-*.parquet")),
-            file_reader="parquet",
-            output_path=tmp_path / "hats",
-            output_artifact_name="answers",
-            progress_bar=False,
-        )
-    )
-    assert sorted(ids(tmp_path / "hats" / "answers")) == frame["id"].tolist()

@@ -110,6 +110,10 @@ TABLE = {
     "./run.sh classify galaxies.parquet --images cutouts.zip --ensemble output/laptop/ensembles/final --to "
     "answers.parquet": Row(makes="answers.parquet"),
     "./run.sh classify cutouts/ --ensemble output/laptop/ensembles/final --to answers/": Row(makes="answers"),
+    "./run.sh classify hats/galaxies …": Row(
+        "./run.sh classify hats/galaxies --ensemble output/laptop/ensembles/final --to answers/",
+        not_run="has a test of its own, with hats-import: test_hats.py",
+    ),
     './run.sh train --plan competition-classic --run "${runs[SLURM_ARRAY_TASK_ID / 5]}" --fold '
     "$((SLURM_ARRAY_TASK_ID % 5))": Row(
         "runs=(head fine); SLURM_ARRAY_TASK_ID=6; ./run.sh train --plan competition-classic "
