@@ -94,31 +94,16 @@ class MemberGraph:
 
 
 def exportable(backbone: keras.Model) -> keras.Model:
-    """A copy of it, with others in place of three kinds of layers for which tf2onnx 1.17 writes what no runtime reads.
+    """A copy of it, with others in place of two kinds of layers for which tf2onnx 1.17 writes what no runtime reads.
 
-    Convolutions of a group per channel, the exact GELU, and Keras's Normalization, whose tensors would become inputs
-    that nobody feeds.
+    The exact GELU, and Keras's Normalization, whose tensors would become inputs that nobody feeds.
     """
     made = keras.models.clone_model(backbone, clone_function=_exportable)
-    copy_weights(backbone, made, {layer.name: _per_channel(layer) for layer in filter(_is_grouped, backbone.layers)})
+    copy_weights(backbone, made)
     return made
 
 
-def _is_grouped(layer: keras.layers.Layer) -> bool:
-    return isinstance(layer, keras.layers.Conv2D) and layer.groups > 1
-
-
-def _per_channel(layer: keras.layers.Conv2D) -> list[np.ndarray]:
-    """Weights of the depthwise convolution that does the same."""
-    kernel, *bias = layer.get_weights()
-    return [kernel.transpose(0, 1, 3, 2), *bias]
-
-
 def _exportable(layer: keras.layers.Layer) -> keras.layers.Layer:
-    if _is_grouped(layer):  # of a group per channel
-        keys = ("name", "kernel_size", "strides", "padding", "dilation_rate", "use_bias", "activation", "dtype")
-        config = layer.get_config()
-        return keras.layers.DepthwiseConv2D(**{key: config[key] for key in keys})
     if isinstance(layer, keras.layers.Activation) and layer.activation is keras.activations.gelu:
         return keras.layers.Activation(_gelu, name=layer.name, dtype=layer.dtype_policy)
     return copy_layer(layer)

@@ -1,9 +1,13 @@
-"""Folding of BatchNormalization into convolutions: in inference mode it is one factor and one shift per channel.
+"""The same function in fewer or faster layers: normalisations folded, convolutions of a group per channel depthwise.
 
-A convolution takes both into its kernel and its bias, so the network answers the same with a third of the passes
-over its maps saved (Jacob et al. 2018, arXiv:1712.05877, section 3.2). Where fine-tuning leaves the statistics as they
-are, it starts from the folded network and trains that; where it trains them, prediction has a folded twin.
+In inference mode BatchNormalization is one factor and one shift per channel, which a convolution takes into its kernel
+and its bias: a third of the passes over the maps is saved (Jacob et al. 2018, arXiv:1712.05877, section 3.2). Where
+fine-tuning leaves the statistics as they are, it starts from the folded network and trains that; where it trains them,
+prediction has a folded twin. ConvNeXt's convolutions, as Keras builds them, take a CPU seven times as long as depthwise
+ones (tests/benchmarks/LOG.md).
 """
+
+from typing import Any
 
 import keras
 import numpy as np
@@ -14,12 +18,12 @@ CONVOLUTIONS = (keras.layers.Conv2D, keras.layers.DepthwiseConv2D)
 
 
 def clone_without_normalisation(backbone: keras.Model) -> keras.Model:
-    """The same layers, each foldable normalisation an identity; weights are still to be set by `fill`.
+    """The same layers, each foldable normalisation an identity; weights are still to be set by `set_folded_weights`.
 
-    The backbone itself where there is none to fold.
+    The backbone itself where there is nothing to fold, and no convolution to be a depthwise one.
     """
     norms = _foldable(backbone)
-    if not norms:
+    if not norms and not any(map(_is_per_channel, backbone.layers)):
         return backbone
     convolutions = {convolution.name for convolution in norms.values()}
 
@@ -27,7 +31,7 @@ def clone_without_normalisation(backbone: keras.Model) -> keras.Model:
         if layer.name in norms:
             return keras.layers.Identity(name=layer.name)
         more = {"use_bias": True} if layer.name in convolutions else {}
-        return copy_layer(layer, **more)
+        return _depthwise(layer, **more) if _is_per_channel(layer) else copy_layer(layer, **more)
 
     def call(layer: keras.layers.Layer, *args, **kwargs):
         return layer(*args) if isinstance(layer, keras.layers.Identity) else layer(*args, **kwargs)  # a mask, else
@@ -36,7 +40,7 @@ def clone_without_normalisation(backbone: keras.Model) -> keras.Model:
 
 
 def folded(backbone: keras.Model) -> keras.Model:
-    """A backbone that answers the same without normalisations; itself where there is none to fold."""
+    """A backbone that answers the same without normalisations; itself where `clone_without_normalisation` says so."""
     made = clone_without_normalisation(backbone)
     set_folded_weights(made, backbone)
     return made
@@ -49,7 +53,22 @@ def set_folded_weights(folded: keras.Model, backbone: keras.Model) -> None:
     changed: dict[str, list[np.ndarray] | None] = {}
     for name, convolution in _foldable(backbone).items():
         changed |= {name: None, convolution.name: _folded(convolution, backbone.get_layer(name))}
+    for layer in filter(_is_per_channel, backbone.layers):
+        kernel, *bias = changed.get(layer.name) or layer.get_weights()
+        changed[layer.name] = [kernel.transpose(0, 1, 3, 2), *bias]
     copy_weights(backbone, folded, changed)
+
+
+def _is_per_channel(layer: keras.layers.Layer) -> bool:
+    """Whether a convolution has a group per channel."""
+    return isinstance(layer, keras.layers.Conv2D) and layer.groups > 1 and layer.groups == layer.filters
+
+
+def _depthwise(layer: keras.layers.Conv2D, **changes: Any) -> keras.layers.DepthwiseConv2D:
+    """A depthwise convolution in place of one of a group per channel."""
+    keys = ("name", "kernel_size", "strides", "padding", "dilation_rate", "use_bias", "activation", "dtype")
+    config = layer.get_config()
+    return keras.layers.DepthwiseConv2D(**{key: config[key] for key in keys} | changes)
 
 
 def _foldable(backbone: keras.Model) -> dict[str, keras.layers.Layer]:

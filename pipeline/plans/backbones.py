@@ -50,8 +50,8 @@ def _efficientnet_v2(letter: str, checksum: str) -> Backbone:
 
 
 def _convnext(size: str, checksum: str) -> Backbone:
-    file = f"convnext_{size.lower()}_notop.h5"
-    return Backbone(f"ConvNeXt{size}", "builtin", 32, file, checksum, drop_path=0.0)
+    file, graph = f"convnext_{size.lower()}_notop.h5", "with depthwise convolutions"
+    return Backbone(f"ConvNeXt{size}", "builtin", 32, file, checksum, graph=graph, drop_path=0.0)
 
 
 def _resnet(depth: int, checksum: str) -> Backbone:

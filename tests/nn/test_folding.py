@@ -50,6 +50,44 @@ def test_new_weights_are_taken_over():
     np.testing.assert_allclose(folded.predict_on_batch(x), backbone.predict_on_batch(x), rtol=1e-3, atol=1e-5)
 
 
+def grouped(model: keras.Model) -> list[str]:
+    return [layer.name for layer in model.layers if getattr(layer, "groups", 1) > 1]
+
+
+def assert_answers_as(made: keras.Model, backbone: keras.Model, size: int) -> None:
+    x = np.random.default_rng(1).uniform(0, 255, (4, size, size, 3)).astype(np.float32)
+    expected = backbone.predict_on_batch(x)
+    np.testing.assert_allclose(made.predict_on_batch(x), expected, atol=1e-5 * np.abs(expected).max())
+
+
+def test_convolutions_of_a_group_per_channel_become_depthwise_and_answer_the_same():
+    backbone = keras.applications.ConvNeXtTiny(include_top=False, weights=None, input_shape=(32, 32, 3))
+    scales = [layer for layer in backbone.layers if layer.name.endswith("layer_scale")]
+    for layer in scales:  # which begins at 1e-6: no block would count
+        layer.set_weights([np.full_like(layer.get_weights()[0], 0.3)])
+    made = folding.folded(backbone)
+    assert len(grouped(backbone)) == 18
+    assert not grouped(made)
+    assert len(scales) == 18
+    assert [layer.name for layer in made.layers[1:]] == [layer.name for layer in backbone.layers[1:]]
+    assert_answers_as(made, backbone, 32)
+
+
+def test_a_normalisation_after_such_a_convolution_is_folded_and_other_groups_stay():
+    image = keras.Input((16, 16, 3))
+    x = keras.layers.Conv2D(8, 1, name="first")(image)
+    x = keras.layers.Conv2D(8, 3, groups=8, padding="same", use_bias=False, name="each")(x)
+    x = keras.layers.BatchNormalization(name="norm")(x)
+    x = keras.layers.Conv2D(8, 3, groups=2, name="pairs")(x)
+    backbone, rng = keras.Model(image, x), np.random.default_rng(0)
+    backbone.set_weights([rng.uniform(0.5, 1.5, weight.shape) for weight in backbone.get_weights()])
+    made = folding.folded(backbone)
+    assert not norms(made)
+    assert grouped(made) == ["pairs"]
+    assert isinstance(made.get_layer("each"), keras.layers.DepthwiseConv2D)
+    assert_answers_as(made, backbone, 16)
+
+
 def test_a_backbone_without_normalisations_is_itself():
     backbone = keras.applications.VGG16(include_top=False, weights=None, input_shape=(32, 32, 3))
     assert folding.clone_without_normalisation(backbone) is backbone
