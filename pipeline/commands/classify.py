@@ -22,6 +22,7 @@ import logging
 from functools import partial
 from hashlib import sha256
 from pathlib import Path
+from typing import NamedTuple
 
 from pipeline import cli, program
 from pipeline.catalogue import columns, descriptions, most_likely, stated, unread, work, writers
@@ -84,21 +85,31 @@ def _names(text: str) -> list[str]:
     return [name.strip() for name in text.split(",") if name.strip()]
 
 
-def main(argv: list[str] | None = None) -> None:
-    """Command line."""
-    options = parse(argv)
-    view_set = view_set_of(options.views)
-    target = Target(options.to)
-    program.writes_to(target.path.parent)
-    ensemble = Classifier(options.ensemble, view_set)
-    ensemble.log_caveats("classify")
-    wanted = options.most_likely and most_likely.column_of(ensemble.schema, options.most_likely)
-    level = options.intervals
-    holds = None if level is None else calibrated.of_classifier(ensemble, level)
+class Work(NamedTuple):
+    """What a command has to make."""
+
+    plan: ShardPlan
+    whole: dict[str, dict]  # record of the joined table
+    count: int  # galaxies
+    needs: float  # bytes on the disk
+
+
+def planned(
+    options: argparse.Namespace,
+    target: Target,
+    ensemble: Classifier,
+    view_set: str | None,
+    holds: calibration.Calibration | None,
+) -> Work:
+    """The shards and the table, after a first pass over the catalogue; UserError tells what is wrong with that.
+
+    `holds`: what intervals are calibrated by; None: without.
+    """
+    galaxies, level = work.galaxies_of(options, keep=options.keep), options.intervals
     more = stated.types(ensemble.schema) if holds else {}
-    galaxies = work.galaxies_of(options, keep=options.keep)
-    layout = partial(columns.schema, stated=more)
-    digests, count, schema = galaxies.survey(ensemble.schema, target.kind or "parquet", layout)
+    digests, count, schema = galaxies.survey(
+        ensemble.schema, target.kind or "parquet", partial(columns.schema, stated=more)
+    )
     wider = len(schema) / (len(schema) - len(more))
     writers.check_size(target.kind, schema, count, wider)
     spec = {"version": columns.VERSION, "views": view_set, "images": galaxies.where, "id": str(schema.field("id").type)}
@@ -114,27 +125,48 @@ def main(argv: list[str] | None = None) -> None:
 
     whole = expected_record(sha256(" ".join(digests).encode()).hexdigest())
     plan = ShardPlan(galaxies, target, [expected_record(rows) for rows in digests], schema)
+    each = writers.ON_DISK["parquet"] + writers.ON_DISK.get(target.kind, 0)
+    return Work(plan, whole, count, each * count * wider)
+
+
+def make(todo: Work, target: Target, options: argparse.Namespace, view_set: str | None) -> dict:
+    """The shards and the table, where they are not there; returns the facts of them all."""
+    if target.is_whole(todo.whole, force=options.force) and todo.plan.is_current():
+        facts = target.table.record()
+        log.info("classify   %s is complete: %s", target.path, work.summary(facts))
+        return facts
+    Store(target.folder).require_space(todo.needs, "the answers")
+    where = todo.plan.galaxies.where
+    make_worker = partial(ClassifyWorker, options.ensemble, view_set, where, options.intervals)
+    work.make(todo.plan, make_worker, options, todo.count, "classify")
+    unread.refuse_all_unread(todo.plan)
+    facts = todo.plan.facts()
+    if target.joined:
+        todo.plan.join(todo.whole)
+    log.info("classify   %s: %s", target.path, work.summary(facts))
+    return facts
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Command line."""
+    options = parse(argv)
+    view_set = view_set_of(options.views)
+    target = Target(options.to)
+    program.writes_to(target.path.parent)
+    ensemble = Classifier(options.ensemble, view_set)
+    ensemble.log_caveats("classify")
+    wanted = options.most_likely and most_likely.column_of(ensemble.schema, options.most_likely)
+    holds = None if options.intervals is None else calibrated.of_classifier(ensemble, options.intervals)
+    todo = planned(options, target, ensemble, view_set, holds)
     with target.held():
         if options.force:
             cli.agree_to_lose("classify", *target.discarded(), yes=options.yes)
-        if target.is_whole(whole, force=options.force) and plan.is_current():
-            facts = target.table.record()
-            log.info("classify   %s is complete: %s", target.path, work.summary(facts))
-        else:
-            each = writers.ON_DISK["parquet"] + writers.ON_DISK.get(target.kind, 0)
-            Store(target.folder).require_space(each * count * wider, "the answers")
-            make_worker = partial(ClassifyWorker, options.ensemble, view_set, galaxies.where, level)
-            work.make(plan, make_worker, options, count, "classify")
-            unread.refuse_all_unread(plan)
-            facts = plan.facts()
-            if target.joined:
-                plan.join(whole)
-            log.info("classify   %s: %s", target.path, work.summary(facts))
+        facts = make(todo, target, options, view_set)
         if wanted:
-            write_likeliest(plan, wanted, options)
+            write_likeliest(todo.plan, wanted, options)
     if "unlike" in facts:
         log_unlike("classify", facts["unlike"], facts["galaxies"])
-    for sentence in plan.detector.summary():
+    for sentence in todo.plan.detector.summary():
         log.info("           %s", sentence)
 
 
