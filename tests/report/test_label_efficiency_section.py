@@ -33,7 +33,7 @@ def facts(**more) -> dict:
     made = {"measure": dict(zip(keys, ACCURACY, strict=True)), "tuned": False, "run": "vgg16", "pool": 500}
     return (
         made
-        | {"held_out": 250, "start": START, "start_label": "laptop-best/runs/large", "imagenet_file": "m.h5"}
+        | {"held_out": 250, "start": START, "start_label": "laptop-best/runs/mobilenetv2", "imagenet_file": "m.h5"}
         | more
     )
 
