@@ -137,7 +137,7 @@ TABLE = {
     "./run.sh search --plan frozen --run mobilenetv2 --trials 40": Row(
         "./run.sh search --plan frozen --run head --trials 1", makes="output/frozen/search/head/best.toml"
     ),
-    "./run.sh laptop --input DIR --weights mobilenetv2=FILE": Row(
+    "./run.sh laptop-best --input DIR --weights mobilenetv2=FILE": Row(
         "./run.sh weighted.toml --input ~/galaxy-zoo --weights mobilenetv2=mine.weights.h5",
         makes="output/weighted/submissions/final.csv",
     ),
