@@ -67,6 +67,11 @@ class Embedded:
         return Crop.model_validate(self.record["crop"])
 
     @property
+    def dimension(self) -> int:
+        """Number of features."""
+        return len(self._centre)
+
+    @property
     def is_text(self) -> bool:
         """Whether ids are text."""
         return self.record["spec"]["id"] == "string"

@@ -21,7 +21,7 @@ import pandas as pd
 from tqdm import tqdm
 
 from pipeline import cli
-from pipeline.catalogue import image_files, pixels, thumbnails
+from pipeline.catalogue import image_files, lookup, thumbnails
 from pipeline.catalogue.embedded import Embedded
 from pipeline.core.neighbours import Nearest
 from pipeline.core.projection import directions
@@ -91,34 +91,23 @@ def of_ids(galaxies: Embedded, ids: list[str]) -> list[Query]:
 
 def of_images(galaxies: Embedded, paths: list[Path], run: Path | None) -> list[Query]:
     """Queries for images; UserError where one is none, or the network that made the features is not there."""
-    if not paths:
-        return []
-    crop, shown = galaxies.crop, galaxies.crop.model_copy(update={"size": thumbnails.SIDE})
-    crops = np.zeros((len(paths), crop.size, crop.size, 3), np.uint8)
-    pictures = np.zeros((len(paths), shown.size, shown.size, 3), np.uint8)
-    for path, target, picture in zip(paths, crops, pictures, strict=True):
+    network, made = galaxies.network(run) if paths else None, []
+    for path in paths:
         try:
-            caveat = pixels.cut(image_files.read(path.expanduser()), [crop, shown], [target, picture])
+            seen = lookup.look(galaxies, network, image_files.read(path.expanduser()))
         except DamagedImage as error:
             raise UserError(f"--image {path} {error}") from None
-        if caveat:
-            log.warning("similar    CAVEAT: %s %s", path, caveat)
-    features = galaxies.stored(galaxies.network(run).features(crops))
-    made = directions(galaxies.standard(features))
-    return [Query(path.name, -1, *each) for path, *each in zip(paths, made, pictures, strict=True)]
+        if seen.caveat:
+            log.warning("similar    CAVEAT: %s %s", path, seen.caveat)
+        made.append(Query(path.name, -1, seen.direction, seen.picture))
+    return made
 
 
 def search(galaxies: Embedded, queries: list[Query], n: int) -> Nearest:
     """The n galaxies most similar to each query, but for itself."""
     wanted, own = np.stack([query.direction for query in queries]), np.array([query.row for query in queries])
-    found = Nearest(len(queries), n)
     with tqdm(total=len(galaxies), desc="similar", unit="galaxy", leave=False) as bar:
-        for part in galaxies.read():
-            similarity = wanted @ directions(part.features).T
-            similarity[own[:, None] == part.rows] = -np.inf
-            found.add(similarity, part.rows)
-            bar.update(len(part.rows))
-    return found
+        return lookup.nearest(galaxies.read(), wanted, own, n, bar.update)
 
 
 def answers(query: Query, frame: pd.DataFrame, similarity: np.ndarray) -> pd.DataFrame:

@@ -8,13 +8,14 @@ import threading
 import time
 import urllib.error
 import urllib.request
+from itertools import pairwise
 
 import numpy as np
 import pytest
 import uvicorn
 
-from pipeline.commands import serve
-from pipeline.commands.serve import words
+from pipeline.commands import embed, serve
+from pipeline.commands.serve import galaxy_reader, words
 from pipeline.commands.serve.galaxy_reader import VERSION, Reader
 from pipeline.core import tree
 from pipeline.core.labels import Question, Schema
@@ -120,6 +121,25 @@ def test_the_page_begins_with_the_caveats_of_the_ensemble(reader, address):
 def test_the_galaxy_most_like_a_training_galaxy_is_itself(survey, address):
     galaxy = next(i for i in survey.images if i < 300_000)
     assert post(address, survey.images[galaxy])[1]["neighbours"][0]["id"] == galaxy
+
+
+def test_galaxies_of_a_folder_of_features_are_searched_too(survey, tmp_path, monkeypatch):
+    images = tiny.folder_of(tmp_path / "sky", {f"{i}.jpg": survey.images[i] for i in survey.test_ids})
+    run = survey.store.trained("fine", 0).record_path.parents[1]
+    embed.main([str(images), "--run", str(run), "--to", str(tmp_path / "features"), "--pca", "8"])
+    wanted = survey.test_ids[3]
+    for in_memory in (1 << 30, 0):
+        monkeypatch.setattr(galaxy_reader, "IN_MEMORY", in_memory)
+        reader = Reader(survey.ensemble, features=tmp_path / "features")
+        assert reader.searched == str(tmp_path / "features")
+        found = reader.read(survey.images[wanted])["similar"]
+        assert [one["id"] for one in found[:1]] == [str(wanted)]
+        assert found[0]["similarity"] == pytest.approx(1, abs=1e-3)
+        assert len(found) == galaxy_reader.NEAREST
+        assert all(a["similarity"] >= b["similarity"] for a, b in pairwise(found))
+        assert found[0]["picture"].startswith("data:image/")
+    with pytest.raises(UserError, match="makes a folder of features"):
+        Reader(survey.ensemble, features=images)
 
 
 def test_what_looks_unlike_the_galaxies_trained_on_has_a_caveat(survey, reader):

@@ -4,13 +4,15 @@ reads   OUTPUT/PLAN/ensembles/NAME, the networks that it is made of, and the pla
 writes  nothing
 
 Also shown: the five-class label and its confidence, where the leading answers come from (Grad-CAM), and the training
-galaxies that the network finds most alike. Images are JPEG, PNG or FITS of up to 16 MB and are not kept. The page
-listens on this machine only by default. An upload that takes longer than a minute is given up on.
+galaxies that the network finds most alike; with --features also those of a catalogue that `embed` went through. Images
+are JPEG, PNG or FITS of up to 16 MB and are not kept. The page listens on this machine only by default. An upload that
+takes longer than a minute is given up on.
 
 Programs ask as the page does: POST /read takes the bytes of an image and answers in JSON; GET /read says its version
 and what its fields are, and which ensemble answers, with its caveats. Errors are 4xx with a sentence as "detail".
 
     ./run.sh serve --ensemble OUTPUT/PLAN/ensembles/final [--host 127.0.0.1] [--port 8000] [--views 8]
+        [--features DIR]
 """
 
 import argparse
@@ -42,7 +44,7 @@ def application(reader: Reader) -> "FastAPI":
     from starlette.requests import ClientDisconnect
 
     app = FastAPI(title="Galaxy morphology", docs_url=None, redoc_url=None, openapi_url=None)
-    page = rendered(PAGE, megabytes=LARGEST >> 20, about=reader.about)
+    page = rendered(PAGE, megabytes=LARGEST >> 20, about=reader.about, searched=reader.searched)
 
     @app.get("/")
     def index() -> HTMLResponse:
@@ -84,11 +86,12 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--ensemble", type=Path, required=True, help="folder OUTPUT/PLAN/ensembles/NAME")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on; 0.0.0.0 lets everybody in")
     parser.add_argument("--port", type=int, default=8000, help="0: any that is free")
+    parser.add_argument("--features", type=Path, metavar="DIR", help="also search the galaxies that `embed` put there")
     parser.add_argument("--views", help="views averaged per galaxy, by name or number; as trained")
     options = parser.parse_args(argv)
     view_set = view_set_of(options.views)
     server.require_packages("serve")
     with server.listening(options.host, options.port, "serve") as on:  # before networks are loaded, which takes a while
-        reader = Reader(options.ensemble, view_set)
+        reader = Reader(options.ensemble, view_set, options.features)
         reader.classifier.log_caveats("serve")
         server.run(application(reader), on, options.host, "serve")

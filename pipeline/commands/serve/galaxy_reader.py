@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.catalogue import pixels
+from pipeline.catalogue import lookup, pixels, thumbnails
+from pipeline.catalogue.embedded import Embedded
 from pipeline.commands.serve import words
 from pipeline.core import classes, stats, tree
 from pipeline.core.labels import Schema
@@ -34,14 +35,18 @@ FIELDS = {  # of the answer in JSON -> what they are
     "networks and views)",
     "cams": "list: answer, and picture of where it comes from (Grad-CAM), a data: address",
     "neighbours": "list of the training galaxies found most alike: id, picture, five_class",
+    "similar": "list of the galaxies of --features found most alike: id, picture, similarity (the cosine of the "
+    "angle between standardised features); empty without --features",
 }
-NEAREST = 6  # training galaxies shown
+NEAREST = 6  # galaxies shown
+IN_MEMORY = 1 << 30  # bytes of features that are kept; more are read again for each image
 
 
 class Reader:
     """An ensemble, and one of its networks looked into. Threads may call it; they wait for each other."""
 
-    def __init__(self, ensemble: Path, view_set: str | None = None):
+    def __init__(self, ensemble: Path, view_set: str | None = None, features: Path | None = None):
+        """`features`: a folder that `embed` has written, whose galaxies are searched too."""
         from pipeline.nn.activations import GradCam
 
         self.classifier = Classifier(ensemble, view_set)
@@ -57,6 +62,8 @@ class Reader:
         self._directions = _direction(self._training.features)
         self.about = {"version": VERSION, "ensemble": self.classifier.name, "code": environment()["code"]}
         self.about |= {"caveats": self.classifier.caveats}
+        self._galaxies = None if features is None else SearchedGalaxies(features)
+        self.searched = "" if features is None else str(features)
 
     def read(self, data: bytes) -> dict[str, Any]:
         """FIELDS for the image in a file's bytes, ready for JSON; DamagedImage where it is none."""
@@ -76,6 +83,7 @@ class Reader:
                 "questions": questions(self.schema, answers),
                 "cams": self._cams(shown, answers.joint),
                 "neighbours": self._neighbours(answers.features),
+                "similar": self._galaxies.similar(data) if self._galaxies else [],
             }
 
     def _neighbours(self, features: np.ndarray) -> list[dict[str, Any]]:
@@ -100,6 +108,28 @@ class Reader:
         return [
             {"answer": self.schema.labels[self.schema.columns[column]], "picture": data_uri(overlay_cam(picture, cam))}
             for column, cam in zip(leading[0], maps, strict=True)
+        ]
+
+
+class SearchedGalaxies:
+    """The galaxies of a folder of features, and the network that made these."""
+
+    def __init__(self, folder: Path):
+        self._found = Embedded(folder)
+        self._network = self._found.network()
+        size = 4 * self._found.dimension * len(self._found)
+        self._parts = list(self._found.read()) if size <= IN_MEMORY else None
+
+    def similar(self, data: bytes) -> list[dict[str, Any]]:
+        """The NEAREST of them to the image in a file's bytes."""
+        seen = lookup.look(self._found, self._network, data)
+        parts = self._found.read() if self._parts is None else self._parts
+        rows, cosines = lookup.nearest(parts, seen.direction[None], np.array([-1]), NEAREST).of(0)
+        galaxies = self._found.table(rows)
+        pictures = thumbnails.pictures(galaxies, *self._found.place_of_images(), self._found.crop)
+        return [
+            {"id": plain_id(name), "picture": data_uri(picture), "similarity": float(cosine)}
+            for name, picture, cosine in zip(galaxies["id"], pictures, cosines, strict=True)
         ]
 
 
