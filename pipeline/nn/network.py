@@ -15,7 +15,7 @@ from pipeline.nn import drop_path, folding, runtime
 from pipeline.nn.augment import Warp
 from pipeline.nn.backbone import construct
 from pipeline.nn.head import build_head
-from pipeline.nn.weights import build_backbone
+from pipeline.nn.weights import FirstWeights, build_backbone
 from pipeline.plans.backbones import BACKBONES
 from pipeline.plans.config import Run
 
@@ -89,12 +89,7 @@ def build(
     keras.utils.set_random_seed(seed)
     policy, reason = runtime.choose_precision(trained_as or run.precision)
     keras.config.set_dtype_policy(policy)
-    if trained_as:
-        backbone, origin = construct(run.backbone, size), {"source": "trained"}
-    elif run.first_weights == "random":
-        backbone, origin = construct(run.backbone, size), {"source": "random"}
-    else:
-        backbone, origin = build_backbone(run.backbone, size, given, run.on_missing_weights)
+    backbone, origin = _first_backbone(run, size, given, is_trained=trained_as is not None)
     if run.fine_tune.drop_path is not None:
         backbone = drop_path.with_rate(backbone, run.backbone, run.fine_tune.drop_path)
     if sample is not None and origin["source"] in ("random", "trained"):
@@ -116,6 +111,13 @@ def build(
     if not trained_as:
         log.info("train      %s: %s weights, %s: %s", run.name, origin["source"], policy, reason)
     return Network(model, features, head, backbone, _folded(backbone, head, run, stored, size), schema, facts)
+
+
+def _first_backbone(run: Run, size: int, given: dict[str, Any] | None, *, is_trained: bool) -> FirstWeights:
+    """The backbone as training begins with it; of a trained network, whose weights are to be loaded, of any weights."""
+    if is_trained or run.first_weights == "random":
+        return FirstWeights(construct(run.backbone, size), {"source": "trained" if is_trained else "random"})
+    return build_backbone(run.backbone, size, given, run.on_missing_weights)
 
 
 def answers_and_features(network: Folded) -> keras.Model:
