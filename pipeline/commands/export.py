@@ -1,18 +1,19 @@
 """Export an ensemble as one file or folder that other programs and languages can use.
 
 reads   OUTPUT/PLAN/ensembles/NAME and the networks that it is made of
-writes  DIR/model.onnx or DIR/saved_model/, DIR/model.json: its inputs, outputs and its largest difference, and
-        DIR/README.md: its model card
+writes  DIR/model.onnx, DIR/saved_model/ or DIR/model.tflite, DIR/model.json: its inputs, outputs and its largest
+        difference, and DIR/README.md: its model card
 
 The model takes images, uint8 (n, 424, 424, 3) RGB, and gives vote fractions, float32 (n, c), in the columns of the
 labels: crops, views, networks, blend and decision tree are included, all in float32, also of networks that were trained
-in half precision. The file's metadata tell the names of the columns, versions, the ensemble and its caveats.
+in half precision. The file's metadata tell the names of the columns, versions, the ensemble and its caveats; of LiteRT,
+which takes one galaxy at a time, model.json alone does.
 
 Each network is first checked against saved predictions of some held-out galaxies, where these and the crops exist; the
 exported model is checked on synthetic galaxies, and kept only where it agrees with the pipeline in float32.
 
-    ./run.sh export --ensemble OUTPUT/PLAN/ensembles/final --to DIR [--format onnx|saved-model] [--run NAME]
-        [--views 8]
+    ./run.sh export --ensemble OUTPUT/PLAN/ensembles/final --to DIR [--format onnx|saved-model|litert]
+        [--run NAME] [--views 8]
 """
 
 import argparse
@@ -44,7 +45,7 @@ if TYPE_CHECKING:
     from pipeline.nn.ensemble_graph import Member
 
 log = logging.getLogger(__name__)
-FORMATS = {"onnx": "model.onnx", "saved-model": "saved_model"}
+FORMATS = {"onnx": "model.onnx", "saved-model": "saved_model", "litert": "model.tflite"}
 N_GALAXIES = 8  # synthetic galaxies for the check
 VERSION = 1  # of the model's inputs, outputs and metadata
 TOLERANCE = 1e-4  # largest difference of any answer
@@ -141,14 +142,16 @@ def main(argv: list[str] | None = None) -> None:
     exporting.require_packages(options.format)
     write, run = exporting.FORMATS[options.format]
     classifier.set_precision("float32")  # as files of weights are; half precision is a choice of who computes
-    spec, about = specification(classifier), provenance(classifier)
+    spec, about = specification(classifier, options.format), provenance(classifier)
     with workspace(folder) as work:
         graph = ensemble_graph.EnsembleGraph(classifier.schema, members_of(classifier))
         log.info("export     converting %d networks", len(graph.members))
         write(graph, work / path.name, metadata(spec | about))
         log.info("export     comparing its answers with the pipeline's")
         gap = check(work / path.name, run, classifier)
-        artifact = Artifact(folder / "model.json", (path if options.format == "onnx" else path / "saved_model.pb",))
+        artifact = Artifact(
+            folder / "model.json", (path / "saved_model.pb" if options.format == "saved-model" else path,)
+        )
         artifact.begin()
         shutil.rmtree(path, ignore_errors=True)
         (work / path.name).replace(path)
@@ -171,14 +174,15 @@ def _write_card(classifier: Classifier, path: Path) -> None:
     log.info("export     %s", f"{written}: its model card" if written else "no model card: README.md there is not ours")
 
 
-def specification(classifier: Classifier) -> dict[str, Any]:
+def specification(classifier: Classifier, form: str) -> dict[str, Any]:
     """Inputs and outputs of the exported model, and the views in it."""
     from pipeline.nn import exporting
 
-    columns, shape = classifier.schema.columns, [None, IMAGE_SIDE, IMAGE_SIDE, 3]
+    columns, galaxies = classifier.schema.columns, 1 if form == "litert" else None
+    shape = [galaxies, IMAGE_SIDE, IMAGE_SIDE, 3]
     return {
         "input": {"name": exporting.INPUT, "type": "uint8", "shape": shape, "order": "RGB"},
-        "output": {"name": exporting.OUTPUT, "type": "float32", "shape": [None, len(columns)], "columns": columns},
+        "output": {"name": exporting.OUTPUT, "type": "float32", "shape": [galaxies, len(columns)], "columns": columns},
         "views": {member.run.name: member.run.views for member in classifier.members},
     }
 

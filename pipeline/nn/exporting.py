@@ -1,7 +1,9 @@
-"""Functions of images as files that other programs read: ONNX, and TensorFlow's SavedModel. TensorFlow backend only."""
+"""Functions of images as files that other programs read: ONNX, SavedModel, LiteRT. TensorFlow backend only."""
 
 import json
 import logging
+import re
+import warnings
 from collections.abc import Callable, Iterable, Mapping
 from importlib.util import find_spec
 from pathlib import Path
@@ -99,10 +101,48 @@ def run_saved_model(path: Path, images: np.ndarray) -> np.ndarray:
     return serve(tf.constant(images))[OUTPUT].numpy()
 
 
-def _signature():
+def to_litert(answer: EnsembleGraph, path: Path, metadata: Mapping[str, str] | None = None) -> None:
+    """Write the function of one galaxy as a LiteRT file, of the operations that every runtime has, without metadata."""
+    import tensorflow as tf
+    from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
+
+    traced = tf.function(lambda images: {OUTPUT: answer(images)}).get_concrete_function(_signature(galaxies=1))
+    converter = tf.lite.TFLiteConverter.from_concrete_functions([convert_variables_to_constants_v2(traced)])
+    try:
+        path.write_bytes(converter.convert())
+    except Exception as error:  # of a kind of its own
+        if missing := sorted(set(re.findall(r"'(tf\.\w+)' op is neither", str(error)))):
+            what = ", ".join(missing)
+            raise UserError(f"--format litert: LiteRT has no {what}, which a network needs: take onnx") from None
+        raise
+
+
+def run_litert(path: Path, images: np.ndarray) -> np.ndarray:
+    """What a LiteRT file answers, one image after the other."""
     import tensorflow as tf
 
-    return tf.TensorSpec((None, *IMAGE), tf.uint8, INPUT)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that it moves to another package
+        interpreter = tf.lite.Interpreter(str(path))
+    interpreter.allocate_tensors()
+    (given,), (made,) = interpreter.get_input_details(), interpreter.get_output_details()
+
+    def answer(image: np.ndarray) -> np.ndarray:
+        interpreter.set_tensor(given["index"], image[None])
+        interpreter.invoke()
+        return interpreter.get_tensor(made["index"])
+
+    return np.concatenate([answer(image) for image in images])
 
 
-FORMATS = {"onnx": (to_onnx, run_onnx), "saved-model": (to_saved_model, run_saved_model)}  # how to write, how to ask
+def _signature(galaxies: int | None = None):
+    import tensorflow as tf
+
+    return tf.TensorSpec((galaxies, *IMAGE), tf.uint8, INPUT)
+
+
+FORMATS = {  # how to write, how to ask
+    "onnx": (to_onnx, run_onnx),
+    "saved-model": (to_saved_model, run_saved_model),
+    "litert": (to_litert, run_litert),
+}

@@ -60,7 +60,9 @@ def test_projection_of_the_graph_is_that_of_the_tree():
     assert tree.violations(GZ2, made).max() < 1e-4
 
 
-@pytest.mark.parametrize("form", ["onnx", pytest.param("saved-model", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "form", ["onnx", *(pytest.param(form, marks=pytest.mark.slow) for form in ("saved-model", "litert"))]
+)
 def test_an_ensemble_answers_the_same_outside(survey, images, tmp_path, form):
     export.main(["--ensemble", str(survey.ensemble), "--to", str(tmp_path / "model"), "--format", form])
     record = json.loads((tmp_path / "model" / "model.json").read_text())
@@ -68,6 +70,10 @@ def test_an_ensemble_answers_the_same_outside(survey, images, tmp_path, form):
     assert record["spec"]["output"]["columns"] == list(GZ2.columns)
     assert not list((tmp_path / "model").glob(".*"))
     assert f"Beside this card: `{export.FORMATS[form]}`" in (tmp_path / "model" / "README.md").read_text()
+    if form == "litert":
+        assert record["spec"]["input"]["shape"] == [1, 424, 424, 3]
+        assert record["caveats"]
+        return
     if form == "saved-model":
         told = json.loads((tmp_path / "model" / "saved_model" / "assets.extra" / "metadata.json").read_text())
     else:
@@ -86,8 +92,8 @@ def test_an_ensemble_answers_the_same_outside(survey, images, tmp_path, form):
     assert "RANDOM weights" in record["caveats"][0]
 
 
-def exported(name: str, folder, images: np.ndarray) -> float:
-    """The largest difference between a backbone of random weights and its ONNX file."""
+def exported(name: str, path, images: np.ndarray, form: str = "onnx") -> float:
+    """The largest difference between a backbone of random weights and its file of a format."""
     from pipeline.nn import ensemble_graph, exporting, network
     from pipeline.nn.predict import predict_views
 
@@ -98,13 +104,14 @@ def exported(name: str, folder, images: np.ndarray) -> float:
         np.asarray(ensemble_graph.make_cropper(crop, cutout.resize_matrix(crop))(images)).astype(np.uint8),
     )
     built = network.build(run, GZ2, stored=crop.size, size=crop.size, seed=1, sample=levels, trained_as="float32")
-    exporting.to_onnx(
+    write, run_exported = exporting.FORMATS[form]
+    write(
         ensemble_graph.EnsembleGraph(
             GZ2, [ensemble_graph.Member(run, crop, built, seen, cutout.resize_matrix(crop), np.ones(37))]
         ),
-        folder / "model.onnx",
+        path,
     )
-    made = exporting.run_onnx(folder / "model.onnx", images)
+    made = run_exported(path, images)
     answers = predict_views(built.for_prediction().model, levels, seen, 16)
     assert math.isfinite(made.sum())
     return float(np.abs(made - answers).max())
@@ -113,7 +120,13 @@ def exported(name: str, folder, images: np.ndarray) -> float:
 @pytest.mark.slow
 @pytest.mark.parametrize("name", FAMILIES)
 def test_families_of_backbones(name, tmp_path, images):
-    assert exported(name, tmp_path, images) < 1e-4
+    assert exported(name, tmp_path / "model.onnx", images) < 1e-4
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [name for name in FAMILIES if name != "convnexttiny"])
+def test_families_of_backbones_in_litert(name, tmp_path, images):
+    assert exported(name, tmp_path / "model.tflite", images, "litert") < 1e-4
 
 
 def test_mistakes(survey, tmp_path):
