@@ -2,17 +2,16 @@
 
 import argparse
 import contextlib
-import difflib
 import logging
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
 from pipeline import program
-from pipeline.errors import Damaged, UserError
+from pipeline.errors import Damaged, UserError, meant
 from pipeline.execution import deadline
 from pipeline.plans.config import Plan, load_plan
 from pipeline.store import backbone_graphs, dependencies, folders, staleness, takeover
@@ -102,16 +101,21 @@ class Request:
                         f"lists it"
                     )
 
-    def _selected(self, units: Iterator[dependencies.Unit]) -> Iterator[dependencies.Unit]:
-        selection = [(n, getattr(self.options, n, None)) for n in ("run", "fold")]
+    def _selected(self, units: Iterable[dependencies.Unit]) -> Iterator[dependencies.Unit]:
+        units, selection = list(units), [(n, getattr(self.options, n, None)) for n in ("run", "fold")]
         selection = [(name, value) for name, value in selection if value is not None]
         found = [unit for unit in units if all(getattr(unit, name) == value for name, value in selection)]
         if selection and not found:
             flags = " ".join(f"--{name} {value}" for name, value in selection)
             raise UserError(
-                f"{flags}: nothing in plan {self.plan.name} matches; see `./run.sh status {self.plan.name}`"
+                f"{flags}: nothing in plan {self.plan.name} matches{self._meant(units)}; see "
+                f"`./run.sh status {self.options.plan}`"
             )
         return iter(found)
+
+    def _meant(self, units: list[dependencies.Unit]) -> str:
+        given, known = getattr(self.options, "run", None), {unit.run for unit in units if unit.run}
+        return "" if given is None or given in known else meant(given, known)
 
 
 class Parser(argparse.ArgumentParser):
@@ -123,9 +127,8 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """See the class."""
         wrong = re.search(r"unrecognized arguments: (--[^\s=]+)", message)
-        near = difflib.get_close_matches(wrong[1], self._option_string_actions, 1) if wrong else []
-        meant = f"did you mean {near[0]}? " if near else ""
-        self.exit(2, f"error: {message}; {meant}--help lists all flags\n")
+        near = meant(wrong[1], self._option_string_actions) if wrong else ""
+        self.exit(2, f"error: {message}{near or ';'} --help lists all flags\n")
 
 
 def parser(contract: str | None, *, makes: bool = True) -> argparse.ArgumentParser:
@@ -153,8 +156,8 @@ def parse(parser: argparse.ArgumentParser, argv: list[str] | None, select: tuple
     if "fold" in select:
         parser.add_argument("--fold", type=int, help="only this fold (from 0)")
     options = parser.parse_args(argv)
-    plan = load_plan(options.plan)
     output = options.output.expanduser().resolve()
+    plan = _plan(options.plan, output)
     program.writes_to(output)
     folders.check("--output", output)
     if options.until is not None:
@@ -162,6 +165,16 @@ def parse(parser: argparse.ArgumentParser, argv: list[str] | None, select: tuple
     where = () if output == OUTPUT.resolve() else ("--output", str(options.output))
     store = Store(output / plan.name, ("--plan", options.plan, *where))
     return Request(_for_labels(plan, store), store, options)
+
+
+def _plan(name: str, output: Path) -> Plan:
+    """The plan of that name or path; UserError also says where its output is there under that name."""
+    try:
+        return load_plan(name)
+    except UserError as error:
+        if re.fullmatch(r"[\w.-]+", name) and not name.endswith(".toml") and (output / name / "inputs").is_dir():
+            raise UserError(f"{error}; {output / name} was made of a file {name}.toml: give its path") from None
+        raise
 
 
 def _for_labels(plan: Plan, store: Store) -> Plan:

@@ -1,6 +1,7 @@
 """Exceptions that are reported in one sentence, without a traceback; and what an error arose from."""
 
-from collections.abc import Iterator
+import difflib
+from collections.abc import Iterable, Iterator
 
 
 class UserError(Exception):
@@ -21,6 +22,12 @@ class Defect(Exception):
 
 class DamagedImage(Exception):
     """One image cannot be used; the message continues after its name: 'is cut short'."""
+
+
+def meant(given: str, known: Iterable[str]) -> str:
+    """'; did you mean vgg16?' for what is nearly one of the known names, else nothing."""
+    near = difflib.get_close_matches(given, list(known), 1)
+    return f"; did you mean {near[0]}?" if near else ""
 
 
 def arose_from(error: BaseException | None) -> Iterator[BaseException]:

@@ -303,6 +303,19 @@ def test_flags_that_select_nothing_are_refused(tmp_path, flags):
         asked.to_do(dependencies.train(asked.plan, asked.store))
 
 
+def test_a_misspelt_run_is_answered_with_the_one_that_was_meant(tmp_path):
+    path = fabricated.write_plan(tmp_path, ('name = "b"', 'name = "vgg16"'), ('["a", "b"]', '["a", "vgg16"]'))
+    asked = cli.parse(cli.parser("x"), ["--plan", str(path), "--run", "vgg61"], select=("run",))
+    with pytest.raises(UserError, match=r"--run vgg61: nothing in plan mine matches; did you mean vgg16\?; see"):
+        asked.to_do(dependencies.train(asked.plan, asked.store))
+
+
+def test_an_output_of_a_plan_of_ones_own_is_known_by_name(tmp_path):
+    (tmp_path / "rings" / "inputs").mkdir(parents=True)
+    with pytest.raises(UserError, match=r"no plan 'rings'.*rings was made of a file rings.toml: give its path"):
+        cli.parse(cli.parser("x"), ["--plan", "rings", "--output", str(tmp_path)])
+
+
 def test_what_a_unit_waits_for_is_said(tmp_path):
     drawn = request(tmp_path)
     real = replace(drawn, plan=drawn.plan.model_copy(update={"sky": None}))

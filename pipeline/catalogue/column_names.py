@@ -6,6 +6,7 @@ from pathlib import Path
 from pipeline.catalogue.readers.part import Part
 from pipeline.errors import UserError
 
+HOURS = {"15 deg": "hours"}  # as a reader writes that unit
 NAMES = {  # what a column means -> names that it goes by, lower-case, the likeliest first
     "id": (
         *("id", "galaxyid", "galaxy_id", "objid", "obj_id", "object_id", "source_id", "dr8objid", "dr8_id", "dr7objid"),
@@ -58,7 +59,7 @@ def match_columns(parts: list[Part], chosen: dict[str, str], path: Path) -> tupl
 def describe_columns(part: Part, columns: dict[str, str], units: dict[str, str], kept: list[str]) -> str:
     """Which columns are used for what, from which units, which are kept and which ignored, in one line."""
     table = f"table {part.name}: " if part.name else ""
-    told = {meaning: f" ({unit})" for meaning, unit in units.items() if unit}
+    told = {meaning: f" ({HOURS.get(unit, unit)})" for meaning, unit in units.items() if unit}
     meant = ", ".join(f"{meaning} = {name}{told.get(meaning, '')}" for meaning, name in columns.items())
     ignored = [name for name in part.columns if name not in (*columns.values(), *kept)]
     also = {"kept": kept, "ignored": ignored}

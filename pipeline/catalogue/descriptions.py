@@ -23,8 +23,8 @@ HEADER = {  # facts on a whole table, by names that are keywords of FITS -> what
 LONGEST_KEYWORD = 8  # of FITS
 FIXED = {
     "id": Meaning("", "meta.id;meta.main", "identifier, as in the catalogue"),
-    "ra": Meaning("deg", "pos.eq.ra;meta.main", "right ascension, as in the catalogue"),
-    "dec": Meaning("deg", "pos.eq.dec;meta.main", "declination, as in the catalogue"),
+    "ra": Meaning("deg", "pos.eq.ra;meta.main", "right ascension, of the catalogue"),
+    "dec": Meaning("deg", "pos.eq.dec;meta.main", "declination, of the catalogue"),
     "reason": Meaning("", "meta.note", "why the image could not be read; empty where it could"),
     "caveat": Meaning("", "meta.note", "why the answer should not be trusted as others are; empty: nothing does"),
 }
@@ -60,12 +60,15 @@ def header_of(schema: "pa.Schema") -> dict[str, str]:
 def _answers(labels: Schema) -> Iterator[tuple[str, Meaning]]:
     """The columns of every question, of each of its answers, and of the derived class."""
     conditional = columns.conditional_columns(labels)
+    votes = ("share of all volunteers", "std. dev. of the share", "share of those asked")
+    classes = ("probability", "std. dev. of the probability", "probability where the question is reached")
+    joint, deviation, of_asked = classes if labels.describes_classes else votes
     for i, (column, answer) in enumerate(zip(labels.columns, labels.names, strict=True)):
         said = answer.replace("_", " = ", 1)  # short: the writer of VOTable breaks long lines, at hyphens too
-        yield column, Meaning("", "stat.probability;src.morph", f"{said}: share of all volunteers")
-        yield f"{column}_spread", Meaning("", "stat.stdev;stat.probability", f"{said}: std. dev. of the share")
+        yield column, Meaning("", "stat.probability;src.morph", f"{said}: {joint}")
+        yield f"{column}_spread", Meaning("", "stat.stdev;stat.probability", f"{said}: {deviation}")
         if conditional:
-            yield conditional[i], Meaning("", "stat.probability;src.morph", f"{said}: share of those asked")
+            yield conditional[i], Meaning("", "stat.probability;src.morph", f"{said}: {of_asked}")
     for question in labels.questions:
         yield question.name, Meaning("", "src.morph.type", f"{question.name}: leading answer")
     if names := columns.class_columns(labels):

@@ -11,7 +11,7 @@ from pipeline.plans.config import IMAGE_SIDE
 FRAME = 0.02 * IMAGE_SIDE  # side of a training image in Petrosian 90 % radii (Willett et al. 2013, section 2.2)
 AGREEMENT = 0.05  # of two scales: rounding, and the change of a projection over the sky, are less
 SOURCES = {  # columns of the catalogue -> what images are cropped by
-    (): "none: images are taken to show what the competition's show",
+    (): "none: images are taken to show what those trained on show",
     ("radius",): "the images' own headers (WCS)",
     ("radius", "pixel_scale"): "the catalogue; the images' own headers (WCS) where it has none",
 }

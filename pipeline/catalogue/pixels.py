@@ -15,6 +15,7 @@ from pipeline.plans.config import IMAGE_SIDE, Crop
 JPEG, PNG, FITS, GZIP = b"\xff\xd8", b"\x89PNG\r\n\x1a\n", fits_image.MAGIC, b"\x1f\x8b"
 OTHERS = {b"GIF8": "a GIF", b"RIFF": "a WebP", b"II*\0": "a TIFF", b"MM\0*": "a TIFF", b"<": "a web page"}
 MAX_BYTES = 1 << 28  # bytes of an unpacked image
+OBLONG = 1.05  # times as long as wide: no square that lost a row
 # Grey levels, and a share of pixels, that none of 9,750 images of the competition comes near: their brightest pixel
 # has 92 or more, their centre is never more than 0 darker than their border, 0.2 % of their pixels are white at most.
 DARK, INVERTED, WHITE = 48, 8, 0.02
@@ -39,7 +40,10 @@ def _write(data: bytes, crops: Sequence[Crop], targets: Sequence[np.ndarray], fr
     if frame is not None and not 0 < frame < 1e6:
         raise DamagedImage("has no usable radius or pixel scale in the catalogue")
     image, caveat = decode(data, frame)
-    side = min(image.shape[:2])
+    side, longer = sorted(image.shape[:2])
+    if frame is None and longer > OBLONG * side:
+        shape = f"is {image.shape[1]} x {image.shape[0]} pixels, of which the central square was taken"
+        caveat = "; ".join(filter(None, (caveat, shape)))
     frame = side if frame is None else frame
     for crop, target in zip(crops, targets, strict=True):
         region = crop.pixels(frame)

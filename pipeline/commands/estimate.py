@@ -63,11 +63,16 @@ class Cost(NamedTuple):
     uncertainty: float = OTHERS  # of the seconds, as a share
 
 
+def _are_counted(plan: Plan, store: Store) -> bool:
+    """Whether it is known how many galaxies there are: of own labels stage 0 tells."""
+    return store.inputs().exists() or plan.labels in (None, label_schemas.DEFAULT)
+
+
 def galaxy_counts(plan: Plan, store: Store) -> tuple[int, int]:
     """How many training and test galaxies there are, or will be."""
     if store.inputs().exists():
         return len(store.load_labels()), len(store.load_sample()[1])
-    if plan.labels not in (None, label_schemas.DEFAULT):
+    if not _are_counted(plan, store):
         raise UserError(f"how many galaxies there are is known after {store.command('inputs', '--input', 'DIR')}")
     return (plan.sky.train, plan.sky.test) if plan.sky else COMPETITION
 
@@ -212,6 +217,10 @@ def label(run: Run, plan: Plan) -> str:
 
 def table(plan: Plan, store: Store, *, estimate: bool, price: float | None) -> Iterator[str]:
     """The lines to print, each as soon as it is known."""
+    if not estimate and not _are_counted(plan, store):
+        yield f"{plan.name}: {plan.folds} folds of the galaxies that stage 0 will find"
+        yield from (f"  {label(run, plan)}" for run in plan.runs)
+        return
     schema, (n, m) = schema_of(plan, store), galaxy_counts(plan, store)
     yield f"{plan.name}: {n:,} training and {m:,} test galaxies, {plan.folds} folds"
     if not estimate:

@@ -26,5 +26,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.parse_args([word for word in argv if word in HELP])  # the others are JupyterLab's
     if find_spec("jupyterlab") is None:
         raise UserError("notebook needs JupyterLab: .venv/bin/python -m pip install -r requirements-notebook.txt")
+    if os.geteuid() == 0 and "--allow-root" not in argv:  # as in a container
+        raise UserError("JupyterLab does not run as root unless it is told to: add --allow-root")
     os.chdir(NOTEBOOKS)
     os.execv(sys.executable, [sys.executable, "-m", "jupyterlab", *argv])

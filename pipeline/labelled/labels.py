@@ -10,6 +10,7 @@ import numpy as np
 from pipeline.core import tree
 from pipeline.core.labels import Question, Schema
 from pipeline.errors import UserError
+from pipeline.labelled import inference
 from pipeline.labelled.table import Table
 
 IN_RANGE = 1e-6  # how far a fraction may lie outside [0, 1]
@@ -65,7 +66,7 @@ def _columns(wanted: Sequence[str], table: Table, schema: Schema) -> list[str]:
 
 
 def _of_classes(schema: Schema, table: Table) -> Labels:
-    sources = _columns([q.source for q in schema.questions], table, schema)
+    sources = _columns(_asked_by(schema, table), table, schema)
     conditional, problems = np.full((len(table.ids), len(schema.columns)), np.nan), []
     for question, columns, source in zip(schema.questions, schema.slices, sources, strict=True):
         codes, wrong = _answers(question, table.text(source))
@@ -82,6 +83,16 @@ def _of_classes(schema: Schema, table: Table) -> Labels:
             )
     known = np.stack([np.nan_to_num(fractions[:, columns]).sum(axis=1) > 0 for columns in schema.slices], axis=1)
     return Labels(fractions, known.astype(np.float64), problems)
+
+
+def _asked_by(schema: Schema, table: Table) -> list[str]:
+    """The columns of the questions; of a single one that has none of its name, a column such as `label` or `class`."""
+    sources = [question.source for question in schema.questions]
+    there = {name.strip().casefold() for name in table.cells.column_names}
+    usual = [name for name in inference.NAMES if name in there]
+    if len(sources) == 1 and sources[0].casefold() not in there and len(usual) == 1:
+        return usual
+    return sources
 
 
 def _answers(question: Question, cells: list[str]) -> tuple[np.ndarray, list[str]]:

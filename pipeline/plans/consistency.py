@@ -4,6 +4,7 @@ import re
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
+from pipeline.errors import meant
 from pipeline.plans.backbones import BACKBONES
 from pipeline.plans.strict import Location, Misplaced
 
@@ -67,4 +68,4 @@ def starts(run: "Run", earlier: tuple["Run", ...], where: Location) -> None:
 def known(name: str, allowed: Any, where: Location) -> None:
     """Misplaced where a name is not one of the allowed ones."""
     if name not in allowed:
-        raise Misplaced(where, f"{name!r} is not one of {', '.join(sorted(allowed))}")
+        raise Misplaced(where, f"{name!r} is not one of {', '.join(sorted(allowed))}{meant(name, allowed)}")

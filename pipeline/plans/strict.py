@@ -12,6 +12,8 @@ from pydantic import (
     model_validator,
 )
 
+from pipeline.errors import meant
+
 Location = tuple[int | str, ...]
 
 
@@ -77,9 +79,12 @@ def sentence(
     value = problem["input"]
     if problem["type"] == "literal_error":
         allowed = problem["ctx"]["expected"].replace("'", "").replace(" or ", ", ")
-        return f"{where}: {value!r} is not one of {allowed}{more}"
+        near = meant(value, allowed.split(", ")) if isinstance(value, str) else ""
+        return f"{where}: {value!r} is not one of {allowed}{near}{more}"
     if problem["type"] == "extra_forbidden":
-        return f"{where}: unknown key; allowed here: {', '.join(keys(problem['loc'][:-1]))}{more}"
+        allowed = keys(problem["loc"][:-1])
+        near = meant(str(problem["loc"][-1]), allowed)
+        return f"{where}: unknown key; allowed here: {', '.join(allowed)}{near}{more}"
     if problem["type"] == "missing":
         return f"{where}: missing{more}"
     if problem["type"] == "string_pattern_mismatch":  # of names: a plan's is that of its file

@@ -9,6 +9,7 @@ import pandas as pd
 from pipeline.core import classes, metrics, stats
 from pipeline.core.labels import Schema
 from pipeline.errors import UserError
+from pipeline.report import wording
 from pipeline.store.artifacts import Store
 from pipeline.store.fractions import aligned_to, load_fractions
 
@@ -24,27 +25,31 @@ def comparison_lines(first: Path, second: Path) -> Iterator[str]:
     """
     a, b = load_predictions(first), load_predictions(second)
     schema, truth = common_schema(first, second), common_truth(first, second)
+    decides = metrics.deciding(schema)
     yield f"{second} against {first}, on the {len(truth):,} galaxies of both; negative is better"
-    best = [best_name(one, truth) for one in (a, b)]
+    best = [best_name(one, truth, schema) for one in (a, b)]
     pairs = [(name, name) for name in a if name in b]
     if tuple(best) not in pairs:
         pairs.append(tuple(best))
     yield ""
-    yield f"{'':<34}{'first':>8}{'second':>8}{'difference':>12}   95 % interval"
+    yield f"{decides.title:<34}{'first':>8}{'second':>8}{'difference':>12}   95 % interval"
     for one, other in pairs:
         label = one if one == other else f"{one} -> {other}"
-        yield _line(label, truth, a[one], b[other], slice(None))
+        yield _line(label, truth, [a[one], b[other]], decides, schema)
     for folder, names in ((first, a.keys() - b.keys()), (second, b.keys() - a.keys())):
         if names:
             yield f"only in {folder}: {', '.join(sorted(names))}"
     before, after = a[best[0]], b[best[1]]
     yield ""
-    yield f"by question, {best[0]} -> {best[1]}"
+    yield f"RMSE by question, {best[0]} -> {best[1]}"
     for question, columns in zip(schema.questions, schema.slices, strict=True):
-        yield _line(f"  {question.number} {question.text}", truth, before, after, columns)
+        own = truth.iloc[:, columns]
+        own = own[own.notna().any(axis=1)]
+        made = [one.iloc[:, columns] for one in (before, after)]
+        yield _line(f"  {question.number} {question.text}", own, made, metrics.RMSE, schema)
     yield ""
     accuracy = [classes.accuracy(schema, truth.to_numpy(), one.loc[truth.index].to_numpy()) for one in (before, after)]
-    yield f"five-class accuracy {accuracy[0]:.1%} -> {accuracy[1]:.1%}"
+    yield f"{wording.of(schema).accuracy.lower()} {accuracy[0]:.1%} -> {accuracy[1]:.1%}"
     errors = [((one.loc[truth.index] - truth) ** 2).mean(axis=1) ** 0.5 for one in (before, after)]
     change = (errors[1] - errors[0]).round(6).sort_values()
     change = change[change != 0]
@@ -93,19 +98,21 @@ def common_truth(first: Path, second: Path) -> pd.DataFrame:
     return labels[0].loc[shared].astype(np.float64)
 
 
-def best_name(found: dict[str, pd.DataFrame], truth: pd.DataFrame) -> str:
-    """The best ensemble; the best of all where there is none."""
-    names = [name for name in found if name.startswith("ensembles/")] or list(found)
-    return min(names, key=lambda name: metrics.rmse(truth.to_numpy(), _aligned(found[name], truth, name)))
+def best_name(found: dict[str, pd.DataFrame], truth: pd.DataFrame, schema: Schema) -> str:
+    """The best ensemble by the score that decides; the best of all where there is none."""
+    names, decides = [name for name in found if name.startswith("ensembles/")] or list(found), metrics.deciding(schema)
+    return min(names, key=lambda name: decides.of(_losses(found[name], truth, decides, schema, name)))
 
 
-def _line(label: str, truth: pd.DataFrame, before: pd.DataFrame, after: pd.DataFrame, columns: slice) -> str:
-    votes = truth.to_numpy()[:, columns]
-    made = [_aligned(one, truth, label)[:, columns] for one in (before, after)]
-    known = ~np.isnan(votes).all(axis=1)
-    squares = [metrics.squared_error_per_galaxy(votes[known], one[known]) for one in made]
-    difference, low, high = stats.paired_difference(squares[1], squares[0])
-    scores = [float(np.sqrt(square.mean())) for square in squares]
+def _losses(made: pd.DataFrame, truth: pd.DataFrame, score: metrics.Score, schema: Schema, what: str) -> np.ndarray:
+    """What each galaxy adds to a score: (n,)."""
+    return score.per_galaxy(schema, truth.to_numpy(), _aligned(made, truth, what))
+
+
+def _line(label: str, truth: pd.DataFrame, made: list[pd.DataFrame], score: metrics.Score, schema: Schema) -> str:
+    before, after = (_losses(one, truth, score, schema, label) for one in made)
+    difference, low, high = stats.paired_difference(after, before, finish=score.finish)
+    scores = [score.of(losses) for losses in (before, after)]
     interval = f"{low:+.4f} to {high:+.4f}"
     return f"{label:<34}{scores[0]:>8.4f}{scores[1]:>8.4f}{difference:>+12.4f}   {interval}  {stats.verdict(low, high)}"
 

@@ -215,6 +215,18 @@ def _asked_for(plan: Plan, name: str | None) -> Plan:
     return plan.part(runs=wanted, ensembles=[], baselines=[], missing=[])
 
 
+def _other_problem(request: cli.Request, folder: Path, *, synthetic: bool, own: bool) -> str:
+    """What is wrong with the files besides, to be told at once; "" where nothing is."""
+    try:
+        if own:
+            prepare(folder, request.plan.labels, request.plan.folds, answers.read(request.store.answers()))
+        elif not synthetic:
+            read_checked(source_files.find(folder), galaxy_zoo_2())
+    except UserError as error:
+        return f"\nand: {error}"
+    return ""
+
+
 def main(argv: list[str] | None = None) -> None:
     """Render synthetic galaxies where needed, check the files, write and remember them."""
     request = cli.parse(arguments(), argv)
@@ -229,7 +241,10 @@ def main(argv: list[str] | None = None) -> None:
         source_files.find(folder)  # check the files first: without them weights are useless
     weights = known_weights(store, weights, force=request.options.force) | weights
     starting_run.require_usable(_asked_for(plan, request.options.needed_by), store)
-    pretrained.require_available(_asked_for(plan, request.options.needed_by), store, weights)
+    try:
+        pretrained.require_available(_asked_for(plan, request.options.needed_by), store, weights)
+    except UserError as error:
+        raise UserError(f"{error}{_other_problem(request, folder, synthetic=synthetic, own=own)}") from None
     if synthetic:
         render_sky(request)
     record = make_own(request, folder) if own else make(request, folder, synthetic)

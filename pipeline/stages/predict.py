@@ -36,6 +36,11 @@ class Source:
         self.use_stored_features = predictor.only_head and predictor.precision == trained_in
         self._test_features: np.ndarray | None = None
 
+    @property
+    def keeps_all_features(self) -> bool:
+        """Whether nothing is left to be computed but the head."""
+        return self.use_stored_features and self._test_features is not None
+
     def held_out(self, rows: np.ndarray, bar: tqdm) -> np.ndarray:
         """Vote fractions (k, c) of rows (k,) of the training galaxies."""
         run = self.predictor.run
@@ -65,6 +70,7 @@ def predict_fold(source: Source, unit: dependencies.Unit, store: Store) -> None:
     rows = np.flatnonzero(fold_of.loc[train_ids].to_numpy() == unit.fold)
     ids = {"train": train_ids[rows], "test": store.load_crops(source.predictor.run.crop, "test")[1]}
     unit.artifact.begin()
+    kept = source.keeps_all_features
     started, count = time.monotonic(), sum(map(len, ids.values()))
     with tqdm(total=count, desc=f"{unit.run} fold {unit.fold}", unit="galaxy", leave=False) as bar:
         predicted = {"train": source.held_out(rows, bar), "test": source.test(bar)}
@@ -77,7 +83,8 @@ def predict_fold(source: Source, unit: dependencies.Unit, store: Store) -> None:
     score = decides.of(decides.per_galaxy(schema, truth, predicted["train"]))
     facts = {"views": len(source.predictor.views), "precision": source.predictor.precision}
     unit.finish(seconds=seconds, images_per_second=count / seconds, **{decides.name: score}, **facts)
-    log.info("predict    %-24s %s %.4f  %.0f galaxies/s", unit.label, decides.title, score, count / seconds)
+    speed = "from kept features" if kept else f"{count / seconds:.0f} galaxies/s"
+    log.info("predict    %-24s %s %.4f  %s", unit.label, decides.title, score, speed)
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -73,6 +73,9 @@ def test_an_image_wider_than_high_shows_its_centre():
     image = tiny.galaxy(3)
     wide = cv2.copyMakeBorder(image, 0, 0, 60, 60, cv2.BORDER_CONSTANT)
     np.testing.assert_array_equal(cut(png(wide))[0], cut(png(image))[0])
+    target = np.zeros((64, 64, 3), np.uint8)
+    said = [pixels.cut(png(one), [Crop(region=256, size=64)], [target]) for one in (image, image[:-9], wide)]
+    assert said == ["", "", "is 544 x 424 pixels, of which the central square was taken"]
 
 
 @pytest.mark.parametrize("gain", [1.0, 1e-9, 4e4])

@@ -10,6 +10,7 @@ from astropy.io.votable import ucd
 from astropy.units import Unit
 
 from pipeline.catalogue import columns, descriptions, writers
+from pipeline.core.labels import Question, Schema
 from tests.builders.galaxy_zoo_2 import GZ2
 
 HEADER = {"ensemble": "laptop/ensembles/é", "code": "abc+", "colvers": "2", "imscale": "a long story " * 9}
@@ -38,6 +39,14 @@ def test_every_column_has_a_description_and_a_ucd_of_the_standard():
         Unit(meaning.unit)
     told = [descriptions.meaning_of(field).description for field in SCHEMA]
     assert len(set(told)) == len(told)
+
+
+def test_answers_of_classes_are_probabilities_and_no_volunteers_share():
+    own = Schema("own", "class", (Question(1, "ring", "ring", ("yes", "no"), ("yes", "no"), ("a", "b"), (), "ring"),))
+    made = descriptions.described(columns.schema(own, "int64", ()), own, {})
+    told = {field.name: descriptions.meaning_of(field).description for field in made}
+    assert told["a"].endswith(": probability")
+    assert not [text for text in told.values() if "volunteers" in text or "those asked" in text]
 
 
 def test_a_fits_file_tells_units_ucds_descriptions_and_what_made_it(tmp_path):

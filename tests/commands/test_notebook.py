@@ -25,11 +25,19 @@ def test_jupyterlab_is_started_among_the_notebooks_with_the_flags_given(tmp_path
     (tmp_path / "jupyterlab" / "__init__.py").touch()
     (tmp_path / "jupyterlab" / "__main__.py").write_text(JUPYTERLAB)
     path = {"PYTHONPATH": os.pathsep.join([str(tmp_path), str(ROOT)])}
-    command = [sys.executable, "-m", "pipeline", "notebook", "--no-browser", "1-the-data.ipynb"]
+    words = ["--no-browser", "--allow-root", "1-the-data.ipynb"]
+    command = [sys.executable, "-m", "pipeline", "notebook", *words]
     made = subprocess.run(command, cwd=tmp_path, env=os.environ | path, capture_output=True, text=True, timeout=60)
     assert made.returncode == 7, made.stderr
-    assert made.stdout.splitlines() == [str(ROOT / "notebooks"), sys.executable, "--no-browser", "1-the-data.ipynb"]
+    assert made.stdout.splitlines() == [str(ROOT / "notebooks"), sys.executable, *words]
     assert (ROOT / "notebooks" / "1-the-data.ipynb").is_file()
+
+
+def test_as_root_the_flag_that_it_takes_is_named(monkeypatch):
+    monkeypatch.setattr(notebook, "find_spec", lambda name: name)
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    with pytest.raises(UserError, match="add --allow-root"):
+        notebook.main(["--no-browser"])
 
 
 def test_where_it_is_not_installed_that_is_said(monkeypatch):

@@ -14,7 +14,7 @@ from astropy.io import fits
 from pipeline.commands import classify, export, run
 from pipeline.errors import UserError
 from pipeline.plans.config import load_plan
-from pipeline.report import leaderboard
+from pipeline.report import comparison, leaderboard
 from pipeline.stages import crops, folds, inputs, submit
 from pipeline.store.artifacts import Store
 from pipeline.store.fractions import load_fractions
@@ -92,6 +92,11 @@ def test_a_column_of_classes_gets_a_leaderboard_by_log_loss_and_a_report(classes
     by_hand = -np.log((truth.to_numpy() * made.to_numpy()).sum(axis=1)).mean()
     assert "log_loss" in store.predicted(board["name"][board["kind"] == "run"].iloc[0], 0).facts()
     assert board.set_index("name")["log_loss"]["final"] == pytest.approx(by_hand, abs=1e-5)
+    lines = list(comparison.comparison_lines(store.root, store.root))
+    assert lines[2].startswith("log loss ")
+    (final,) = [line for line in lines if line.startswith("ensembles/final ")]
+    assert float(final.split()[1]) == pytest.approx(by_hand, abs=1e-4)
+    assert [line.split()[0] for line in lines if " accuracy " in f" {line}"] == ["accuracy"]
     page = store.report().verified("report.html").read_text()
     for said in ("log loss, out of fold", "Balanced accuracy", "Average precision", "Confusion", "Calibration"):
         assert said in page

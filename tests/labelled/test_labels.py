@@ -8,7 +8,7 @@ import pytest
 
 from pipeline.core import tree
 from pipeline.core.counts import counts, training_counts
-from pipeline.core.labels import Schema
+from pipeline.core.labels import Question, Schema
 from pipeline.errors import UserError
 from pipeline.labelled import inference, labels, table
 from pipeline.plans import label_schemas
@@ -99,6 +99,18 @@ def test_a_missing_column_is_told_with_the_nearest(tmp_path):
         labels.read(schema_of(tmp_path, "class"), read(tmp_path, "id,shape,arm\n1,disc,two\n"))
     with pytest.raises(UserError, match=r"2 of 2 columns .*; there are none: rename"):
         labels.read(schema_of(tmp_path, "class"), read(tmp_path, "id\n1\n"))
+
+
+def test_a_single_question_finds_its_answers_in_a_column_called_label_or_class(tmp_path):
+    schema = Schema(
+        "own", "class", (Question(1, "ring", "ring", ("yes", "no"), ("yes", "no"), ("yes", "no"), (), "ring"),)
+    )
+    for header in ("ring", "Label", "class"):
+        made = labels.read(schema, read(tmp_path, f"id,{header},note\n1,yes,no\n2,no,yes\n"))
+        assert made.fractions.tolist() == [[1, 0], [0, 1]]
+    for header in ("label,class", "note,other"):
+        with pytest.raises(UserError, match="columns of the labels own are missing"):
+            labels.read(schema, read(tmp_path, f"id,{header}\n1,yes,no\n"))
 
 
 def test_text_among_numbers_is_told(tmp_path):

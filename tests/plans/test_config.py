@@ -167,7 +167,19 @@ def test_a_sentence_says_where_and_what(tmp_path, old, new, sentence):
 
 def test_allowed_backbones_are_all_named(tmp_path):
     text = refused(tmp_path, (VGG, 'backbone = "resnet5"'))
-    assert text == f"run a: backbone: 'resnet5' is not one of {', '.join(BACKBONES)}"
+    assert text == f"run a: backbone: 'resnet5' is not one of {', '.join(BACKBONES)}; did you mean resnet50?"
+
+
+NEARLY = {
+    "a key": (VGG, f"{VGG}\nhed = 'tree'", "; did you mean head?"),
+    "a crop": ('crop = "small"', 'crop = "smal"', "; did you mean small?"),
+    "nothing like any": (VGG, 'backbone = "zzz"', "convnextlarge"),
+}
+
+
+@pytest.mark.parametrize(("old", "new", "end"), NEARLY.values(), ids=NEARLY)
+def test_what_was_meant_is_asked(tmp_path, old, new, end):
+    assert refused(tmp_path, (old, new)).endswith(end)
 
 
 def test_the_number_of_further_problems_is_told(tmp_path):
