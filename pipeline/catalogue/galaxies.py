@@ -127,21 +127,21 @@ class Galaxies:
 
     def _survey(self, labels: Schema, kind: str, layout: columns.Layout) -> "tuple[list[str], int, pa.Schema]":
         digests, hashes, types, places, kept = [], [], ["int64"], (), self._table.kept if self._table else []
-        may_be_fits = False
+        may_be_fits, at_addresses = False, self.where is None or remote.is_address(self.where)
         kept_columns.require_other_names(kept, layout(labels, "int64", columns.COORDINATES, ()).names)
         writers.check_names(kept, kind)
         for batch in self.batches():
             self._check_batch(batch, kind, first=sum(map(len, hashes)))
             types.append(columns.id_type(batch["id"]))
             places = tuple(name for name in columns.COORDINATES if name in batch)
-            may_be_fits |= any(map(image_names.may_be_fits, batch["image"]))
+            may_be_fits = may_be_fits or (at_addresses and any(map(image_names.may_be_fits, batch["image"])))
             digests.append(shards.rows_digest(batch))
             hashes.append(pd.util.hash_array(batch["id"].astype(str).to_numpy(object)))
         if not digests:
             raise UserError(f"{self.path} holds no galaxies")
         if self._table:
             self._table.tell_strange()
-            if self.where is None or remote.is_address(self.where):
+            if at_addresses:
                 self._table.require_cropping(own_scale=may_be_fits)
         self._refuse_twice(np.concatenate(hashes))
         schema = layout(labels, max(types, key=columns.IDS.index), places, kept)
