@@ -130,19 +130,18 @@ class ShardPlan:
     def missing(self, *, force: bool) -> Iterator[Shard | int]:
         """Every shard that is to be made, whole or in part; of those that are right, how many galaxies they hold."""
         self._clear_beyond(force)
-        for i, batch in enumerate(self._batches()):
+        for i, batch in enumerate(self._batches(verified=False)):
             shard = Shard(batch, self.target.shard(i), **self.wanted[i], schema=self.schema)
             found = shard.artifact.facts()
-            if force or not found:
-                yield shard
-            elif differs := _differences(found, self.wanted[i]):
+            if not force and found and (differs := _differences(found, self.wanted[i])):
                 raise self._strange(differs)
-            elif shard.artifact.missing_or_resized() or shard.artifact.checksum_mismatches():
-                yield shard
-            elif len(changed := self._changed_rows(i, batch, shard.artifact)):
-                yield shard._replace(rows=changed)
-            else:
+            whole = not force and found and not shard.artifact.missing_or_resized()
+            whole = whole and not shard.artifact.checksum_mismatches()
+            if whole and not len(changed := self._changed_rows(i, batch, shard.artifact)):
                 yield len(batch)
+                continue
+            self._require_same(i, batch)
+            yield shard._replace(rows=changed) if whole else shard
 
     def is_current(self) -> bool:
         """Whether all images of the joined table are those that were read. Else it is in shards again."""
@@ -183,13 +182,18 @@ class ShardPlan:
             _refresh(artifact, changes.seen, known)
         return changes.changed
 
-    def _batches(self) -> Iterator:
+    def _batches(self, *, verified: bool = True) -> Iterator:
         """The galaxies' batches, once more; UserError where they are not what they were at the first time."""
-        digests = [wanted["made_from"]["rows"] for wanted in self.wanted]
-        for batch, digest in zip_longest(self.galaxies.batches(), digests):
-            if batch is None or digest != shards.rows_digest(batch):
-                raise UserError(f"{self.galaxies.path} was changed while it was read: give the same command again")
+        for i, (batch, _) in enumerate(zip_longest(self.galaxies.batches(), self.wanted)):
+            if verified or batch is None or i >= len(self.wanted):
+                self._require_same(i, batch)
             yield batch
+
+    def _require_same(self, i: int, batch) -> None:
+        """UserError where a batch is not what it was at the first time."""
+        known = self.wanted[i]["made_from"]["rows"] if i < len(self.wanted) else None
+        if batch is None or shards.rows_digest(batch) != known:
+            raise UserError(f"{self.galaxies.path} was changed while it was read: give the same command again")
 
     def _clear_beyond(self, force: bool) -> None:
         """Shards after the last go, if that is wanted."""
