@@ -130,6 +130,9 @@ TABLE = {
     ),
     "./run.sh mine.toml --input ~/galaxy-zoo": Row(makes="output/mine/report.html"),
     "./run.sh status mine.toml": Row(says="train"),
+    "./run.sh mine.toml --run from-random": Row(
+        "./run.sh mine.toml --run head", makes="output/mine/submissions/head.csv"
+    ),
     "./run.sh search --plan demo --run vgg16 --trials 30": Row(
         "./run.sh search --plan demo --run head --trials 2", makes="output/demo/search/head/best.toml"
     ),
