@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 KINDS = {".parquet": "parquet", ".csv": "csv", ".fits": "fits", ".fit": "fits", ".vot": "votable", ".xml": "votable"}
 IN_MEMORY = {"fits": 4000, "votable": 4000}  # bytes that writing a galaxy takes, measured
 ON_DISK = {"parquet": 650, "csv": 1400, "fits": 650, "votable": 3300}  # and those of a galaxy in the file
+GROUPED = 64  # parts of a table that make a row group of Parquet
 MAX_FITS_NAME = 60  # characters of a column's name, which is one card
 # ids and other texts that a format cannot give back as they were, and why
 UNSUPPORTED_TEXTS = {
@@ -100,12 +102,13 @@ def write(parts: Iterator["pa.Table"], schema: "pa.Schema", path: Path) -> None:
 
 
 def write_parquet(parts: Iterator["pa.Table"], schema: "pa.Schema", path: Path) -> None:
-    """As Parquet, each part a row group."""
+    """As Parquet, GROUPED parts a row group: the file's end, which readers hold, tells of every column of each."""
+    import pyarrow as pa
     import pyarrow.parquet as pq
 
     with pq.ParquetWriter(path, schema) as writer:
-        for part in parts:
-            writer.write_table(part)
+        while some := list(islice(parts, GROUPED)):
+            writer.write_table(pa.concat_tables(some))
 
 
 def _write_csv(parts: Iterator["pa.Table"], schema: "pa.Schema", path: Path) -> None:
@@ -122,11 +125,16 @@ def read(path: Path, schema: "pa.Schema", sizes: list[int]) -> Iterator["pa.Tabl
 
 
 def _read_parquet(path: Path, schema: "pa.Schema", sizes: list[int]) -> Iterator[pd.DataFrame]:
+    import pyarrow as pa
     import pyarrow.parquet as pq
 
     with pq.ParquetFile(path) as file:
-        for i in range(len(sizes)):
-            yield file.read_row_group(i).to_pandas()
+        groups, rest = map(file.read_row_group, range(file.num_row_groups)), file.schema_arrow.empty_table()
+        for size in sizes:
+            while len(rest) < size:
+                rest = pa.concat_tables([rest, next(groups)])
+            yield rest.slice(0, size).to_pandas()
+            rest = rest.slice(size)
 
 
 def _read_csv(path: Path, schema: "pa.Schema", sizes: list[int]) -> Iterator[pd.DataFrame]:
