@@ -41,6 +41,7 @@ def predicted(folder, store, fold: int):
         return np.tile(np.asarray(rows, np.float32)[:, None] / 100, (1, 37))
 
     source = SimpleNamespace(
+        keeps_all_features=False,
         predictor=SimpleNamespace(
             run=fabricated.plan(folder).run("a"), views=views.view_set("dihedral8"), precision="float32"
         ),

@@ -14,6 +14,7 @@ from pipeline.store import dependencies
 from pipeline.store.artifacts import Store
 from pipeline.store.records import file_digest
 from tests.builders import fabricated, stage_outputs
+from tests.builders.galaxy_zoo_2 import GZ2
 
 N = 12
 FOLD = np.arange(N) % 2
@@ -41,7 +42,7 @@ class Trainer:
         self.interrupted, self.resumed, self.rows = interrupted, None, {}
         self.run = SimpleNamespace(batch_size=32, fine_tune=SimpleNamespace(patience=0))
         model = SimpleNamespace(save_weights=lambda path: path.write_text("weights"))
-        self.network = SimpleNamespace(model=model, facts={"weights": weights})
+        self.network = SimpleNamespace(model=model, facts={"weights": weights}, schema=GZ2)
 
     def fit(self, train, valid, fold, folder, start):
         checkpoint = folder / "checkpoint.weights.h5"
