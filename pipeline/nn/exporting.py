@@ -2,7 +2,6 @@
 
 import json
 import logging
-import re
 import warnings
 from collections.abc import Callable, Iterable, Mapping
 from importlib.util import find_spec
@@ -108,13 +107,7 @@ def to_litert(answer: EnsembleGraph, path: Path, metadata: Mapping[str, str] | N
 
     traced = tf.function(lambda images: {OUTPUT: answer(images)}).get_concrete_function(_signature(galaxies=1))
     converter = tf.lite.TFLiteConverter.from_concrete_functions([convert_variables_to_constants_v2(traced)])
-    try:
-        path.write_bytes(converter.convert())
-    except Exception as error:  # of a kind of its own
-        if missing := sorted(set(re.findall(r"'(tf\.\w+)' op is neither", str(error)))):
-            what = ", ".join(missing)
-            raise UserError(f"--format litert: LiteRT has no {what}, which a network needs: take onnx") from None
-        raise
+    path.write_bytes(converter.convert())
 
 
 def run_litert(path: Path, images: np.ndarray) -> np.ndarray:

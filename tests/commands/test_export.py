@@ -124,7 +124,7 @@ def test_families_of_backbones(name, tmp_path, images):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", [name for name in FAMILIES if name != "convnexttiny"])
+@pytest.mark.parametrize("name", FAMILIES)
 def test_families_of_backbones_in_litert(name, tmp_path, images):
     assert exported(name, tmp_path / "model.tflite", images, "litert") < 1e-4
 
