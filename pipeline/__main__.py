@@ -62,7 +62,7 @@ COMMANDS = {
     "embed": _command("use", "CATALOGUE --run R --to DIR", "features of galaxies, by a trained run", "embed", "ray"),
     "similar": _command("use", "--to DIR --id ID", "the galaxies most like one, by their features", "similar"),
     "unusual": _command("use", "--to DIR", "the most unusual galaxies, by their features", "unusual"),
-    "export": _command("use", "--ensemble E --to DIR", "the ensemble as ONNX or SavedModel", "export", ""),
+    "export": _command("use", "--ensemble E --to DIR", "the ensemble as ONNX, SavedModel or LiteRT", "export", ""),
     "card": _command("use", "--plan PLAN [--to FILE]", "a model card: scores, data, caveats", "card"),
     "serve": _command("use", "--ensemble E", "a web page that classifies one image", "serve", ""),
     "label": _command("label", "PLAN [--input DIR]", "a web page where people label what teaches most", "label", ""),

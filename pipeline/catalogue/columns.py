@@ -93,7 +93,8 @@ def table(
     """
     read = np.array([not reason for reason in reasons], bool)
     known = np.where(read[:, None], joint, 0)
-    conditional = np.where(read[:, None], tree.to_conditional(labels, known), np.nan)
+    shares = np.minimum(tree.to_conditional(labels, known), 1)  # but for rounding
+    conditional = np.where(read[:, None], shares, np.nan)
     made = {name: galaxies[name].to_numpy() for name in ("id", *COORDINATES) if name in galaxies}
     made |= {name.removeprefix(KEPT): galaxies[name].to_numpy() for name in galaxies if name.startswith(KEPT)}
     made |= dict(zip(labels.columns, joint.T.astype(np.float32), strict=True))

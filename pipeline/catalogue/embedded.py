@@ -43,16 +43,17 @@ class Part(NamedTuple):
 class Embedded:
     """The galaxies of a folder. UserError where it is none, is not complete, or is damaged."""
 
-    def __init__(self, folder: Path):
+    def __init__(self, folder: Path, flag: str = "--to"):
+        """`flag`: by which the folder was given."""
         self.folder = Path(os.path.abspath(folder.expanduser()))
         self._target, record = Target(folder), record_of(self.folder)
         if not record.exists():
-            raise UserError(f"--to {folder}: {_why_not(self.folder)}: `./run.sh embed` makes a folder of features")
+            raise UserError(f"{flag} {folder}: {_why_not(self.folder)}: `./run.sh embed` makes a folder of features")
         self.record = record.required()
         self.parts = [self._target.shard(i) for i in range(record.fact("parts", int))]
         if digest_of(self.parts) != self.record["made_from"].get("parts"):
             raise UserError(
-                f"--to {folder} was changed after it was completed: give the command `embed` that made it once more"
+                f"{flag} {folder} was changed after it was completed: give the command `embed` that made it once more"
             )
         self._start = np.cumsum([0, *(part.fact("galaxies", int) for part in self.parts)])
         with np.load(record.verified()) as scale:

@@ -93,12 +93,15 @@ def share_interval(mean: np.ndarray, deviation: np.ndarray, level: float = 0.9) 
     return np.minimum(low, mean), np.maximum(high, mean)
 
 
+ROUNDING = 1e-6  # of a score: answers are float32
+
+
 def verdict(low: float, high: float) -> str:
     """Verdict on the first model from the interval of a difference in RMSE.
 
-    "better", "worse", "cannot tell", or "the same": every galaxy has the same error, so no draw shows a difference.
+    "better", "worse", "cannot tell", or "the same": every galaxy has the same error but for rounding.
     """
-    if low == high == 0:
+    if max(abs(low), abs(high)) < ROUNDING:
         return "the same"
     if high < 0:
         return "better"

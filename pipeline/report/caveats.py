@@ -115,8 +115,15 @@ def runs_not_above_baseline(board: Leaderboard) -> Iterator[str]:
     """Networks that do not beat the best baseline."""
     baseline = board.best("baseline")
     for entry in board.of_kind("run"):
-        if baseline and _verdict(entry, baseline) != "better":
+        if not baseline or (told := _verdict(entry, baseline)) == "better":
+            continue
+        if told == "worse" or entry.score >= baseline.score:
             yield f"{entry.name} does not beat the baseline {baseline.name}."
+        else:
+            yield (
+                f"{entry.name} does not beat the baseline {baseline.name} for certain: the interval of their "
+                f"difference includes 0."
+            )
 
 
 def ensemble_without_gain(plan: Plan, board: Leaderboard) -> Iterator[str]:

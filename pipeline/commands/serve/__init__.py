@@ -3,7 +3,7 @@
 reads   OUTPUT/PLAN/ensembles/NAME, the networks that it is made of, and the plan's training galaxies
 writes  nothing
 
-Also shown: the five-class label and its confidence, where the leading answers come from (Grad-CAM), and the training
+Also shown: the five-class label and its share, where the leading answers come from (Grad-CAM), and the training
 galaxies that the network finds most alike; with --features also those of a catalogue that `embed` went through. Images
 are JPEG, PNG or FITS of up to 16 MB and are not kept. The page listens on this machine only by default. An upload that
 takes longer than a minute is given up on.

@@ -31,7 +31,8 @@ FIELDS = {  # of the answer in JSON -> what they are
     "seen": "the image as it is cropped, a data: address",
     "questions": "list, parents first: text, name, parent (text of the answers that lead there, or null), reached "
     "(share of volunteers who would be asked), answers (list: text, column, joint = share of all volunteers, "
-    "conditional = share of those asked, low and high = its central 90 %, spread = standard deviation of joint over "
+    "conditional = share of those asked, low and high = where nine in ten predictions of it by different networks and "
+    "views lie (not the calibrated intervals of `classify --intervals`), spread = standard deviation of joint over "
     "networks and views)",
     "cams": "list: answer, and picture of where it comes from (Grad-CAM), a data: address",
     "neighbours": "list of the training galaxies found most alike: id, picture, five_class",
@@ -115,7 +116,7 @@ class SearchedGalaxies:
     """The galaxies of a folder of features, and the network that made these."""
 
     def __init__(self, folder: Path):
-        self._found = Embedded(folder)
+        self._found = Embedded(folder, "--features")
         self._network = self._found.network()
         size = 4 * self._found.dimension * len(self._found)
         self._parts = list(self._found.read()) if size <= IN_MEMORY else None
@@ -145,7 +146,7 @@ def _share(schema: Schema, joint: np.ndarray) -> float:
 
 def questions(schema: Schema, answers: Answers) -> list[dict[str, Any]]:
     """The questions, parents first: who reaches each, and its answers."""
-    conditional = tree.to_conditional(schema, answers.joint)[0]
+    conditional = np.minimum(tree.to_conditional(schema, answers.joint)[0], 1)  # but for rounding
     low, high = stats.share_interval(conditional, tree.conditional_deviation(schema, answers.joint, answers.spread)[0])
     reached = tree.reached(schema, answers.joint)[0]
     order = [schema.slices.index(part) for part, _ in tree.in_tree_order(schema)]

@@ -1,6 +1,7 @@
 """Provenance: the plan, first weights of each run, versions, hardware, time and memory."""
 
 import json
+import shlex
 from collections.abc import Iterable
 from typing import Any
 
@@ -20,7 +21,7 @@ def section(material: Material) -> Section:
     finding = f"All stages together took {duration(total)} of work; the command below reproduces the results."
     records = [unit.artifact.record() or {} for unit in dependencies.all_units(plan, store) if unit.stage != "report"]
     facts = {
-        "command": f"./run.sh {material.plan_option}",
+        "command": command(material),
         "plan": json.dumps(plan.model_dump(mode="json", exclude_defaults=True), indent=2),
         "versions": versions([record["made"] for record in records if "made" in record]),
         "stages": stages,
@@ -30,6 +31,18 @@ def section(material: Material) -> Section:
         "digests": {unit.label: unit.artifact.digest() or "" for unit in digested(material)},
     }
     return Section("provenance", "Provenance", finding, facts)
+
+
+def command(material: Material) -> str:
+    """What makes the results again, where the files still lie where they did."""
+    plan, store = material.plan, material.store
+    words = ["./run.sh", material.plan_option]
+    folder = store.inputs().facts().get("folder")
+    if folder and not dependencies.uses_synthetic_galaxies(plan, store):
+        words += ["--input", str(store.root / folder)]
+    for backbone, file in store.load_weights_list().items():
+        words += ["--weights", f"{backbone}={file['path']}"]
+    return shlex.join(words)
 
 
 def runs(material: Material) -> list[dict[str, Any]]:
