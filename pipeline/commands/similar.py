@@ -139,7 +139,7 @@ def write(table: pd.DataFrame, strips: list[Strip], galaxies: Embedded, save: Pa
 
 def _file_name(queries: list[Query]) -> str:
     more = f"-and-{len(queries) - 1}-more" if len(queries) > 1 else ""
-    first = queries[0].name if queries[0].row >= 0 else Path(queries[0].name).stem
+    first = queries[0].name if queries[0].row >= 0 else f"{Path(queries[0].name).stem}-image"  # no galaxy's name
     return quote(first, safe="")[:LONGEST].lstrip(".") + more
 
 

@@ -60,8 +60,9 @@ def set_folded_weights(folded: keras.Model, backbone: keras.Model) -> None:
 
 
 def _is_per_channel(layer: keras.layers.Layer) -> bool:
-    """Whether a convolution has a group per channel."""
-    return isinstance(layer, keras.layers.Conv2D) and layer.groups > 1 and layer.groups == layer.filters
+    """Whether a convolution has a group, and a filter, per channel."""
+    grouped = isinstance(layer, keras.layers.Conv2D) and layer.groups > 1
+    return grouped and layer.groups == layer.filters and layer.kernel.shape[-2] == 1  # channels of a group
 
 
 def _depthwise(layer: keras.layers.Conv2D, **changes: Any) -> keras.layers.DepthwiseConv2D:

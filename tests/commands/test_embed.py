@@ -227,7 +227,7 @@ def test_the_sheet_is_one_page_with_every_picture_in_it(features, folder, tmp_pa
     similar.main(["--to", str(features), "--id", "100005"])  # beside the features, where it harms nobody
     assert (features / "_similar" / "100005.html").exists()
     similar.main(["--to", str(features), "--image", str(folder / "100007.jpg")])
-    assert (features / "_similar" / "100007.csv").exists()
+    assert (features / "_similar" / "100007-image.csv").exists()
     assert len(pd.read_parquet(features)) == 32
     Embedded(features)
 

@@ -74,6 +74,8 @@ def test_verdict_of_known_cases():
     assert stats.verdict(*stats.paired_difference(a + 0.001, a)[1:]) == "worse"
     assert stats.verdict(*stats.paired_difference(a, a + noise - noise.mean())[1:]) == "cannot tell"
     assert stats.verdict(*stats.paired_difference(a, a)[1:]) == "the same"
+    assert stats.verdict(*stats.paired_difference(a * (1 + 1e-7), a)[1:]) == "the same"  # but for rounding
+    assert stats.verdict(*stats.paired_difference(a * (1 + 1e-3), a)[1:]) == "worse"
 
 
 def test_impossible_arguments_are_refused():

@@ -79,11 +79,12 @@ def test_a_normalisation_after_such_a_convolution_is_folded_and_other_groups_sta
     x = keras.layers.Conv2D(8, 3, groups=8, padding="same", use_bias=False, name="each")(x)
     x = keras.layers.BatchNormalization(name="norm")(x)
     x = keras.layers.Conv2D(8, 3, groups=2, name="pairs")(x)
+    x = keras.layers.Conv2D(4, 3, groups=4, name="two_each")(x)
     backbone, rng = keras.Model(image, x), np.random.default_rng(0)
     backbone.set_weights([rng.uniform(0.5, 1.5, weight.shape) for weight in backbone.get_weights()])
     made = folding.folded(backbone)
     assert not norms(made)
-    assert grouped(made) == ["pairs"]
+    assert grouped(made) == ["pairs", "two_each"]
     assert isinstance(made.get_layer("each"), keras.layers.DepthwiseConv2D)
     assert_answers_as(made, backbone, 16)
 
