@@ -115,7 +115,10 @@ class Request:
 
     def _meant(self, units: list[dependencies.Unit]) -> str:
         given, known = getattr(self.options, "run", None), {unit.run for unit in units if unit.run}
-        return "" if given is None or given in known else meant(given, known)
+        if given is not None and given not in known:
+            return meant(given, known)
+        folds = [unit.fold for unit in units if unit.fold is not None]
+        return f", its folds are {min(folds)} to {max(folds)}" if folds else ""
 
 
 class Parser(argparse.ArgumentParser):

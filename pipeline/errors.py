@@ -3,6 +3,8 @@
 import difflib
 from collections.abc import Iterable, Iterator
 
+NEAR = 0.7  # the least similarity by which a name may have been meant; --input and --output have 0.67
+
 
 class UserError(Exception):
     """An error that the user can fix: the message says what was expected, what was received and how to fix it."""
@@ -26,7 +28,7 @@ class DamagedImage(Exception):
 
 def meant(given: str, known: Iterable[str]) -> str:
     """'; did you mean vgg16?' for what is nearly one of the known names, else nothing."""
-    near = difflib.get_close_matches(given, list(known), 1)
+    near = difflib.get_close_matches(given, list(known), 1, NEAR)
     return f"; did you mean {near[0]}?" if near else ""
 
 

@@ -251,6 +251,10 @@ def test_a_bug_is_exit_code_1(tmp_path):
     [
         (["--plan", "smoke", "--rnu", "a"], "unrecognized arguments: --rnu a; did you mean --run?"),
         (["--plan", "smoke", "--outp", "a"], "unrecognized arguments: --outp a; did you mean --output?"),
+        (
+            ["--plan", "smoke", "--input", "a"],
+            "unrecognized arguments: --input a; --help lists",
+        ),  # --output is meant never
         (["--run", "a"], "the following arguments are required: --plan"),
         (["--plan", "smoke", "--fold", "one"], "argument --fold: invalid int value: 'one'"),
     ],
@@ -296,10 +300,18 @@ def test_a_stage_with_nothing_to_do_says_so(tmp_path, caplog):
     assert caplog.messages == ["train      complete, nothing to do"]
 
 
-@pytest.mark.parametrize("flags", [["--run", "c"], ["--fold", "2"], ["--run", "a", "--fold", "9"]])
-def test_flags_that_select_nothing_are_refused(tmp_path, flags):
+@pytest.mark.parametrize(
+    ("flags", "hint"),
+    [
+        (["--run", "c"], ""),
+        (["--fold", "2"], ", its folds are 0 to 1"),
+        (["--run", "a", "--fold", "9"], ", its folds are 0 to 1"),
+    ],
+)
+def test_flags_that_select_nothing_are_refused(tmp_path, flags, hint):
     asked = request(tmp_path, *flags)
-    with pytest.raises(UserError, match=rf"^{' '.join(flags)}: nothing in plan mine matches; see `\./run\.sh status"):
+    said = rf"^{' '.join(flags)}: nothing in plan mine matches{hint}; see `\./run\.sh status"
+    with pytest.raises(UserError, match=said):
         asked.to_do(dependencies.train(asked.plan, asked.store))
 
 

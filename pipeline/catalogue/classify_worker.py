@@ -10,7 +10,7 @@ import pandas as pd
 from pipeline.catalogue import columns, images, shards, stated
 from pipeline.models import calibrated
 from pipeline.models.classifier import Answers, Classifier
-from pipeline.models.training_galaxies import UNLIKE, TrainingGalaxies, training_galaxies_if_there
+from pipeline.models.training_galaxies import TrainingGalaxies, training_galaxies_if_there
 from pipeline.plans.config import Crop
 
 if TYPE_CHECKING:
@@ -71,5 +71,6 @@ class ClassifyWorker(shards.Worker):
         """The caveats, and one on each galaxy of features (n, d) that was read and is unlike those trained on."""
         if not self.compares:
             return caveats
-        unlike = self._training_galaxies.unlike(features) & whole
-        return ["; ".join(filter(None, (c, UNLIKE if u else ""))) for c, u in zip(caveats, unlike, strict=True)]
+        unlike = self._training_galaxies.caveats(features)
+        together = zip(caveats, unlike, whole, strict=True)
+        return ["; ".join(filter(None, (caveat, more if read else ""))) for caveat, more, read in together]

@@ -3,6 +3,7 @@
 from itertools import count
 from pathlib import Path
 
+from pipeline.catalogue.columns import COORDINATES
 from pipeline.catalogue.readers.part import Part
 from pipeline.errors import UserError
 
@@ -12,7 +13,7 @@ NAMES = {  # what a column means -> names that it goes by, lower-case, the likel
         *("id", "galaxyid", "galaxy_id", "objid", "obj_id", "object_id", "source_id", "dr8objid", "dr8_id", "dr7objid"),
         *("specobjid", "iauname", "iau_name", "id_str", "name", "__index_level_0__"),  # the last: an index of pandas
     ),
-    "ra": ("ra", "ra_deg", "raj2000", "_ra", "_raj2000"),
+    "ra": ("ra", "ra_deg", "raj2000", "_ra", "_raj2000", "ra_hours"),
     "dec": ("dec", "dec_deg", "dej2000", "decj2000", "_de", "_dej2000"),
     "image": ("image", "path", "file", "filename", "file_loc", "url", "jpg_url", "cutout"),
     "pixel_scale": ("pixel_scale", "pixscale"),  # of the image
@@ -64,6 +65,18 @@ def describe_columns(part: Part, columns: dict[str, str], units: dict[str, str],
     ignored = [name for name in part.columns if name not in (*columns.values(), *kept)]
     also = {"kept": kept, "ignored": ignored}
     return f"{table}columns {meant}" + "".join(f"; {what}: {_short(names)}" for what, names in also.items() if names)
+
+
+def describe_coordinates(part: Part, columns: dict[str, str]) -> str:
+    """That one coordinate was found without the other, in one line; empty where both were, or none."""
+    found = [what for what in COORDINATES if what in columns]
+    if len(found) != 1:
+        return ""
+    other = next(what for what in COORDINATES if what not in columns)
+    return (
+        f"{columns[found[0]]!r} is {found[0]}, and no column goes by a usual name of {other}: {column_flag(other)} "
+        f"names it among {_short([name for name in part.columns if name not in columns.values()])}"
+    )
 
 
 def describe_tables(part: Part, parts: list[Part]) -> str:

@@ -74,6 +74,8 @@ class Catalogue:
         taken = column_names.describe_columns(self._part, self._columns, units, self._kept.columns)
         for line in filter(None, (taken, column_names.describe_tables(self._part, parts))):
             log.info("%-10s %s: %s", "classify", self.path.name, line)
+        if alone := column_names.describe_coordinates(self._part, self._columns):
+            log.warning("%-10s %s: %s", "classify", self.path.name, alone)
 
     def batches(self, size: int) -> Iterator[pd.DataFrame]:
         """Frames of up to `size` galaxies, see Galaxies.batches."""

@@ -98,8 +98,10 @@ class Target:
 
 def _differences(found: dict[str, Any], wanted: dict[str, Any]) -> str:
     """How a record differs from the wanted one; empty where it does not."""
-    names = {"rows": "another catalogue", "ensemble": "another ensemble", "images": "other --images"}
-    names |= {
+    names = {
+        "rows": "another catalogue, or other columns of it",
+        "ensemble": "another ensemble",
+        "images": "other --images",
         "keep": "other columns to --keep",
         "views": "other --views",
         "intervals": "other --intervals",

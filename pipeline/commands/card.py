@@ -14,7 +14,7 @@ from pathlib import Path
 
 from pipeline import cli
 from pipeline.core import metrics
-from pipeline.errors import UserError
+from pipeline.errors import UserError, meant
 from pipeline.plans.config import Plan
 from pipeline.report.card import MARK, card
 from pipeline.store.artifacts import Store
@@ -45,13 +45,13 @@ def _chosen(plan: Plan, store: Store, name: str | None) -> str:
     """The ensemble of that name, or the best; UserError where there is none."""
     names = [ensemble.name for ensemble in plan.ensembles]
     if name is not None and name not in names:
-        raise UserError(f"--ensemble {name}: plan {plan.name} has {', '.join(names)}")
+        raise UserError(f"--ensemble {name}: plan {plan.name} has {', '.join(names)}{meant(name, names)}")
     if name is not None:
         return name
     decides = metrics.deciding(store.schema()).name
     scores = {one: store.ensemble(one).fact(decides, float) for one in names if store.ensemble(one).exists()}
     if not scores:
-        raise UserError(f"plan {plan.name} has no finished ensemble: {store.ensemble(names[0]).make}")
+        raise UserError(f"plan {plan.name} has no finished ensemble: {store.command('run')} makes what is missing")
     return min(scores, key=scores.get)
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.checkpoints import files, mapped, packaged
-from pipeline.errors import UserError
+from pipeline.errors import UserError, meant
 from pipeline.plans.backbones import BACKBONES, keras_folder
 from pipeline.plans.config import Plan
 from pipeline.store.artifacts import Store
@@ -63,7 +63,10 @@ def parse_weights(items: list[str], plan: Plan) -> dict[str, dict[str, Any]]:
     for item in items:
         name, _, file = item.partition("=")
         if name not in BACKBONES or not file:
-            raise UserError(f"--weights {item}: expected BACKBONE=FILE, BACKBONE one of {', '.join(BACKBONES)}")
+            raise UserError(
+                f"--weights {item}: expected BACKBONE=FILE, BACKBONE one of {', '.join(BACKBONES)}"
+                f"{'' if name in BACKBONES else meant(name, BACKBONES)}"
+            )
         if name not in used:
             raise UserError(f"--weights {item}: no run of plan {plan.name} uses {name}, only {', '.join(sorted(used))}")
         path = _existing(name, Path(os.path.expanduser(file)))

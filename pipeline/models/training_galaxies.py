@@ -11,7 +11,7 @@ from pipeline.models.classifier import Classifier
 
 log = logging.getLogger(__name__)
 COMPARED, SEED = 2000, 0  # training galaxies compared with, which
-UNLIKE = f"looks unlike the galaxies trained on: {1 - novelty.SHARE:.0%} of the held-out ones are more like them"
+UNLIKE = "looks unlike the galaxies trained on"  # how a caveat begins
 FEW = round(1 / novelty.SHARE)  # held-out galaxies; fewer have no such share
 MANY = 5 * novelty.SHARE  # share of unlike galaxies that is told as a warning
 
@@ -51,6 +51,13 @@ class TrainingGalaxies:
         if not self.tells:
             return np.zeros(len(features), bool)
         return novelty.nearest(self.standard(features), self._trained_on) > self._within
+
+    def caveats(self, features: np.ndarray) -> list[str]:
+        """The caveat of each galaxy of features (n, d), not standardised; "" for those that are not unlike."""
+        said = f"{UNLIKE}: {1 - novelty.SHARE:.0%} of the held-out ones are more like them"
+        if self.held_out < FEW:
+            said = f"{UNLIKE}: all {self.held_out} held-out ones are more like them, too few to be sure"
+        return [said if unlike else "" for unlike in self.unlike(features)]
 
 
 def training_galaxies_if_there(classifier: Classifier) -> TrainingGalaxies | None:

@@ -49,6 +49,7 @@ with _without_stderr(), settings.explain_import_errors():
         tf.function(lambda x: x + 1, jit_compile=True)(tf.zeros(1))  # starts devices and XLA, with their greetings
         list(tf.data.Dataset.from_generator(list, tf.int32))  # sets glibc's trim threshold, once: ours comes after
         logging.getLogger("tensorflow").setLevel(logging.ERROR)  # counts our several models as "retracing"
+        logging.getLogger("absl").setLevel(logging.ERROR)  # by which TensorFlow tells how it exports
     logging.getLogger("jax").setLevel(logging.WARNING)  # tells which of its devices are not there
 
 

@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from pipeline.core.labels import KINDS, DerivedClass, Question, Schema
-from pipeline.errors import UserError
+from pipeline.errors import UserError, meant
 from pipeline.plans.strict import Strict, sentence
 
 SHIPPED = Path(__file__).parent / "labels"
@@ -197,7 +197,10 @@ def load_table(name: str) -> LabelTable:
     """A schema as it stands in its file; UserError says what is wrong where."""
     path = path_of(name)
     if not path.is_file():
-        raise UserError(f"no label schema {name!r}: give one of {', '.join(shipped())}, or the path of a TOML file")
+        raise UserError(
+            f"no label schema {name!r}: give one of {', '.join(shipped())}, or the path of a TOML file"
+            f"{meant(name, shipped())}"
+        )
     try:
         raw = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:

@@ -7,7 +7,7 @@ import tomllib
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from pipeline.errors import UserError
+from pipeline.errors import UserError, meant
 from pipeline.plans import label_schemas
 from pipeline.plans.strict import Location, dotted, named
 
@@ -36,9 +36,12 @@ def read(name: str) -> list[Layer]:
     layers, path = [], plan_path(name)
     while True:
         if not path.is_file():
-            shipped = ", ".join(sorted(p.stem for p in PLANS.glob("*.toml")))
+            shipped = sorted(p.stem for p in PLANS.glob("*.toml"))
             where = f"{short(layers[-1].path)}: extends: " if layers else ""
-            raise UserError(f"{where}no plan {name!r}: give one of {shipped}, or the path of a TOML file")
+            raise UserError(
+                f"{where}no plan {name!r}: give one of {', '.join(shipped)}, or the path of a TOML file"
+                f"{meant(str(name), shipped)}"
+            )
         try:
             raw = tomllib.loads(path.read_text(encoding="utf-8-sig"))  # editors on Windows begin a file with its mark
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:

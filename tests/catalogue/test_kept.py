@@ -12,6 +12,7 @@ from astropy.table import MaskedColumn, Table
 
 from pipeline.catalogue import columns, descriptions, writers
 from pipeline.catalogue.galaxies import Galaxies
+from pipeline.catalogue.readers import described
 from pipeline.errors import UserError
 from tests.builders.galaxy_zoo_2 import GZ2
 
@@ -88,12 +89,31 @@ def test_units_ucds_and_descriptions_go_along(tmp_path, suffix):
     table["R90"].unit, table["R90"].description, table["R90"].meta["ucd"] = "arcmin", "a radius", "phys.angSize"
     path = tmp_path / f"a.{suffix}"
     table.write(path, format={"vot": "votable", "ecsv": "ascii.ecsv"}.get(suffix, suffix))
-    if suffix == "fits":  # which astropy writes elsewhere, and the field's programs so
-        with fits.open(path, mode="update") as hdus:
-            hdus[1].header["TUCD2"], hdus[1].header["TCOMM2"] = "phys.angSize", "a radius"
     rows = kept(path, "R90", "Mag")
     assert descriptions.meaning_of(rows.schema.field("R90")) == ("arcmin", "phys.angSize", "a radius")
     assert rows.column("R90").to_pylist() == [6.0]  # as it is, whatever it is taken for
+
+
+def test_a_fits_header_is_read_as_the_fields_programs_write_it_before_what_astropy_keeps_in_comments(tmp_path):
+    table, path = Table({"id": [1], "R90": [6.0]}), tmp_path / "a.fits"
+    table["R90"].description = "of astropy " + 20 * "and longer than a card "
+    table.write(path)
+    assert (
+        descriptions.meaning_of(kept(path, "R90").schema.field("R90")).description == table["R90"].description.strip()
+    )
+    with fits.open(path, mode="update") as hdus:
+        hdus[1].header["TUCD2"], hdus[1].header["TCOMM2"] = "phys.angSize", "a radius"
+    assert descriptions.meaning_of(kept(path, "R90").schema.field("R90")) == ("", "phys.angSize", "a radius")
+
+
+@pytest.mark.parametrize("spoilt", ["{", "datatype: 3", "- a", "datatype: [{unit: !!python/object/apply:os.abort []}]"])
+def test_comments_of_another_hand_in_a_fits_header_are_passed_over(tmp_path, spoilt):
+    path = tmp_path / "a.fits"
+    Table({"id": [1], "R90": [6.0]}).write(path)
+    with fits.open(path, mode="update") as hdus:
+        for line in (described.SERIALIZED[0], spoilt, described.SERIALIZED[1]):
+            hdus[1].header["COMMENT"] = line
+    assert descriptions.meaning_of(kept(path, "R90").schema.field("R90")) == ("", "", "")
 
 
 def test_a_column_that_is_also_used_is_kept_as_it_is(tmp_path):

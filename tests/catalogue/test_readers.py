@@ -546,11 +546,19 @@ def test_a_unit_that_is_no_angle_is_refused(tmp_path):
 # Which column means what
 
 
+def test_coordinates_in_hours_by_name(tmp_path, caplog):
+    (tmp_path / "a.csv").write_text("id,ra_hours,dec_deg\n1,2,3\n")
+    assert read(tmp_path / "a.csv").iloc[0][["ra", "dec"]].tolist() == pytest.approx([30, 3])
+    assert not [record for record in caplog.records if record.levelname == "WARNING"]
+
+
 def test_what_is_taken_for_what_is_said(tmp_path, caplog):
     caplog.set_level("INFO")
     (tmp_path / "a.csv").write_text("DR7OBJID, RA ,petroR90_r,PIXSCALE,mag\n1,2,3,4,5\n")
     frame = read(tmp_path / "a.csv")
     assert frame.iloc[0].to_dict() == {"id": "1", "image": "1", "ra": 2, "pixel_scale": 4, "radius": 3}
+    (alone,) = (record.message for record in caplog.records if record.levelname == "WARNING")
+    assert alone.endswith("is ra, and no column goes by a usual name of dec: --dec-column names it among mag")
     assert "columns id = DR7OBJID, ra =  RA , " in caplog.text.replace("ra = RA", "ra =  RA ")
     assert "; ignored: mag" in caplog.text
 

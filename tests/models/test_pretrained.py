@@ -55,6 +55,7 @@ def test_keras_own_name_must_have_keras_checksum(tmp_path, monkeypatch, backbone
     [
         ("vgg17={}/a.h5", "one of vgg16, vgg19"),
         ("vgg16", "expected BACKBONE=FILE"),
+        ("mobilnetv2=x.h5", r"expected BACKBONE=FILE.*; did you mean mobilenetv2\?"),
         ("vgg16={}/none.h5", "no such file"),
         ("vgg16=~nobody-here/none.h5", "no such file"),
         ("vgg16={}", "it is a folder; expected a file in it"),

@@ -261,7 +261,8 @@ def test_defaults_that_are_no_table_are_refused(tmp_path):
 def test_a_missing_plan_lists_the_shipped_ones():
     with pytest.raises(UserError) as error:
         config.load_plan("dmeo")
-    assert str(error.value) == f"no plan 'dmeo': give one of {', '.join(SHIPPED)}, or the path of a TOML file"
+    listed = f"give one of {', '.join(SHIPPED)}, or the path of a TOML file"
+    assert str(error.value) == f"no plan 'dmeo': {listed}; did you mean demo?"
 
 
 def test_a_missing_file_says_so(tmp_path):

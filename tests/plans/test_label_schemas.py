@@ -96,7 +96,9 @@ def test_mistakes_are_told_in_one_sentence(tmp_path, text, said):
 
 
 def test_a_schema_that_is_not_there_is_told_with_those_that_are():
-    with pytest.raises(UserError, match=r"no label schema 'galaxy-zoo': give one of .*galaxy-zoo-2"):
+    with pytest.raises(
+        UserError, match=r"no label schema 'galaxy-zoo': give one of .*galaxy-zoo-2.*; did you mean galaxy-zoo-2\?"
+    ):
         label_schemas.load_table("galaxy-zoo")
 
 

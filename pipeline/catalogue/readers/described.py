@@ -8,6 +8,7 @@ import pyarrow as pa
 
 from pipeline.catalogue.readers.part import Meaning
 
+SERIALIZED = "--BEGIN-ASTROPY-SERIALIZED-COLUMNS--", "--END-ASTROPY-SERIALIZED-COLUMNS--"  # among comments of FITS
 ECSV = " %ECSV "  # how the comments of such a file begin
 ASTROPY = b"table_meta_yaml"  # where astropy keeps the same header in a Parquet file
 VOPARQUET = b"IVOA.VOTable-Parquet.content"  # a VOTable without rows, in a Parquet file
@@ -16,6 +17,26 @@ VOPARQUET = b"IVOA.VOTable-Parquet.content"  # a VOTable without rows, in a Parq
 def of_comments(comments: list[str]) -> dict[str, Meaning]:
     """Column -> what the comments above a text table, without their #, tell of it: nothing, unless it is ECSV."""
     return _of_yaml(comments[1:]) if comments and comments[0].startswith(ECSV) else {}
+
+
+def of_fits(comments: list[str]) -> dict[str, Meaning]:
+    """Column -> what astropy keeps of it among the COMMENTs of a FITS header; nothing where these hold no such part."""
+    from astropy.table.meta import YamlParseError
+
+    if any(mark not in comments for mark in SERIALIZED):
+        return {}
+    begin, end = map(comments.index, SERIALIZED)
+    lines = "\n".join(comments[begin + 1 : end]).replace("\\\n", "")  # a line that goes on ends with a backslash
+    try:
+        return _of_yaml(lines.splitlines())
+    except (
+        YamlParseError,
+        ValueError,
+        LookupError,
+        TypeError,
+        AttributeError,
+    ):
+        return {}  # of another's hand; units stand elsewhere, too
 
 
 def of_schema(schema: pa.Schema) -> dict[str, Meaning]:

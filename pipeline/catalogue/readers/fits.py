@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
+from pipeline.catalogue.readers import described
 from pipeline.catalogue.readers.part import Meaning, Part, arrow, flat
 
 
@@ -22,7 +23,11 @@ def _part(path: Path, number: int, hdu) -> Part:
     from astropy.io import fits
 
     columns = [name for name in hdu.columns.names if hdu.columns.dtype[name].shape in ((), (1,))]  # one value a row
-    meanings = {name: _meaning(hdu.header, hdu.columns.names.index(name) + 1) for name in columns}
+    kept = described.of_fits([str(line) for line in hdu.header.get("COMMENT", [])])
+    meanings = {
+        name: _meaning(hdu.header, hdu.columns.names.index(name) + 1).or_of(kept.get(name, Meaning()))
+        for name in columns
+    }
     return Part(
         hdu.name or f"extension {number}",
         columns,

@@ -17,6 +17,10 @@ class Meaning(NamedTuple):
     ucd: str = ""  # its unified content descriptor (IVOA)
     description: str = ""
 
+    def or_of(self, other: "Meaning") -> "Meaning":
+        """This, with what another tells where this does not."""
+        return Meaning(*(mine or theirs for mine, theirs in zip(self, other, strict=True)))
+
 
 class Part(NamedTuple):
     """A table: its columns, and its rows for the asking."""

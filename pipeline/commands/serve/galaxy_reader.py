@@ -12,7 +12,7 @@ from pipeline.commands.serve import words
 from pipeline.core import classes, stats, tree
 from pipeline.core.labels import Schema
 from pipeline.models.classifier import Answers, Classifier
-from pipeline.models.training_galaxies import UNLIKE, TrainingGalaxies
+from pipeline.models.training_galaxies import TrainingGalaxies
 from pipeline.report.pictures import data_uri, overlay_cam
 from pipeline.store.environment import environment
 from pipeline.store.label_table import plain_id
@@ -73,7 +73,7 @@ class Reader:
         with self._lock:
             answers = self.classifier.answer(crops)
             shown = crops[self.member.crop]
-            unlike = UNLIKE if self._training.unlike(answers.features)[0] else ""
+            (unlike,) = self._training.caveats(answers.features)
             return self.about | {
                 "caveat": "; ".join(filter(None, (caveat, unlike))),
                 "five_class": self.schema.class_names[int(classes.predicted_class(self.schema, answers.joint)[0])],
