@@ -84,7 +84,8 @@ def main(argv: list[str] | None = None) -> None:
         unread.refuse_all_unread(plan)
         parts = [target.shard(i) for i in range(len(wanted))]
         embedded.complete(target.folder, parts, spec, network.digest, facts(plan, network, galaxies))
-    log.info("embed      %s: %s, %s features each", target.path, work.summary(plan.facts()), f"{kept:,}")
+    of = "principal components of the features" if options.pca else f"features of {network.name}"
+    log.info("embed      %s: %s, %s %s each", target.path, work.summary(plan.facts()), f"{kept:,}", of)
     for sentence in plan.detector.summary():
         log.info("           %s", sentence)
 

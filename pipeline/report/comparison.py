@@ -41,7 +41,8 @@ def comparison_lines(first: Path, second: Path) -> Iterator[str]:
             yield f"only in {folder}: {', '.join(sorted(names))}"
     before, after = a[best[0]], b[best[1]]
     yield ""
-    yield f"RMSE by question, {best[0]} -> {best[1]}"
+    of = " of probabilities" if schema.describes_classes else ""
+    yield f"RMSE{of} by question, {best[0]} -> {best[1]}"
     for question, columns in zip(schema.questions, schema.slices, strict=True):
         own = truth.iloc[:, columns]
         own = own[own.notna().any(axis=1)]

@@ -172,7 +172,8 @@ def make(store: Store, split: str, parts: list[PartialCrop], stop: bool) -> dict
     for part in parts:
         if not (stop and part.file.notes):
             part.finish(seconds=round(seconds, 2), images_per_second=rate)
-    log.info("%-10s %s: %s images in %.1f s (%s a second)", "crops", names, f"{n_made:,}", seconds, f"{rate:,}")
+    if n_made:
+        log.info("%-10s %s: %s images in %.1f s (%s a second)", "crops", names, f"{n_made:,}", seconds, f"{rate:,}")
     return {part.ids[row].item(): why for part in parts for row, why in part.file.notes.items()}
 
 
