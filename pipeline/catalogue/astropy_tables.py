@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from astropy.table import Table
 
-CARD = 64  # characters of a value and its comment that fit on one card of a FITS header
+CARD, LEAST = 67, 20  # characters of a value and its comment on one card of a FITS header; those a value takes
 FORMATS = {".fits": "fits", ".fit": "fits", ".vot": "votable", ".xml": "votable"}
 
 
@@ -30,7 +30,8 @@ def write_fits(rows: "pa.Table", path: Path) -> None:
                 hdu.header[f"{keyword}{i}"] = _ascii(text)
     for key, text in descriptions.header_of(rows.schema).items():
         comment = descriptions.HEADER.get(key, "")
-        hdu.header[key.upper()] = (_ascii(text), comment if len(text) + len(comment) < CARD else None)
+        takes = max(len(_ascii(text).replace("'", "''")) + 2, LEAST)
+        hdu.header[key.upper()] = (_ascii(text), comment if takes + len(comment) <= CARD else None)
     hdu.writeto(path, overwrite=True)
 
 

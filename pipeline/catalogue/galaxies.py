@@ -208,4 +208,5 @@ def log_skipped(skipped: Counter[str], where: str) -> None:
     """Log how many files are no images, by suffix."""
     if skipped:
         kinds = ", ".join(f"{suffix} {count:,}" for suffix, count in skipped.most_common())
-        log.warning("%-10s %s: %s files passed over: %s", "classify", where, f"{skipped.total():,}", kinds)
+        files = f"{skipped.total():,} file" + "s" * (skipped.total() > 1)
+        log.warning("%-10s %s: %s passed over: %s", "classify", where, files, kinds)

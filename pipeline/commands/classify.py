@@ -4,13 +4,13 @@ reads   a catalogue (.parquet, .csv, .fits, .vot; a path or an address; a folder
         images, or a folder, zip or tar of images; OUTPUT/PLAN
 writes  TABLE (.parquet, .csv, .fits, .vot), or a folder of Parquet shards where it has no such suffix
 
-Images are JPEG, PNG or FITS, of any size, in a folder, zip, tar or at addresses; images are framed as those of
-the competition (8.5 Petrosian 90 % radii), unless the catalogue has a column radius and, unless FITS images tell it
-themselves (WCS), pixel_scale. An unreadable image is a row with its reason; where there are no others, exit code 2 and
-no table. Shards are written atomically: the same command resumes after an interruption, retries
-unreadable images and rebuilds shards whose images changed. Images at addresses that were read are assumed unchanged.
-What looks unlike the galaxies trained on has a caveat; log and record say how many these are.
---most-likely also writes the first N galaxies by an answer or class, such as ring, beside the table: those to look at.
+Images are JPEG, PNG or FITS, 32 to 4,096 pixels a side, in a folder, zip, tar or at addresses; images are framed as
+those of the competition (8.5 Petrosian 90 % radii), unless the catalogue has a column radius and, unless FITS images
+tell it themselves (WCS), pixel_scale. An unreadable image is a row with its reason; where there are no others, exit
+code 2 and no table. Shards are written atomically: the same command resumes after an interruption, retries unreadable
+images and rebuilds shards whose images changed. Images at addresses that were read are assumed unchanged. What looks
+unlike the galaxies trained on has a caveat; log and record say how many these are. --most-likely also writes the first
+N galaxies by an answer or class, such as ring, beside the table: those to look at.
 
     ./run.sh classify CATALOGUE --ensemble OUTPUT/PLAN/ensembles/final --to TABLE [--images DIR|ZIP|TAR|URL]
         [--id-column NAME] [--image-column NAME] [--table NAME] [--keep COLUMN,…] [--whole-images] [--views 8]
@@ -165,7 +165,7 @@ def main(argv: list[str] | None = None) -> None:
         if wanted:
             write_likeliest(todo.plan, wanted, options)
     if "unlike" in facts:
-        log_unlike("classify", facts["unlike"], facts["galaxies"])
+        log_unlike("classify", facts["unlike"], facts["galaxies"], ensemble)
     for sentence in todo.plan.detector.summary():
         log.info("           %s", sentence)
 

@@ -4,10 +4,11 @@ reads   OUTPUT/PLAN/ensembles/NAME and the networks that it is made of
 writes  DIR/model.onnx, DIR/saved_model/ or DIR/model.tflite, DIR/model.json: its inputs, outputs and its largest
         difference, and DIR/README.md: its model card
 
-The model takes images, uint8 (n, 424, 424, 3) RGB, and gives vote fractions, float32 (n, c), in the columns of the
-labels: crops, views, networks, blend and decision tree are included, all in float32, also of networks that were trained
-in half precision. The file's metadata tell the names of the columns, versions, the ensemble and its caveats; of LiteRT,
-which takes one galaxy at a time, model.json alone does.
+The model takes images, uint8 (n, 424, 424, 3) RGB (others are resized to that), and gives vote fractions, or
+probabilities of classes, float32 (n, c), in the columns of the labels: crops, views, networks, blend and decision tree
+are included, all in float32, also of networks that were trained in half precision. The file's metadata tell the names
+of the columns, versions, the ensemble and its caveats; of LiteRT, which takes one galaxy at a time, model.json alone
+does.
 
 Each network is first checked against saved predictions of some held-out galaxies, where these and the crops exist; the
 exported model is checked on synthetic galaxies, and kept only where it agrees with the pipeline in float32.

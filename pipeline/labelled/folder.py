@@ -49,7 +49,8 @@ def find(folder: Path, *, needs_table: bool = True) -> Folder:
         raise UserError(
             f"{folder}: expected a table of labels, such as labels.csv or labels.parquet, and its images in images/, "
             f"images.zip or images.tar; the tables there: {found}. "
-            f"`./run.sh label --plan PLAN --input {folder}` asks people for labels, and has no complete answer so far"
+            f"Say where they are by --input DIR; `./run.sh label --plan PLAN --input DIR` asks people for labels of "
+            f"images, and has no complete answer so far"
         )
     return Folder(folder, labels, _pick(places, "images"), _pick(places, "test"), sample)
 

@@ -13,7 +13,7 @@ log = logging.getLogger(__name__)
 COMPARED, SEED = 2000, 0  # training galaxies compared with, which
 UNLIKE = "looks unlike the galaxies trained on"  # how a caveat begins
 FEW = round(1 / novelty.SHARE)  # held-out galaxies; fewer have no such share
-MANY = 5 * novelty.SHARE  # share of unlike galaxies that is told as a warning
+MANY = 5  # times the usual share of unlike galaxies that is told as a warning
 
 
 class TrainingGalaxies:
@@ -23,12 +23,8 @@ class TrainingGalaxies:
     """
 
     def __init__(self, classifier: Classifier):
-        store, member = classifier.store, classifier.members[classifier.compares]
-        images, ids = store.load_crops(member.run.crop, "train")
-        held_out = store.load_folds().loc[ids].to_numpy() == 0
-        seen = np.flatnonzero(~np.isin(ids, store.set_aside(member.run.crop, "train")))
-        rows = np.sort(np.random.default_rng(SEED).permutation(seen)[:COMPARED])
-        self.ids, held_out, self._images, self._rows = ids[rows], held_out[rows], images, rows
+        images, ids, rows, held_out = _compared(classifier)
+        self.ids, self._images, self._rows = ids, images, rows
         with tqdm(total=len(rows), desc="training galaxies", unit="galaxy", leave=False) as bar:
             features = classifier.features(images[rows], bar.update)
         self._centre, self._width = features.mean(axis=0), np.maximum(features.std(axis=0), 1e-3)
@@ -60,6 +56,15 @@ class TrainingGalaxies:
         return [said if unlike else "" for unlike in self.unlike(features)]
 
 
+def _compared(classifier: Classifier) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """(crops of all training galaxies; of m that are compared: ids, rows among the crops, which are held out)."""
+    store, crop = classifier.store, classifier.members[classifier.compares].run.crop
+    images, ids = store.load_crops(crop, "train")
+    seen = np.flatnonzero(~np.isin(ids, store.set_aside(crop, "train")))
+    rows = np.sort(np.random.default_rng(SEED).permutation(seen)[:COMPARED])
+    return images, ids[rows], rows, store.load_folds().loc[ids[rows]].to_numpy() == 0
+
+
 def training_galaxies_if_there(classifier: Classifier) -> TrainingGalaxies | None:
     """See the class; None, and a warning in the log, where they cannot be used, as where the ensemble was moved."""
     why = "fold 0 holds all of them, or none"
@@ -79,13 +84,15 @@ def training_galaxies_if_there(classifier: Classifier) -> TrainingGalaxies | Non
     return None
 
 
-def log_unlike(stage: str, unlike: int, galaxies: int) -> None:
+def log_unlike(stage: str, unlike: int, galaxies: int, classifier: Classifier) -> None:
     """Say how many galaxies look unlike those trained on: as a warning where these are many."""
+    held_out = int(_compared(classifier)[3].sum())
+    usual = max(novelty.SHARE, 1 / (held_out + 1))  # beyond the farthest of few is the share of one more
     log.log(
-        logging.WARNING if unlike > MANY * galaxies else logging.INFO,
+        logging.WARNING if unlike > MANY * usual * galaxies else logging.INFO,
         "%-10s %s of %s galaxies look unlike those trained on, as their caveats say; %.0f %% is usual",
         stage,
         f"{unlike:,}",
         f"{galaxies:,}",
-        100 * novelty.SHARE,
+        100 * usual,
     )

@@ -197,6 +197,9 @@ def load_table(name: str) -> LabelTable:
     """A schema as it stands in its file; UserError says what is wrong where."""
     path = path_of(name)
     if not path.is_file():
+        if is_path(name):
+            beside = sorted(other.name for other in path.parent.glob("*.toml"))
+            raise UserError(f"there is no label schema {path.resolve()}{meant(path.name, beside)}")
         raise UserError(
             f"no label schema {name!r}: give one of {', '.join(shipped())}, or the path of a TOML file"
             f"{meant(name, shipped())}"

@@ -38,6 +38,9 @@ def read(name: str) -> list[Layer]:
         if not path.is_file():
             shipped = sorted(p.stem for p in PLANS.glob("*.toml"))
             where = f"{short(layers[-1].path)}: extends: " if layers else ""
+            if path.parent != PLANS:
+                beside = sorted(other.name for other in path.parent.glob("*.toml"))
+                raise UserError(f"{where}there is no plan {path.resolve()}{meant(path.name, beside)}")
             raise UserError(
                 f"{where}no plan {name!r}: give one of {', '.join(shipped)}, or the path of a TOML file"
                 f"{meant(str(name), shipped)}"

@@ -30,7 +30,7 @@ def collect(plan: Plan, store: Store, board: Leaderboard) -> list[str]:
         *synthetic_galaxies(plan, store),
         *unusable_images(plan, store),
         *outlier_folds(board),
-        *runs_not_above_baseline(board),
+        *not_above_baseline(board),
         *ensemble_without_gain(plan, board),
         *network_caveats.seen_by_what_they_start_from(records),
         *network_caveats.uncommitted_code(records),
@@ -111,10 +111,10 @@ def outlier_folds(board: Leaderboard) -> Iterator[str]:
                 yield f"Fold {fold} of {entry.name} scores {abs(ratio - 1):.0%} {than} than its other folds."
 
 
-def runs_not_above_baseline(board: Leaderboard) -> Iterator[str]:
-    """Networks that do not beat the best baseline."""
+def not_above_baseline(board: Leaderboard) -> Iterator[str]:
+    """Ensembles and networks that do not beat the best baseline."""
     baseline = board.best("baseline")
-    for entry in board.of_kind("run"):
+    for entry in (*board.of_kind("ensemble"), *board.of_kind("run")):
         if not baseline or (told := _verdict(entry, baseline)) == "better":
             continue
         if told == "worse" or entry.score >= baseline.score:

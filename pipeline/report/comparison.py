@@ -8,7 +8,7 @@ import pandas as pd
 
 from pipeline.core import classes, metrics, stats
 from pipeline.core.labels import Schema
-from pipeline.errors import UserError
+from pipeline.errors import UserError, meant
 from pipeline.report import wording
 from pipeline.store.artifacts import Store
 from pipeline.store.fractions import aligned_to, load_fractions
@@ -61,6 +61,9 @@ def comparison_lines(first: Path, second: Path) -> Iterator[str]:
 
 def load_predictions(folder: Path) -> dict[str, pd.DataFrame]:
     """Out-of-fold predictions of all baselines, runs and ensembles under a plan's output: 'kind/name' -> (n, c)."""
+    if not folder.is_dir():
+        beside = sorted(path.parent.name for path in folder.parent.glob("*/inputs"))
+        raise UserError(f"there is no output folder {folder}{meant(folder.name, beside)}")
     found = {}
     store = Store(folder)
     schema = store.schema()

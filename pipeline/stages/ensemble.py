@@ -61,10 +61,8 @@ def build(unit: dependencies.Unit, spec: Ensemble, plan: Plan, store: Store) -> 
     score, before = (decides.of(decides.per_galaxy(schema, truth, made)) for made in (oof, blended))
     facts = {decides.name: score, f"{decides.name}_before_projection": before}
     unit.finish(method=method, weights=by_run, scores=scores, **facts)
-    log.info(
-        *("ensemble   %s: %s of %d runs, cross-fitted %s %.4f", spec.name, method, len(spec.runs)),
-        *(decides.title, score),
-    )
+    blended_of = f"{method} of {len(spec.runs)} runs" if len(spec.runs) > 1 else "one run"
+    log.info("ensemble   %s: %s, cross-fitted %s %.4f", spec.name, blended_of, decides.title, score)
     return score
 
 

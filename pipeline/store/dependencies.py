@@ -22,7 +22,7 @@ from pipeline.store.unit import PAGE, Unit
 log = logging.getLogger(__name__)
 SPLITS = ("train", "test")
 ANSWERS = "what people answered"  # a source of the inputs
-PAGE_VERSION = 3  # raised when the page shows other things of the same results: reports are then rebuilt
+PAGE_VERSION = 4  # raised when the page shows other things of the same results: reports are then rebuilt
 
 
 def to_do(units: Iterator[Unit], plan: str, *, force: bool) -> list[Unit]:

@@ -1,11 +1,15 @@
-"""Caveats that trained networks bring along wherever they are used, from their records alone; a sentence each."""
+"""Caveats that trained networks bring along wherever they are used, from what was made with them; a sentence each."""
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from pipeline.core import metrics
+import numpy as np
+
+from pipeline.core import metrics, stats
 from pipeline.store.artifacts import Store
+from pipeline.store.fractions import aligned_to, load_fractions
+from pipeline.store.records import Artifact
 
 Records = Mapping[str, list[dict[str, Any]]]  # run -> the records of its trained folds
 KERAS_SUFFIXES = (".h5", ".hdf5")  # of files that Keras wrote; Zoobot's are PyTorch's
@@ -86,7 +90,7 @@ def seen_by_what_they_start_from(records: Records) -> Iterator[str]:
 
 
 def not_above_baseline(store: Store, name: str) -> Iterator[str]:
-    """An ensemble whose out-of-fold score is no better than that of a baseline on the same galaxies and folds."""
+    """An ensemble no better, or not for certain, than the best baseline on the same galaxies and folds."""
     decides = metrics.deciding(store.schema())
     score = store.ensemble(name).facts().get(decides.name)
     now = {"inputs": store.inputs().facts().get("digest"), "folds": store.folds().facts().get("digest")}
@@ -95,11 +99,27 @@ def not_above_baseline(store: Store, name: str) -> Iterator[str]:
         for baseline in store.baselines()
         if decides.name in (facts := store.baseline(baseline).facts()) and now.items() <= facts["made_from"].items()
     }
-    if score is not None and scores and score >= (best := min(scores.values())):
+    if score is None or not scores:
+        return
+    best = min(scores, key=scores.get)
+    compared = f"{scores[best]:.4f} of the baseline {best}"
+    if score >= scores[best]:
+        yield f"Its out-of-fold {decides.title} is {score:.4f}, no better than {compared}."
+    elif not _surely_better(store, store.ensemble(name), store.baseline(best)):
         yield (
-            f"Its out-of-fold {decides.title} is {score:.4f}, no better than {best:.4f} of the baseline "
-            f"{min(scores, key=scores.get)}."
+            f"Its out-of-fold {decides.title} is {score:.4f}, not for certain better than {compared}: the interval of "
+            f"their difference includes 0."
         )
+
+
+def _surely_better(store: Store, one: Artifact, other: Artifact) -> bool:
+    """Whether the paired interval of the difference of two out-of-fold scores leaves out 0."""
+    schema, labels = store.schema(), store.load_labels()
+    decides, truth = metrics.deciding(schema), labels.to_numpy(np.float64)
+    frames = (load_fractions(made.verified("oof.parquet"), schema) for made in (one, other))
+    predicted = (aligned_to(frame, labels.index, "out-of-fold predictions").to_numpy() for frame in frames)
+    errors = [decides.per_galaxy(schema, truth, made) for made in predicted]
+    return stats.verdict(*stats.paired_difference(*errors, finish=decides.finish)[1:]) == "better"
 
 
 def uncommitted_code(records: Records) -> Iterator[str]:

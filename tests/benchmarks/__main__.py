@@ -58,7 +58,9 @@ def line(row: Row) -> str:
 
 def main() -> int:
     """Measure, print, write."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        "./run.sh bench", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--quick", action="store_true", help="smaller and noisier, three minutes on two cores")
     parser.add_argument("--gpu", action="store_true", help="the competition's networks at 224 pixels, on a GPU")
     parser.add_argument("--only", help="only the groups whose name holds this word")

@@ -1,5 +1,7 @@
 """What a table says of itself and of its columns, where the field's programs look for it."""
 
+import warnings
+
 import numpy as np
 import pandas as pd
 import pyarrow as pa
@@ -23,10 +25,10 @@ SCHEMA = descriptions.described(
 )
 
 
-def written(path):
+def written(path, schema=SCHEMA):
     galaxies = pd.DataFrame({"id": [1, 2], "ra": [1.5, 2.5], "dec": 0.0, columns.KEPT + "mag": [17.5, np.nan]})
     frame = columns.table(GZ2, galaxies, np.zeros((2, 37)), np.zeros((2, 37)), ["", ""])
-    writers.write(iter([columns.to_arrow(frame, SCHEMA)]), SCHEMA, path)
+    writers.write(iter([columns.to_arrow(frame, schema)]), schema, path)
     return path
 
 
@@ -60,6 +62,19 @@ def test_a_fits_file_tells_units_ucds_descriptions_and_what_made_it(tmp_path):
         assert header["ENSEMBLE"] == "laptop/ensembles/\\xe9"
         assert (header["CODE"], header["COLVERS"], header["IMSCALE"]) == ("abc+", "2", HEADER["imscale"].strip())
         assert all(f"TCOMM{i}" in header for name, i in n.items() if name != "mag")
+
+
+@pytest.mark.parametrize("text", ["none known", "7 letters" * 4, "it's " * 3, "it's " * 30])
+def test_no_card_of_a_fits_header_is_cut_off(tmp_path, text):
+    told = dict.fromkeys(descriptions.HEADER, text.strip())
+    schema = descriptions.described(columns.schema(GZ2, "int64", ("ra", "dec"), [SCHEMA.field("mag")]), GZ2, told)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        path = written(tmp_path / "a.fits", schema)
+    header = fits.getheader(path, 1)
+    assert {key: header[key.upper()] for key in told} == told
+    cards = [header.comments[key.upper()] for key in told]
+    assert all(comment in ("", whole) for comment, whole in zip(cards, descriptions.HEADER.values(), strict=True))
 
 
 def test_a_votable_tells_the_same(tmp_path):

@@ -266,8 +266,11 @@ def test_a_missing_plan_lists_the_shipped_ones():
 
 
 def test_a_missing_file_says_so(tmp_path):
-    with pytest.raises(UserError, match=rf"no plan '{tmp_path}/x.toml': give one of"):
+    with pytest.raises(UserError, match=rf"^there is no plan {tmp_path}/x.toml$"):
         config.load_plan(f"{tmp_path}/x.toml")
+    fabricated.write_plan(tmp_path)
+    with pytest.raises(UserError, match=rf"^there is no plan {tmp_path}/mien.toml; did you mean mine.toml\?$"):
+        config.load_plan(f"{tmp_path}/mien.toml")
 
 
 @pytest.mark.parametrize("content", [b"folds = = 2", b"\xff\xfe\x00", b"[crops\n"])

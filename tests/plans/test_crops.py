@@ -60,7 +60,7 @@ def test_impossible_regions_are_told(tmp_path, crop, said):
 def test_labels_are_found_beside_the_plan_and_mistakes_told_before_any_work(tmp_path):
     with pytest.raises(UserError, match="no label schema 'nothing': give one of galaxy-zoo-2"):
         written(tmp_path, head='labels = "nothing"')
-    with pytest.raises(UserError, match=r"no label schema '.*/mine/rings.toml'"):
+    with pytest.raises(UserError, match=r"there is no label schema /.*/mine/rings.toml$"):
         written(tmp_path, head='labels = "mine/rings.toml"')
     (tmp_path / "rings.toml").write_text('kind = "class"\n[[questions]]\nname = "ring"\nanswers = ["yes", "no"]\n')
     assert written(tmp_path, head='labels = "rings.toml"').labels == str(tmp_path / "rings.toml")

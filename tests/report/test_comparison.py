@@ -63,6 +63,8 @@ def test_from_the_command_line_it_needs_no_plan(pair, capsys):
 def test_what_is_no_plan_or_other_data_is_refused(pair, tmp_path):
     with pytest.raises(UserError, match="holds no predictions"):
         list(comparison.comparison_lines(pair[0], tmp_path))
+    with pytest.raises(UserError, match=rf"there is no output folder .*; did you mean {pair[0].name}\?"):
+        list(comparison.comparison_lines(pair[0], pair[0].with_name(pair[0].name + "x")))
     other = tmp_path / "other"
     shutil.copytree(pair[0], other)
     path = other / "inputs/labels.parquet"

@@ -145,12 +145,12 @@ def test_an_outlier_fold_and_a_beaten_run_are_caveats(made):
     _, _, plan, store = made
     board = leaderboard.score_all(plan, store)
     assert not list(caveats.outlier_folds(board))
-    assert not list(caveats.runs_not_above_baseline(board))
+    assert not list(caveats.not_above_baseline(board))
     run = board.best("run")
     run.errors[board.fold_of == 1] *= 4
     assert any("Fold 1 of efficientnetb0" in caveat for caveat in caveats.outlier_folds(board))
     run.errors[:] *= 100
-    assert any("does not beat" in caveat for caveat in caveats.runs_not_above_baseline(board))
+    assert any("does not beat" in caveat for caveat in caveats.not_above_baseline(board))
 
 
 def test_an_ensemble_of_one_run_is_not_said_to_gain_nothing(made):

@@ -1,13 +1,17 @@
 """What is to be known of networks before their answers are used, told by records alone."""
 
+import shutil
+
 import pytest
 
 from pipeline.report import caveats
 from pipeline.store import network_caveats
 from pipeline.store.artifacts import Store
+from pipeline.store.fractions import load_fractions, save_fractions
 from pipeline.store.records import save_json
 from pipeline.store.sealed_json import sealed
 from tests.builders import finished_plan
+from tests.builders.galaxy_zoo_2 import GZ2
 
 FOLDS = {"vgg16": 3, "efficientnetb0": 3}
 
@@ -24,6 +28,13 @@ def store(tmp_path) -> Store:
 
 def alter(artifact, **facts) -> None:
     save_json(artifact.record_path, sealed({**artifact.required(), **facts}))
+
+
+def resealed(artifact) -> None:
+    """Let the record be of the files as they are."""
+    record = artifact.record()
+    facts = {key: record[key] for key in record.keys() - {"spec", "made_from", "digest", "files", "made"}}
+    artifact.finish(record["spec"], record["made_from"], **facts)
 
 
 def told(store: Store) -> list[str]:
@@ -69,7 +80,14 @@ def test_an_ensemble_no_better_than_a_baseline_of_the_same_galaxies(store):
     now = {"inputs": store.inputs().digest(), "folds": store.folds().digest()}
     alter(store.baseline("mean"), rmse=score * 0.9, made_from=now | {"folds": "of an earlier plan"})
     alter(store.baseline("ridge"), rmse=score * 1.1, made_from=now)
+    answers, worse = store.ensemble("final").verified("oof.parquet"), store.baseline("ridge").verified()
+    save_fractions(worse, load_fractions(answers, GZ2) * 0.5, GZ2)
+    resealed(store.baseline("ridge"))
     assert not any("baseline" in sentence for sentence in told(store))
+    shutil.copy(answers, worse)  # no better galaxy by galaxy, whatever the scores say
+    resealed(store.baseline("ridge"))
+    (sentence,) = [sentence for sentence in told(store) if "baseline" in sentence]
+    assert sentence.startswith(f"Its out-of-fold RMSE is {score:.4f}, not for certain better than {score * 1.1:.4f} of")
     alter(store.baseline("ridge"), rmse=score * 0.9)
     (sentence,) = [sentence for sentence in told(store) if "baseline" in sentence]
     assert sentence == f"Its out-of-fold RMSE is {score:.4f}, no better than {score * 0.9:.4f} of the baseline ridge."

@@ -1,4 +1,4 @@
-"""The pipeline on JAX: every stage, and TensorFlow predicting with the weights made there."""
+"""The pipeline on JAX and PyTorch: every stage, and TensorFlow predicting with the weights made there."""
 
 import os
 import subprocess
@@ -11,7 +11,6 @@ import pytest
 
 from pipeline.store.artifacts import Store
 
-pytest.importorskip("jax")
 ROOT = Path(__file__).parents[2]
 PLAN = """
 seed = 3
@@ -70,19 +69,21 @@ def pipeline(backend: str, *words: object) -> str:
 
 
 @pytest.mark.slow
-def test_what_jax_trains_tensorflow_predicts_with(tmp_path):
+@pytest.mark.parametrize("backend", ["jax", "torch"])
+def test_what_another_backend_trains_tensorflow_predicts_with(tmp_path, backend):
+    pytest.importorskip(backend)
     plan = tmp_path / "smoke.toml"
     plan.write_text(PLAN)
     given = ("--output", tmp_path / "out")
-    log = pipeline("jax", plan, *given)
+    log = pipeline(backend, plan, *given)
     assert "submission" in log
     assert "tpu" not in log.lower()
     store = Store(tmp_path / "out" / "smoke")
     folds = [(run, fold) for run in ("head", "fine", "further") for fold in range(2)]
-    assert {store.trained(*key).record()["backend"] for key in folds} == {"jax"}
-    by_jax = [answers(store, *key) for key in folds]
+    assert {store.trained(*key).record()["backend"] for key in folds} == {backend}
+    there = [answers(store, *key) for key in folds]
     pipeline("tensorflow", "predict", "--plan", plan, *given, "--force", "--yes")
-    for key, one in zip(folds, by_jax, strict=True):
+    for key, one in zip(folds, there, strict=True):
         other = answers(store, *key)
         assert not np.array_equal(one, other), "nothing was predicted anew"
         np.testing.assert_allclose(one, other, atol=1e-4)
