@@ -195,7 +195,7 @@ def ids_of(names: list[str], path: Path) -> list[str]:
     if len(set(short)) == len(names):
         return short
     made = stems if len(set(stems)) == len(names) else names
-    log.info("%-10s %s: several images of one name, so ids tell their folders: %s, …", "classify", path, made[0])
+    log.info("%-10s %s: several images of one name, so ids tell their folders: %s, …", "catalogue", path, made[0])
     return made
 
 
@@ -209,4 +209,4 @@ def log_skipped(skipped: Counter[str], where: str) -> None:
     if skipped:
         kinds = ", ".join(f"{suffix} {count:,}" for suffix, count in skipped.most_common())
         files = f"{skipped.total():,} file" + "s" * (skipped.total() > 1)
-        log.warning("%-10s %s: %s passed over: %s", "classify", where, files, kinds)
+        log.warning("%-10s %s: %s passed over: %s", "catalogue", where, files, kinds)

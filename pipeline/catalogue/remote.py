@@ -56,7 +56,7 @@ def fetched(address: str, holder: object) -> Path:
     folder = tempfile.mkdtemp(prefix="catalogue-")
     weakref.finalize(holder, shutil.rmtree, folder, ignore_errors=True)
     path = Path(folder) / (posixpath.basename(unquote(urlsplit(address).path)) or "catalogue")
-    log.info("%-10s fetching %s", "classify", address)
+    log.info("%-10s fetching %s", "catalogue", address)
     try:
         _file_system(address).get_file(address, str(path))
     except (FileNotFoundError, IsADirectoryError):

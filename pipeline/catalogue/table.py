@@ -73,9 +73,9 @@ class Catalogue:
         units = {what: self._unit(what) for what in self._factors}
         taken = column_names.describe_columns(self._part, self._columns, units, self._kept.columns)
         for line in filter(None, (taken, column_names.describe_tables(self._part, parts))):
-            log.info("%-10s %s: %s", "classify", self.path.name, line)
+            log.info("%-10s %s: %s", "catalogue", self.path.name, line)
         if alone := column_names.describe_coordinates(self._part, self._columns):
-            log.warning("%-10s %s: %s", "classify", self.path.name, alone)
+            log.warning("%-10s %s: %s", "catalogue", self.path.name, alone)
 
     def batches(self, size: int) -> Iterator[pd.DataFrame]:
         """Frames of up to `size` galaxies, see Galaxies.batches."""
@@ -149,7 +149,7 @@ class Catalogue:
         for what, (count, galaxy, text) in self._strange.items():
             log.warning(
                 "%-10s %s, column %s: %s cells are no numbers, such as %r of galaxy %d: taken as missing%s",
-                *("classify", self.path.name, self._columns[what], f"{count:,}", text, galaxy),
+                *("catalogue", self.path.name, self._columns[what], f"{count:,}", text, galaxy),
                 " (--whole-images does without)" if what in column_names.CROPPING else "",
             )
 

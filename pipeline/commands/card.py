@@ -34,7 +34,7 @@ def main(argv: list[str] | None = None) -> None:
         _require_ours(path, force=request.options.force)
     text = card(request.store, _chosen(request.plan, request.store, request.options.ensemble))
     if path is None:
-        print(text)
+        print(text, end="")
         return
     with atomic(path) as temporary:
         temporary.write_text(text, encoding="utf-8")

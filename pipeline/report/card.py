@@ -34,7 +34,11 @@ def card(store: Store, name: str, format: str = "") -> str:
     record, runs = store.ensemble(name).required(), store.ensemble(name).fact("weights", dict)
     trained = network_caveats.trained_records(store, dict.fromkeys(runs, int(oof.fold.max()) + 1))
     environment = Environment(
-        loader=FileSystemLoader(TEMPLATES), undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        loader=FileSystemLoader(TEMPLATES),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
     )
     environment.filters |= FILTERS
     return environment.get_template("card.md.jinja").render(

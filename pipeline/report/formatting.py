@@ -14,12 +14,12 @@ def score(value: float | None) -> str:
 
 def signed(value: float) -> str:
     """A difference of RMSEs, with its sign: +0.0013."""
-    return UNKNOWN if math.isnan(value) else f"{value:+.4f}".replace("-", MINUS)
+    return UNKNOWN if math.isnan(value) else f"{round(value, 4) + 0.0:+.4f}".replace("-", MINUS)
 
 
 def exact(value: float) -> str:
     """A small difference of RMSEs: +0.00088."""
-    return UNKNOWN if math.isnan(value) else f"{value:+.5f}".replace("-", MINUS)
+    return UNKNOWN if math.isnan(value) else f"{round(value, 5) + 0.0:+.5f}".replace("-", MINUS)
 
 
 def value(setting: object) -> str:

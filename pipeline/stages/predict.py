@@ -39,7 +39,8 @@ class Source:
     @property
     def keeps_all_features(self) -> bool:
         """Whether nothing is left to be computed but the head."""
-        return self.use_stored_features and self._test_features is not None
+        tested = self._test_features is not None or not len(self.store.load_crops(self.predictor.run.crop, "test")[1])
+        return self.use_stored_features and tested
 
     def held_out(self, rows: np.ndarray, bar: tqdm) -> np.ndarray:
         """Vote fractions (k, c) of rows (k,) of the training galaxies."""

@@ -48,9 +48,10 @@ def _finding(made: Coverage, sure: Confidence | None, material: Material) -> str
     known = made.by_question[np.isfinite(made.by_question)]
     what, of = ("Sets of answers", "right answers") if material.schema.describes_classes else ("Intervals", "votes")
     size = f"{made.typical:.2f} wide" if of == "votes" else f"of {made.typical:.2f} answers"
+    each = f"{share(known.min())} to {share(known.max())} by question, " if len(known) > 1 else ""
     said = (
         f"{what} that state {100 * made.level:g} % hold {share(made.overall)} of the {of} of galaxies that calibrated "
-        f"nothing, {share(known.min())} to {share(known.max())} by question, and are {size} on average"
+        f"nothing, {each}and are {size} on average"
     )
     if sure is None:
         return f"{said}."
