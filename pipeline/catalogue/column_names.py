@@ -15,7 +15,7 @@ NAMES = {  # what a column means -> names that it goes by, lower-case, the likel
     ),
     "ra": ("ra", "ra_deg", "raj2000", "_ra", "_raj2000", "ra_hours"),
     "dec": ("dec", "dec_deg", "dej2000", "decj2000", "_de", "_dej2000"),
-    "image": ("image", "path", "file", "filename", "file_loc", "url", "jpg_url", "cutout"),
+    "image": ("image", "path", "file", "filename", "file_name", "file_loc", "url", "jpg_url", "cutout"),
     "pixel_scale": ("pixel_scale", "pixscale"),  # of the image
     "radius": ("radius", "petror90", "petror90_r", "petro_r90"),  # the Petrosian 90 % radius
 }

@@ -17,8 +17,8 @@ def refuse_all_unread(plan: ShardPlan) -> None:
     told = "; ".join(_examples(plan))
     plan.delete_shards()
     raise UserError(
-        f"not one of {facts['galaxies']:,} images could be read: {told}. Look at --images, at the column of images, "
-        f"and whether the images are JPEG, PNG or FITS"
+        f"not one of {facts['galaxies']:,} images could be read: {told}. Look at --images, at the "
+        f"column of images (--image-column), and whether the images are JPEG, PNG or FITS"
     )
 
 

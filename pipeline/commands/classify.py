@@ -165,7 +165,7 @@ def main(argv: list[str] | None = None) -> None:
         if wanted:
             write_likeliest(todo.plan, wanted, options)
     if "unlike" in facts:
-        log_unlike("classify", facts["unlike"], facts["galaxies"], ensemble)
+        log_unlike("classify", facts["unlike"], facts["galaxies"] - facts["unread"], ensemble)
     for sentence in todo.plan.detector.summary():
         log.info("           %s", sentence)
 

@@ -157,7 +157,10 @@ def main(argv: list[str] | None = None) -> None:
         shutil.rmtree(path, ignore_errors=True)
         (work / path.name).replace(path)
         artifact.finish(spec, {"ensemble": classifier.digest}, largest_difference=gap, **about)
-    _write_card(classifier, path)
+    if options.views:
+        log.info("export     no model card: its scores would be of the ensemble's own views")
+    else:
+        _write_card(classifier, path)
     log.info("export     %s: %.0f MB, answers differ by %.1e at most", path, _bytes(path) / 1e6, gap)
 
 

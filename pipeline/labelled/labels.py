@@ -60,7 +60,7 @@ def _columns(wanted: Sequence[str], table: Table, schema: Schema) -> list[str]:
         raise UserError(
             f"{table.path}: {len(missing):,} of {len(wanted)} columns of the labels {schema.name} are missing (such as "
             f"{', '.join(map(repr, missing[:3]))}); there are {names}{hint}: rename the columns, "
-            f"or the questions of the labels"
+            f'or let the schema say how they are named: columns = "{{answer}}" for one'
         )
     return [there[name.casefold()] for name in wanted]
 

@@ -123,5 +123,5 @@ def test_the_estimate_is_a_table_with_its_uncertainty(tmp_path, monkeypatch, cap
 def test_a_small_probe_of_a_real_backbone():
     made = small_probe.measure("mobilenetv3small")
     assert 1e-9 < made.per_pixel < 1e-3
-    assert (made.features, made.params) == (576, 939_120)
+    assert (made.features, made.params) == (576, 920_952)  # without what folds into the convolutions
     assert made.layers > 100
