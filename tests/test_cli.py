@@ -251,10 +251,7 @@ def test_a_bug_is_exit_code_1(tmp_path):
     [
         (["--plan", "smoke", "--rnu", "a"], "unrecognized arguments: --rnu a; did you mean --run?"),
         (["--plan", "smoke", "--outp", "a"], "unrecognized arguments: --outp a; did you mean --output?"),
-        (
-            ["--plan", "smoke", "--input", "a"],
-            "unrecognized arguments: --input a; --help lists",
-        ),  # --output is meant never
+        (["--plan", "smoke", "--input", "a"], "unrecognized arguments: --input a; --help lists"),
         (["--run", "a"], "the following arguments are required: --plan"),
         (["--plan", "smoke", "--fold", "one"], "argument --fold: invalid int value: 'one'"),
     ],

@@ -1,5 +1,6 @@
 """Whether galaxies look like those that an ensemble was trained on: the features of one of its networks, compared."""
 
+import contextlib
 import logging
 
 import numpy as np
@@ -86,8 +87,10 @@ def training_galaxies_if_there(classifier: Classifier) -> TrainingGalaxies | Non
 
 def log_unlike(stage: str, unlike: int, galaxies: int, classifier: Classifier) -> None:
     """Say how many galaxies look unlike those trained on: as a warning where these are many."""
-    held_out = int(_compared(classifier)[3].sum())
-    usual = max(novelty.SHARE, 1 / (held_out + 1))  # beyond the farthest of few is the share of one more
+    usual = novelty.SHARE
+    with contextlib.suppress(UserError):  # a table that was made while the crops were there
+        held_out = int(_compared(classifier)[3].sum())
+        usual = max(usual, 1 / (held_out + 1))  # beyond the farthest of few is the share of one more
     log.log(
         logging.WARNING if unlike > MANY * usual * galaxies else logging.INFO,
         "%-10s %s of %s galaxies look unlike those trained on, as their caveats say; %.0f %% is usual",

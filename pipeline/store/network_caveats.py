@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from pipeline.core import metrics, stats
+from pipeline.errors import UserError
 from pipeline.store.artifacts import Store
 from pipeline.store.fractions import aligned_to, load_fractions
 from pipeline.store.records import Artifact
@@ -105,11 +106,14 @@ def not_above_baseline(store: Store, name: str) -> Iterator[str]:
     compared = f"{scores[best]:.4f} of the baseline {best}"
     if score >= scores[best]:
         yield f"Its out-of-fold {decides.title} is {score:.4f}, no better than {compared}."
-    elif not _surely_better(store, store.ensemble(name), store.baseline(best)):
-        yield (
-            f"Its out-of-fold {decides.title} is {score:.4f}, not for certain better than {compared}: the interval of "
-            f"their difference includes 0."
-        )
+        return
+    try:
+        surely = _surely_better(store, store.ensemble(name), store.baseline(best))
+        why = "the interval of their difference includes 0"
+    except UserError as error:  # answers are given all the same
+        surely, why = False, f"they cannot be compared ({error})"
+    if not surely:
+        yield f"Its out-of-fold {decides.title} is {score:.4f}, not for certain better than {compared}: {why}."
 
 
 def _surely_better(store: Store, one: Artifact, other: Artifact) -> bool:
@@ -118,7 +122,8 @@ def _surely_better(store: Store, one: Artifact, other: Artifact) -> bool:
     decides, truth = metrics.deciding(schema), labels.to_numpy(np.float64)
     frames = (load_fractions(made.verified("oof.parquet"), schema) for made in (one, other))
     predicted = (aligned_to(frame, labels.index, "out-of-fold predictions").to_numpy() for frame in frames)
-    errors = [decides.per_galaxy(schema, truth, made) for made in predicted]
+    errors = np.stack([decides.per_galaxy(schema, truth, made) for made in predicted])
+    errors = errors[:, np.isfinite(errors).all(axis=0)]  # not of galaxies without an answer
     return stats.verdict(*stats.paired_difference(*errors, finish=decides.finish)[1:]) == "better"
 
 

@@ -478,6 +478,19 @@ def test_what_looks_unlike_the_galaxies_trained_on_is_told_in_row_log_and_record
     assert said.levelname == "WARNING"
 
 
+def test_a_complete_table_needs_no_crops_to_say_so(survey, folder, tmp_path, caplog):
+    root = survey.store.root
+    shutil.copytree(root, tmp_path / root.name)
+    ensemble = tmp_path / root.name / survey.ensemble.relative_to(root)
+    command = [str(folder), "--ensemble", str(ensemble), "--to", str(tmp_path / "answers.parquet"), "--views", "1"]
+    classify.main(command)
+    for crops in (tmp_path / root.name / "crops").glob("*/train.npy"):
+        crops.unlink()
+    caplog.clear()
+    classify.main(command)
+    assert [record for record in caplog.records if "look unlike those trained on" in record.getMessage()]
+
+
 def test_an_ensemble_that_came_without_its_crops_answers_all_the_same(survey, folder, answered, tmp_path, caplog):
     alone = tmp_path / "survey"
     shutil.copytree(survey.store.root, alone, ignore=shutil.ignore_patterns("train.npy"))

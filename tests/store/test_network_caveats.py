@@ -88,6 +88,9 @@ def test_an_ensemble_no_better_than_a_baseline_of_the_same_galaxies(store):
     resealed(store.baseline("ridge"))
     (sentence,) = [sentence for sentence in told(store) if "baseline" in sentence]
     assert sentence.startswith(f"Its out-of-fold RMSE is {score:.4f}, not for certain better than {score * 1.1:.4f} of")
+    worse.unlink()  # which stops no answer
+    (sentence,) = [sentence for sentence in told(store) if "baseline" in sentence]
+    assert "of the baseline ridge: they cannot be compared (" in sentence
     alter(store.baseline("ridge"), rmse=score * 0.9)
     (sentence,) = [sentence for sentence in told(store) if "baseline" in sentence]
     assert sentence == f"Its out-of-fold RMSE is {score:.4f}, no better than {score * 0.9:.4f} of the baseline ridge."

@@ -29,13 +29,7 @@ def of_fits(comments: list[str]) -> dict[str, Meaning]:
     lines = "\n".join(comments[begin + 1 : end]).replace("\\\n", "")  # a line that goes on ends with a backslash
     try:
         return _of_yaml(lines.splitlines())
-    except (
-        YamlParseError,
-        ValueError,
-        LookupError,
-        TypeError,
-        AttributeError,
-    ):
+    except (YamlParseError, ValueError, LookupError, TypeError, AttributeError):
         return {}  # of another's hand; units stand elsewhere, too
 
 
