@@ -38,20 +38,13 @@ from pipeline.store.artifacts import Store
 from pipeline.store.environment import peak_memory
 
 if TYPE_CHECKING:
-    from pipeline.nn.small_probe import Probe
     from pipeline.nn.speed_probe import Speeds
 
 COMPETITION = (61_578, 79_975)  # training and test galaxies
 BASELINE_SAMPLE = 300  # galaxies that baselines are timed on
 STAGES, MAP_SECONDS = 10, 5.0  # seconds that the map of a run's features takes
-
-
-BUDGET = 60.0  # seconds for the networks; what no time is left for is scaled from small images
-STEPS_SECONDS = 8.0  # that timing the real steps of a network takes, besides what is one step of each kind
-STEP_COST = 4.0  # forward passes that a training step costs: 3.0 (MobileNetV3-Small) to 4.8 (ResNet50) on a CPU
-START_PER_LAYER = 0.06  # seconds to build and trace a network, of each of its layers
-HEAD_SPEED = 1e10  # multiplications a second in training a head
-MEASURED, SCALED, OTHERS = 0.15, 0.4, 0.2  # uncertainties, as a share
+OTHERS = 0.2  # uncertainty of what is no network, as a share of the seconds
+COPIES = 4.0  # of the activations of a batch that fit in memory in training: 4.0 to 4.2 at 160 and 192 pixels on a CPU
 
 
 class Cost(NamedTuple):
@@ -101,6 +94,11 @@ def cost_of_run(run: Run, speeds: "Speeds", n: int, m: int, folds: int, answers:
     weights = 4 * speeds.params
     disk = folds * weights + 4 * weights + features + 4 * answers * (n + folds * m)
     return Cost(seconds, disk, 3 * features + 16 * weights)
+
+
+def memory_of_a_step(run: Run, activations: float) -> float:
+    """Bytes that a batch takes besides the weights, of so many activations an image: float32, and their gradients."""
+    return 4 * run.batch_size * activations * (COPIES if run.fine_tune.epochs else 1)
 
 
 def cost_of_other_stages(plan: Plan, schema: Schema, n: int, m: int) -> Cost:
@@ -160,53 +158,6 @@ def _seconds_of_baselines(plan: Plan, schema: Schema) -> float:
     return time.monotonic() - began
 
 
-class Prober:
-    """Speeds of runs: real steps where the time allows, else scaled from small images."""
-
-    def __init__(self, plan: Plan, schema: Schema, n: int):
-        self.plan, self.schema, self.n_train = plan, schema, n * (plan.folds - 1) // plan.folds
-        self.began = time.monotonic()
-        self.probes: dict[str, Probe] = {}
-        self.corrections: list[float] = []  # measured forward speeds over scaled ones
-        self.step_costs: list[float] = []
-
-    def look(self, run: Run) -> None:
-        """Time a run's backbone on small images, if that was not done."""
-        from pipeline.nn import small_probe
-
-        if run.backbone not in self.probes:
-            self.probes[run.backbone] = small_probe.measure(run.backbone)
-
-    def speeds(self, run: Run) -> "tuple[Speeds, float]":
-        """(speeds of a run, their uncertainty)."""
-        from pipeline.nn import speed_probe
-
-        scaled, size = self._scaled(run), self.plan.input_size(run)
-        steps = 4 * min(run.batch_size, 64) * (1 / scaled.forward + (1 / scaled.train if run.fine_tune.epochs else 0))
-        if time.monotonic() - self.began + scaled.start + steps + STEPS_SECONDS > BUDGET:
-            return scaled, SCALED
-        stored = self.plan.crops[run.crop].size
-        with contextlib.redirect_stderr(io.StringIO()):  # its progress bar
-            made = speed_probe.measure(run, self.schema, stored=stored, size=size, n_train=self.n_train)
-        self.corrections.append(made.forward / self._scaled(run, corrected=False).forward)
-        if run.fine_tune.epochs:
-            self.step_costs.append(made.forward / made.train)
-        return made, MEASURED
-
-    def _scaled(self, run: Run, *, corrected: bool = True) -> "Speeds":
-        from pipeline.nn.speed_probe import Speeds
-
-        probe = self.probes[run.backbone]
-        correction = float(np.median(self.corrections)) if self.corrections and corrected else 1.0
-        forward = correction / (probe.per_pixel * self.plan.input_size(run) ** 2)
-        step_cost = float(np.median(self.step_costs)) if self.step_costs else STEP_COST
-        train = forward / step_cost if run.fine_tune.epochs else float("inf")
-        answers = len(self.schema.columns)
-        head = 3 * answers * probe.features * run.head_phase.epochs * self.n_train / HEAD_SPEED
-        start = probe.build + START_PER_LAYER * probe.layers
-        return Speeds(start, train, forward, head, probe.params + answers * probe.features, probe.features)
-
-
 def label(run: Run, plan: Plan) -> str:
     """A run and what is trained of it."""
     epochs = f"{run.head_phase.epochs} + {run.fine_tune.epochs} epochs"
@@ -241,6 +192,8 @@ def table(plan: Plan, store: Store, *, estimate: bool, price: float | None) -> I
         with contextlib.redirect_stderr(io.StringIO()):  # their progress bars
             others = cost_of_other_stages(plan, schema, n, m)
         yield told(what, others)
+        from pipeline.nn.run_speeds import Prober
+
         prober = Prober(plan, schema, n)
         for run in plan.runs:
             prober.look(run)
@@ -248,7 +201,8 @@ def table(plan: Plan, store: Store, *, estimate: bool, price: float | None) -> I
         for run in sorted(plan.runs, key=lambda run: prober.probes[run.backbone].layers):  # those soonest built first
             speeds, uncertainty = prober.speeds(run)
             cost = cost_of_run(run, speeds, n, m, plan.folds, len(schema.columns))
-            yield told(label(run, plan), cost._replace(uncertainty=uncertainty))
+            memory = cost.memory + memory_of_a_step(run, prober.activations(run))
+            yield told(label(run, plan), cost._replace(uncertainty=uncertainty, memory=memory))
     yield _in_all(costs, price, width)
 
 
@@ -258,7 +212,7 @@ def _in_all(costs: list[Cost], price: float | None, width: int) -> str:
     memory = peak_memory() + max(cost.memory for cost in costs)
     whole = Cost(seconds, sum(cost.disk for cost in costs), memory, uncertainty)
     low, high = (duration(seconds * factor) for factor in (1 - uncertainty, 1 + uncertainty))
-    return f"{_line('in all', whole, price, width)}\n  that is {low} to {high}; {memory / 1e9:.1f} GB of memory"
+    return f"{_line('in all', whole, price, width)}\n  that is {low} to {high}; up to {memory / 1e9:.1f} GB of memory"
 
 
 def _line(what: str, cost: Cost, price: float | None, width: int) -> str:

@@ -5,11 +5,13 @@ two cores EfficientNetV2-S at 224 pixels made 54 images/s where these told 43. F
 without compilation 3: small maps and calls of single layers leave the processor idle.
 """
 
+import math
 import time
 from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
+from keras import tree
 
 from pipeline.nn.backbone import construct
 from pipeline.nn.folding import clone_without_normalisation
@@ -21,6 +23,7 @@ class Probe(NamedTuple):
     """What a backbone costs."""
 
     per_pixel: float  # seconds of a forward pass for a pixel of an image
+    activations: float  # numbers that its layers make of a pixel of an image
     build: float  # seconds to make it, of random weights
     layers: int
     params: int
@@ -34,7 +37,15 @@ def measure(backbone: str) -> Probe:
     build = time.monotonic() - started
     images = np.random.default_rng(0).random((BATCH, SIDE, SIDE, 3), np.float32)
     per_image = _fastest(lambda: model.predict_on_batch(images)) / BATCH
-    return Probe(per_image / SIDE**2, build, len(model.layers), model.count_params(), model.output_shape[-1])
+    activations = sum(math.prod(tensor.shape[1:]) for layer in model.layers for tensor in tree.flatten(layer.output))
+    return Probe(
+        per_image / SIDE**2,
+        activations / SIDE**2,
+        build,
+        len(model.layers),
+        model.count_params(),
+        model.output_shape[-1],
+    )
 
 
 def _fastest(work: Callable[[], object]) -> float:

@@ -3,7 +3,7 @@
 import pytest
 
 from pipeline.commands import estimate
-from pipeline.nn import small_probe, speed_probe
+from pipeline.nn import run_speeds, small_probe, speed_probe
 from pipeline.nn.fit import SCORED_EPOCHS
 from pipeline.store.artifacts import Store
 from tests.builders import fabricated, stage_outputs
@@ -64,31 +64,31 @@ def test_every_speed_of_a_real_network_is_measured(tmp_path):
     assert (made.params, made.features) == (backbone + 1280 * 37 + 37 + 2 * 1280, 1280)
 
 
-SMALL = small_probe.Probe(per_pixel=1e-6, build=2.0, layers=100, params=5000, features=10)
+SMALL = small_probe.Probe(per_pixel=1e-6, activations=400.0, build=2.0, layers=100, params=5000, features=10)
 
 
 @pytest.fixture
 def prober(tmp_path, monkeypatch):
     """A prober of the plan's two runs whose small images were timed, and whose clock stands still."""
-    monkeypatch.setattr(estimate.time, "monotonic", lambda: 0.0)
+    monkeypatch.setattr(run_speeds.time, "monotonic", lambda: 0.0)
     monkeypatch.setattr(small_probe, "measure", lambda backbone: SMALL)
-    made = estimate.Prober(edited(tmp_path), GZ2, 1000)
+    made = run_speeds.Prober(edited(tmp_path), GZ2, 1000)
     for run in made.plan.runs:
         made.look(run)
     return made
 
 
 def test_where_no_time_is_left_a_run_is_scaled_from_small_images(prober, monkeypatch):
-    monkeypatch.setattr(estimate, "BUDGET", 0.0)
+    monkeypatch.setattr(run_speeds, "BUDGET", 0.0)
     monkeypatch.setattr(speed_probe, "measure", None)
     head, tuned = (prober.speeds(run) for run in prober.plan.runs)  # of 64 and 32 pixels
-    assert head[1] == tuned[1] == estimate.SCALED
+    assert head[1] == tuned[1] == run_speeds.SCALED
     assert head[0].forward == pytest.approx(1e6 / 64**2)
     assert tuned[0].forward == pytest.approx(1e6 / 32**2)
-    assert tuned[0].train == pytest.approx(tuned[0].forward / estimate.STEP_COST)
+    assert tuned[0].train == pytest.approx(tuned[0].forward / run_speeds.STEP_COST)
     assert head[0].train == float("inf")
-    assert head[0].head == pytest.approx(3 * 37 * 10 * 1 * 500 / estimate.HEAD_SPEED)
-    assert head[0].start == pytest.approx(2 + 100 * estimate.START_PER_LAYER)
+    assert head[0].head == pytest.approx(3 * 37 * 10 * 1 * 500 / run_speeds.HEAD_SPEED)
+    assert head[0].start == pytest.approx(2 + 100 * run_speeds.START_PER_LAYER)
     assert head[0].params == 5000 + 370
 
 
@@ -96,8 +96,8 @@ def test_what_was_measured_corrects_what_is_scaled(prober, monkeypatch):
     head, tuned = prober.plan.runs
     measured = SPEEDS._replace(forward=3e6 / 32**2, train=1e6 / 32**2)  # thrice as fast as small images say
     monkeypatch.setattr(speed_probe, "measure", lambda *args, **kwargs: measured)
-    assert prober.speeds(tuned) == (measured, estimate.MEASURED)
-    monkeypatch.setattr(estimate, "BUDGET", 0.0)
+    assert prober.speeds(tuned) == (measured, run_speeds.MEASURED)
+    monkeypatch.setattr(run_speeds, "BUDGET", 0.0)
     scaled, _ = prober.speeds(head.model_copy(update={"fine_tune": tuned.fine_tune}))
     assert scaled.forward == pytest.approx(3e6 / 64**2)
     assert scaled.train == pytest.approx(1e6 / 64**2)
@@ -106,7 +106,7 @@ def test_what_was_measured_corrects_what_is_scaled(prober, monkeypatch):
 def test_the_estimate_is_a_table_with_its_uncertainty(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(estimate, "cost_of_other_stages", lambda *args: estimate.Cost(3600, 2e9, 0))
     monkeypatch.setattr(small_probe, "measure", lambda backbone: SMALL)
-    monkeypatch.setattr(estimate, "BUDGET", 0.0)
+    monkeypatch.setattr(run_speeds, "BUDGET", 0.0)
     text = ('name = "b"', 'name = "a-run-of-a-long-name-that-pushes-the-columns-to-the-right"')
     path = fabricated.write_plan(tmp_path, text, ('["a", "b"]', '["a"]'))
     estimate.main(["--plan", str(path), "--output", str(tmp_path), "--estimate", "--price", "2"])
@@ -117,11 +117,20 @@ def test_the_estimate_is_a_table_with_its_uncertainty(tmp_path, monkeypatch, cap
     assert all("± 40 %" in row for row in rows[1:])
     assert whole.startswith("  in all ")
     assert span.startswith("  that is 48 min ")
-    assert " to 1 h 13 min; " in span
+    assert " to 1 h 13 min; up to " in span
+
+
+def test_memory_is_that_of_a_batch_s_activations_where_the_backbone_learns(prober):
+    head, tuned = prober.plan.runs
+    assert prober.activations(tuned) == 400 * 32**2
+    step = estimate.memory_of_a_step(tuned, 1000.0)
+    assert step == 4 * tuned.batch_size * 1000 * estimate.COPIES
+    assert estimate.memory_of_a_step(head, 1000.0) == 4 * head.batch_size * 1000
 
 
 def test_a_small_probe_of_a_real_backbone():
     made = small_probe.measure("mobilenetv3small")
     assert 1e-9 < made.per_pixel < 1e-3
+    assert 50 < made.activations < 500
     assert (made.features, made.params) == (576, 920_952)  # without what folds into the convolutions
     assert made.layers > 100
