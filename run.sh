@@ -71,11 +71,16 @@ case "${1:-}" in
 esac
 needed="$("${base:-$python}" -m pipeline --requirements "$@")" || exit
 [[ -n "$needed" ]] || exec "${base:-$python}" -m pipeline "$@"
-if [[ -n "${base:-}" ]]; then
+if [[ -w "$here" ]] && command -v flock >/dev/null; then # one command installs at a time
+  exec 9>>"$here/.venv.lock"
+  flock -n 9 || { say "setup      waits for another command that installs into .venv"; flock 9; }
+fi
+if [[ -n "${base:-}" && ! -x "$python" ]]; then
   say "setup      making .venv with $base"
   "$base" -m venv "$venv"
 fi
 for file in $needed; do
   [[ "$venv/$file.installed" -nt "$here/$file" ]] || install "$file"
 done
+exec 9>&-
 exec "$python" -m pipeline "$@"

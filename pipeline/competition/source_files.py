@@ -59,7 +59,8 @@ def find(folder: Path) -> Files:
     """
     folder = Path(folder)
     if not folder.is_dir():
-        raise UserError(f"there is no folder {folder} with the competition's files: {HOW_TO_GET}")
+        what = f"{folder} is a file" if folder.is_file() else f"there is no folder {folder}"
+        raise UserError(f"{what}: expected a folder with the competition's files; {HOW_TO_GET}")
     found: dict[str, Path] = {}
     for place in (folder, folder / SLUG):
         if place.is_dir():

@@ -30,14 +30,19 @@ def predicted_class(schema: Schema, predicted: np.ndarray) -> np.ndarray:
     return predicted[:, schema.class_columns].argmax(axis=1)
 
 
-def accuracy(schema: Schema, truth: np.ndarray, predicted: np.ndarray) -> float:
-    """Share of the galaxies of a class whose predicted one is right; NaN where there are none."""
+def right(schema: Schema, truth: np.ndarray, predicted: np.ndarray) -> np.ndarray:
+    """Whether the predicted class is right, of each galaxy that has a class: bool (m,)."""
     if truth.shape != predicted.shape:
         raise ValueError(f"expected predictions of the truth's shape {truth.shape}; received {predicted.shape}")
     true = true_class(schema, truth)
     known = true >= 0
-    right = predicted_class(schema, predicted)[known] == true[known]
-    return float(right.mean()) if len(right) else float("nan")
+    return predicted_class(schema, predicted)[known] == true[known]
+
+
+def accuracy(schema: Schema, truth: np.ndarray, predicted: np.ndarray) -> float:
+    """Share of the galaxies of a class whose predicted one is right; NaN where there are none."""
+    found = right(schema, truth, predicted)
+    return float(found.mean()) if len(found) else float("nan")
 
 
 def confusion(truth_class: np.ndarray, predicted_class: np.ndarray, n: int) -> np.ndarray:

@@ -34,7 +34,8 @@ class Folder(NamedTuple):
 def find(folder: Path, *, needs_table: bool = True) -> Folder:
     """The files in a folder; UserError where there is no table of labels that is needed, or no telling which it is."""
     if not folder.is_dir():
-        raise UserError(f"there is no folder {folder}: --input names that of labels.csv and its images")
+        what = f"{folder} is a file" if folder.is_file() else f"there is no folder {folder}"
+        raise UserError(f"{what}: --input names the folder of labels.csv and its images")
     entries = [entry for entry in sorted(folder.iterdir()) if not is_system_file(entry.name)]
     tables = {name: e for e in entries if e.is_file() and (name := _stem(e, TABLES))}
     places = {e.name.lower(): e for e in entries if e.is_dir()}

@@ -41,9 +41,10 @@ def read(name: str) -> list[Layer]:
             if path.parent != PLANS:
                 beside = sorted(other.name for other in path.parent.glob("*.toml"))
                 raise UserError(f"{where}there is no plan {path.resolve()}{meant(path.name, beside)}")
+            own = layers[-1].path.parent / path.name if layers else Path(path.name)
+            hint = f"; did you mean {path.name}?" if own.is_file() else meant(str(name), shipped)
             raise UserError(
-                f"{where}no plan {name!r}: give one of {', '.join(shipped)}, or the path of a TOML file"
-                f"{meant(str(name), shipped)}"
+                f"{where}no plan {name!r}: give one of {', '.join(shipped)}, or the path of a TOML file{hint}"
             )
         try:
             raw = tomllib.loads(path.read_text(encoding="utf-8-sig"))  # editors on Windows begin a file with its mark

@@ -139,6 +139,7 @@ def _run(name: str, records: list[dict[str, Any]], weight: float | list[float]) 
         "name": name,
         "backbone": spec.get("backbone", ""),
         "share": float(np.mean(weight)),
+        "borrowed": source != "random",
         "weights": "RANDOM" if unwanted else SOURCES.get(source, source),
         "file": Path(origin["path"]).name if origin.get("path") else "",
         "sha256": origin.get("sha256") or "",

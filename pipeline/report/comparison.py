@@ -49,8 +49,7 @@ def comparison_lines(first: Path, second: Path) -> Iterator[str]:
         made = [one.iloc[:, columns] for one in (before, after)]
         yield _line(f"  {question.number} {question.text}", own, made, metrics.RMSE, schema)
     yield ""
-    accuracy = [classes.accuracy(schema, truth.to_numpy(), one.loc[truth.index].to_numpy()) for one in (before, after)]
-    yield f"{wording.of(schema).accuracy.lower()} {accuracy[0]:.1%} -> {accuracy[1]:.1%}"
+    yield _accuracy(truth, before, after, schema)
     errors = [((one.loc[truth.index] - truth) ** 2).mean(axis=1) ** 0.5 for one in (before, after)]
     change = (errors[1] - errors[0]).round(6).sort_values()
     change = change[change != 0]
@@ -86,8 +85,10 @@ def load_predictions(folder: Path) -> dict[str, pd.DataFrame]:
 def common_schema(first: Path, second: Path) -> Schema:
     """The schema that the galaxies of both plans are labelled with; UserError where there are two."""
     one, other = (Store(folder).schema() for folder in (first, second))
-    if one.questions != other.questions or one.kind != other.kind:
-        raise UserError(f"{first} is labelled by {one.name}, {second} by {other.name}: nothing to compare")
+    asked = [[(q.name, q.answers, q.columns, q.parents) for q in schema.questions] for schema in (one, other)]
+    if asked[0] != asked[1] or one.kind != other.kind:
+        differs = "other questions, answers or columns" if asked[0] != asked[1] else f"{one.kind} and {other.kind}"
+        raise UserError(f"{first} is labelled by {one.name}, {second} by {other.name} ({differs}): nothing to compare")
     return one
 
 
@@ -119,6 +120,23 @@ def _line(label: str, truth: pd.DataFrame, made: list[pd.DataFrame], score: metr
     scores = [score.of(losses) for losses in (before, after)]
     interval = f"{low:+.4f} to {high:+.4f}"
     return f"{label:<34}{scores[0]:>8.4f}{scores[1]:>8.4f}{difference:>+12.4f}   {interval}  {stats.verdict(low, high)}"
+
+
+def _accuracy(truth: pd.DataFrame, before: pd.DataFrame, after: pd.DataFrame, schema: Schema) -> str:
+    """How often the class is right in both, and the difference with its interval, of the galaxies that have a class."""
+    first, second = (
+        classes.right(schema, truth.to_numpy(), one.loc[truth.index].to_numpy()).astype(float)
+        for one in (before, after)
+    )
+    name = wording.of(schema).accuracy.lower()
+    if not len(first):
+        return f"{name}: no galaxy has a class"
+    gain, low, high = (100 * value for value in stats.paired_difference(second, first, finish=lambda mean: mean))
+    verdict = stats.verdict(-high, -low)  # more is better
+    return (
+        f"{name} {first.mean():.1%} -> {second.mean():.1%}, {gain:+.1f} points "
+        f"({low:+.1f} to {high:+.1f}, of {len(first):,} galaxies)  {verdict}"
+    )
 
 
 def _aligned(frame: pd.DataFrame, truth: pd.DataFrame, what: str) -> np.ndarray:

@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -70,6 +71,22 @@ def test_help_and_unknown_words_set_nothing_up(tmp_path, typed):
     assert {path.name for path in tmp_path.iterdir()} == {"run.sh", "pipeline"}
 
 
+@pytest.mark.skipif(not shutil.which("flock"), reason="flock is not there")
+def test_of_two_commands_that_install_the_second_says_that_it_waits(tmp_path):
+    for name in ("run.sh", "pipeline", "requirements.txt"):
+        (tmp_path / name).symlink_to(ROOT / name)
+    python = tmp_path / ".venv" / "bin" / "python"
+    python.parent.mkdir(parents=True)
+    asked = f'[ "$3" = --requirements ] && exec "{sys.executable}" "$@"'
+    python.write_text(f'#!/bin/sh\n{asked}\n[ "$2" = pip ] && sleep 5\nexit 0\n')
+    python.chmod(0o755)
+    with ThreadPoolExecutor(2) as pool:
+        told = sorted(made.stderr for made in pool.map(lambda _: run(tmp_path, "smoke"), range(2)))
+    assert told[0].count("\n") == told[1].count("\n") == 1  # the second installs nothing again
+    assert told[0].startswith("setup      installing requirements.txt with ")
+    assert told[1] == "setup      waits for another command that installs into .venv\n"
+
+
 @pytest.mark.parametrize("command", ["search", "serve", "train"])
 def test_help_of_a_command_installs_nothing(tmp_path, command):
     for name in ("run.sh", "pipeline"):
@@ -99,7 +116,8 @@ REFUSED = {
     ),
     "a misspelt plan": (["smoek"], "error: no command and no plan 'smoek': did you mean smoke?"),
     "status of a misspelt plan": (["status", "smoek"], "error: no plan 'smoek': give one of competition,"),
-    "a folder that is none": (["laptop", "--input", "/nowhere"], "error: there is no folder /nowhere with the"),
+    "a folder that is none": (["laptop", "--input", "/nowhere"], "error: there is no folder /nowhere: expected a"),
+    "a file for a folder": (["laptop", "--input", __file__], f"error: {__file__} is a file: expected a folder with"),
     "weights that are none": (
         ["smoke", "--weights", "vgg16=/no.h5"],
         "error: --weights vgg16=/no.h5: there is no such",

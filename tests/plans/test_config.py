@@ -366,6 +366,8 @@ def test_plans_that_extend_each_other_are_refused(tmp_path):
         config.load_plan(str(path))
     with pytest.raises(UserError, match=r"one\.toml: extends: no plan 'nowhere': give one of"):
         config.load_plan(str(written(tmp_path, "one", 'extends = "nowhere"')))
+    with pytest.raises(UserError, match=r"extends: no plan 'two': give one of .*; did you mean two\.toml\?$"):
+        config.load_plan(str(written(tmp_path, "one", 'extends = "two"')))
 
 
 MISTAKES = {  # what the extending file holds, what the base's [defaults] hold: the file and the place

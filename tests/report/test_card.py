@@ -51,6 +51,8 @@ def test_it_tells_data_networks_caveats_and_scores_of_the_records(survey, text):
     for run, weights in record["weights"].items():
         (line,) = [line for line in text.splitlines() if line.startswith(f"| {run} |")]
         assert f"| {np.mean(weights):.2f} | RANDOM |" in line
+    assert "Under which licence is this ensemble" in text
+    assert "Under which licence are the first weights" not in text  # random ones have none
     assert record["made"]["code"] in text
     assert "Beside this card: `model.onnx`" in text
 

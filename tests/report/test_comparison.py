@@ -1,5 +1,6 @@
 """Two plans side by side: differences by hand, and what cannot be compared."""
 
+import re
 import shutil
 
 import numpy as np
@@ -7,6 +8,7 @@ import pandas as pd
 import pytest
 
 from pipeline.errors import UserError
+from pipeline.plans import label_schemas
 from pipeline.report import comparison
 from pipeline.stages import report
 from pipeline.store.artifacts import Store
@@ -53,6 +55,38 @@ def test_what_only_one_of_the_two_has_is_named(pair, tmp_path):
     assert f"only in {pair[0]}: baselines/ridge, runs/vgg16" in lines
     assert f"only in {other}: runs/vgg19" in lines
     assert not [line for line in comparison.comparison_lines(*pair) if line.startswith("only in")]
+
+
+def test_the_accuracy_has_the_interval_of_its_difference(pair):
+    line = next(line for line in comparison.comparison_lines(*pair) if line.startswith("five-class accuracy"))
+    found = re.fullmatch(
+        r"five-class accuracy ([\d.]+)% -> ([\d.]+)%, ([+-][\d.]+) points "
+        r"\(([+-][\d.]+) to ([+-][\d.]+), of (\d+) galaxies\)  (better|worse|cannot tell|the same)",
+        line,
+    )
+    before, after, gain, low, high, n = (float(text) for text in found.groups()[:6])
+    assert gain == pytest.approx(after - before, abs=0.11)
+    assert low <= gain <= high
+    assert 0 < n <= 90
+    assert found[7] == ("better" if low > 0 else "worse" if high < 0 else "the same" if low == high else "cannot tell")
+    same = next(line for line in comparison.comparison_lines(pair[0], pair[0]) if line.startswith("five-class"))
+    assert "+0.0 points (+0.0 to +0.0" in same
+    assert same.endswith("the same")
+
+
+def test_questions_are_compared_whatever_the_schemas_are_called(pair, tmp_path):
+    table = label_schemas.load_table(label_schemas.DEFAULT)
+
+    def labelled_by(schema_name, last):
+        place = shutil.copytree(pair[0], tmp_path / schema_name)
+        questions = (*table.questions[:-1], table.questions[-1].model_copy(update=last))
+        schema = label_schemas.to_record(schema_name, table.model_copy(update={"questions": questions}))
+        Store(place).inputs().finish({}, {}, folder="sky", schema=schema)
+        return place
+
+    assert len(list(comparison.comparison_lines(pair[0], labelled_by("words", {"text": "In other words"})))) > 10
+    with pytest.raises(UserError, match=r"galaxy-zoo-2, .* by names \(other questions, answers or columns\)"):
+        list(comparison.comparison_lines(pair[0], labelled_by("names", {"name": "another"})))
 
 
 def test_from_the_command_line_it_needs_no_plan(pair, capsys):
