@@ -17,6 +17,7 @@ from pipeline.plans.config import Plan, load_plan
 from pipeline.store import backbone_graphs, dependencies, folders, staleness, takeover
 from pipeline.store.artifacts import Store
 from pipeline.store.records import Artifact
+from pipeline.store.unit import to_do
 
 log = logging.getLogger(__name__)
 OUTPUT = Path(__file__).parent.parent / "output"
@@ -35,7 +36,7 @@ class Request:
         selected = list(self._selected(units))
         if not self.options.force:
             takeover.take_over(selected, self.plan, self.store)
-        todo = dependencies.to_do(iter(selected), self.options.plan, force=self.options.force)
+        todo = to_do(iter(selected), self.options.plan, force=self.options.force)
         self.require(todo)
         self._discard(todo)
         if todo:

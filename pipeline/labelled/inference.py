@@ -2,7 +2,7 @@
 
 from pipeline.errors import UserError
 from pipeline.labelled.table import Table
-from pipeline.plans.label_schemas import LabelTable
+from pipeline.plans.label_table import LabelTable
 
 NAMES = ("label", "class", "labels", "classes", "label_name", "class_name")
 MOST = 100  # answers that one question may have

@@ -17,7 +17,7 @@ from pipeline.labelled.images import LabelledImages
 from pipeline.labelled.labels import such_as
 from pipeline.labelled.table import as_id_array
 from pipeline.plans import label_schemas
-from pipeline.plans.label_schemas import LabelTable
+from pipeline.plans.label_table import LabelTable
 from pipeline.store.answers import Answers
 from pipeline.store.artifacts import ID
 from pipeline.store.fractions import fractions_frame

@@ -1,15 +1,11 @@
 """The units of work of a plan: every artifact, what it is specified by and what it is made from.
 
 Stages ask here what to do and `status` asks here what is done, so the dependency graph is defined once.
-A unit is missing, complete, changed (its own specification differs: refused, since work would be lost) or
-outdated (one of its sources was rebuilt, by the user's choice: rebuilt too).
 """
 
-import logging
 from collections.abc import Iterator
 from typing import Any
 
-from pipeline.errors import Damaged, UserError
 from pipeline.plans.backbones import BACKBONES
 from pipeline.plans.config import Plan, Run
 from pipeline.store import starting_run
@@ -19,52 +15,9 @@ from pipeline.store.artifacts import Store
 from pipeline.store.records import Artifact, Version
 from pipeline.store.unit import PAGE, Unit
 
-log = logging.getLogger(__name__)
 SPLITS = ("train", "test")
 ANSWERS = "what people answered"  # a source of the inputs
 PAGE_VERSION = 4  # raised when the page shows other things of the same results: reports are then rebuilt
-
-
-def to_do(units: Iterator[Unit], plan: str, *, force: bool) -> list[Unit]:
-    """The units that must be made; UserError for those that would lose work unless `force`."""
-    todo: list[Unit] = []
-    refused: list[tuple[Unit, str, list[str]]] = []
-    for unit in units:
-        state, why = unit.state()
-        if state in ("changed", "damaged") and not force:
-            refused.append((unit, state, why))
-        elif state != "complete" or force or _made_from_any(unit, todo):
-            if state == "outdated":
-                log.info("%s is rebuilt: %s", unit.label, "; ".join(why))
-            todo.append(unit)
-    if refused:
-        _refuse(refused, plan)
-    return todo
-
-
-def _made_from_any(unit: Unit, others: list[Unit]) -> bool:
-    """Whether one of the others, which come first, is what the unit is made from."""
-    return any(other.artifact in unit.sources.values() for other in others)
-
-
-def _refuse(refused: list[tuple[Unit, str, list[str]]], plan: str) -> None:
-    unit, state, why = refused[0]
-    more = f" (and {len(refused) - 1} more of this stage)" if len(refused) > 1 else ""
-    if state == "damaged":
-        raise Damaged(f"{unit.label} is damaged: {why[0].removesuffix(f'; {unit.artifact.mend}')}{more}; "
-                      f"{unit.artifact.mend}")  # fmt: skip
-    select = f" --run {unit.run}" if unit.run else ""
-    raise UserError(
-        f"{unit.label} was not made by this plan: {'; '.join(why[:4])}{more}. Restore the plan, choose another "
-        f"--output, or rebuild it by `./run.sh {unit.stage} --plan {plan}{select} --force` "
-        f"(`./run.sh {plan} --force {unit.stage}` for the whole stage)"
-    )
-
-
-def seconds(unit: Unit) -> float:
-    """Seconds that a unit took, as its stage recorded them; 0 where it did not."""
-    record = unit.artifact.facts()
-    return float(record.get("train_seconds") or record.get("seconds") or 0)
 
 
 def uses_synthetic_galaxies(plan: Plan, store: Store) -> bool:

@@ -109,4 +109,4 @@ def described(lost: list[Unit]) -> str:
 
 def seconds(unit: Unit) -> float:
     """Seconds that a unit, or the part of it that is there, took."""
-    return half_trained(unit) or dependencies.seconds(unit)
+    return half_trained(unit) or unit.seconds

@@ -1,11 +1,18 @@
-"""One unit of work: an artifact, what it is specified by and made from, and the state that it is in."""
+"""One unit of work: an artifact, what it is specified by and made from, the state that it is in, and what is to do.
 
+A unit is missing, complete, changed (its own specification differs: refused, since work would be lost) or
+outdated (one of its sources was rebuilt, by the user's choice: rebuilt too).
+"""
+
+import logging
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from pipeline.errors import Damaged
+from pipeline.errors import Damaged, UserError
 from pipeline.store.records import Artifact, Version
 
+log = logging.getLogger(__name__)
 PAGE = "the page's own code"  # a source of the report
 VERSIONS: dict[str, int] = {}  # stage -> a number, raised when its code makes something else of the same plan
 
@@ -26,6 +33,12 @@ class Unit:
     def __post_init__(self):
         if self.stage in VERSIONS:
             object.__setattr__(self, "spec", self.spec | {"version of the code": VERSIONS[self.stage]})
+
+    @property
+    def seconds(self) -> float:
+        """Seconds that it took, as its stage recorded them; 0 where it did not."""
+        record = self.artifact.facts()
+        return float(record.get("train_seconds") or record.get("seconds") or 0)
 
     def made_from(self) -> dict[str, str | None]:
         """Digests of the artifacts it is made from; None where one is missing."""
@@ -83,3 +96,39 @@ def _sources_changed(then: dict[str, str | None], now: dict[str, str | None]) ->
     changes |= {name: "is new" for name in now if name not in then and name not in changes}
     changes |= {name: "was rebuilt" for name, digest in now.items() if name not in changes and digest != then[name]}
     return [f"{name} {what}" for name, what in changes.items()]
+
+
+def to_do(units: Iterator[Unit], plan: str, *, force: bool) -> list[Unit]:
+    """The units that must be made; UserError for those that would lose work unless `force`."""
+    todo: list[Unit] = []
+    refused: list[tuple[Unit, str, list[str]]] = []
+    for unit in units:
+        state, why = unit.state()
+        if state in ("changed", "damaged") and not force:
+            refused.append((unit, state, why))
+        elif state != "complete" or force or _made_from_any(unit, todo):
+            if state == "outdated":
+                log.info("%s is rebuilt: %s", unit.label, "; ".join(why))
+            todo.append(unit)
+    if refused:
+        _refuse(refused, plan)
+    return todo
+
+
+def _made_from_any(unit: Unit, others: list[Unit]) -> bool:
+    """Whether one of the others, which come first, is what the unit is made from."""
+    return any(other.artifact in unit.sources.values() for other in others)
+
+
+def _refuse(refused: list[tuple[Unit, str, list[str]]], plan: str) -> None:
+    unit, state, why = refused[0]
+    more = f" (and {len(refused) - 1} more of this stage)" if len(refused) > 1 else ""
+    if state == "damaged":
+        raise Damaged(f"{unit.label} is damaged: {why[0].removesuffix(f'; {unit.artifact.mend}')}{more}; "
+                      f"{unit.artifact.mend}")  # fmt: skip
+    select = f" --run {unit.run}" if unit.run else ""
+    raise UserError(
+        f"{unit.label} was not made by this plan: {'; '.join(why[:4])}{more}. Restore the plan, choose another "
+        f"--output, or rebuild it by `./run.sh {unit.stage} --plan {plan}{select} --force` "
+        f"(`./run.sh {plan} --force {unit.stage}` for the whole stage)"
+    )

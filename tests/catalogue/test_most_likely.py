@@ -8,7 +8,7 @@ import pytest
 
 from pipeline.catalogue import most_likely
 from pipeline.errors import UserError
-from pipeline.plans.label_schemas import LabelTable
+from pipeline.plans.label_table import LabelTable
 from tests.builders.galaxy_zoo_2 import GZ2
 
 RINGS = LabelTable.model_validate(

@@ -24,7 +24,7 @@ from pipeline.errors import UserError
 from pipeline.execution import locks
 from pipeline.nn.fit import Trainer
 from pipeline.plans.config import load_plan
-from pipeline.plans.label_schemas import LabelTable
+from pipeline.plans.label_table import LabelTable
 from pipeline.plans.layers import PLANS
 from pipeline.store.artifacts import Store
 from pipeline.tuning import evaluation, study, variants

@@ -7,7 +7,7 @@ from sklearn import metrics as of_sklearn
 from pipeline.core import blend, classes, metrics, stats, tree
 from pipeline.core.labels import Schema
 from pipeline.core.split import dominant_path, stratified_folds
-from pipeline.plans.label_schemas import LabelTable
+from pipeline.plans.label_table import LabelTable
 from tests.builders.galaxy_zoo_2 import GZ2
 
 RNG = np.random.default_rng(0)

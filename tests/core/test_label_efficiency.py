@@ -5,7 +5,7 @@ import pytest
 
 from pipeline.core import label_efficiency
 from pipeline.core.labels import Schema
-from pipeline.plans.label_schemas import LabelTable
+from pipeline.plans.label_table import LabelTable
 from tests.builders.galaxy_zoo_2 import GZ2
 
 SIZES = np.array([50, 100, 200, 400])

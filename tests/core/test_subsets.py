@@ -5,7 +5,7 @@ import pytest
 
 from pipeline.core import subsets
 from pipeline.core.split import dominant_path
-from pipeline.plans.label_schemas import LabelTable
+from pipeline.plans.label_table import LabelTable
 from tests.builders import stage_outputs
 from tests.builders.galaxy_zoo_2 import GZ2
 

@@ -7,7 +7,7 @@ from sklearn.linear_model import LogisticRegression
 
 from pipeline.core.labels import Schema
 from pipeline.nn import class_start
-from pipeline.plans.label_schemas import LabelTable
+from pipeline.plans.label_table import LabelTable
 
 RNG = np.random.default_rng(0)
 N, D = 300, 4

@@ -16,7 +16,7 @@ from pipeline.nn.head import (
     start_at_regression,
 )
 from pipeline.plans.config import Run
-from pipeline.plans.label_schemas import LabelTable
+from pipeline.plans.label_table import LabelTable
 from tests.builders.galaxy_zoo_2 import CANDELS, GZ2
 
 RNG = np.random.default_rng(0)

@@ -4,7 +4,7 @@ import pytest
 
 from pipeline.errors import UserError
 from pipeline.plans.config import Crop, load_plan
-from pipeline.plans.label_schemas import LabelTable
+from pipeline.plans.label_table import LabelTable
 from pipeline.store import dependencies
 from pipeline.store.artifacts import Store
 from tests.builders.galaxy_zoo_2 import GZ2

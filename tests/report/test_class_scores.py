@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sklearn import metrics as of_sklearn
 
-from pipeline.plans.label_schemas import LabelTable
+from pipeline.plans.label_table import LabelTable
 from pipeline.report.sections import class_scores
 
 QUESTIONS = [{"name": "ring", "answers": ["ring", "no ring"]}]

@@ -12,6 +12,7 @@ from pipeline.store import dependencies
 from pipeline.store import unit as unit_module
 from pipeline.store.artifacts import Store
 from pipeline.store.records import save_json
+from pipeline.store.unit import to_do
 from tests.builders import fabricated
 
 
@@ -214,7 +215,7 @@ def test_the_report_does_without_insight_and_is_made_anew_once_it_is_there(plan,
 def test_changed_is_refused_naming_the_difference_and_the_command(tmp_path, store):
     changed = fabricated.plan(tmp_path, ("epochs = 2", "epochs = 5, ema = 0"))
     with pytest.raises(UserError) as error:
-        dependencies.to_do(dependencies.train(changed, store), "mine.toml", force=False)
+        to_do(dependencies.train(changed, store), "mine.toml", force=False)
     text = str(error.value)
     assert text.startswith("runs/b/fold0 was not made by this plan: fine_tune.epochs: 2 -> 5; fine_tune.ema: 0.99 -> 0")
     assert "(and 1 more of this stage)" in text
@@ -232,26 +233,26 @@ def test_changed_is_refused_naming_the_difference_and_the_command(tmp_path, stor
 def test_damaged_is_refused_naming_the_file(plan, store, damage, sentence):
     damage(store.folds().files[0])
     with pytest.raises(UserError, match=sentence):
-        dependencies.to_do(dependencies.folds(plan, store), "mine", force=False)
-    assert len(dependencies.to_do(dependencies.folds(plan, store), "mine", force=True)) == 1
+        to_do(dependencies.folds(plan, store), "mine", force=False)
+    assert len(to_do(dependencies.folds(plan, store), "mine", force=True)) == 1
 
 
 def test_force_makes_all_that_is_asked_for_and_nothing_else(tmp_path, store):
     changed = fabricated.plan(tmp_path, ("epochs = 2", "epochs = 5"))
-    todo = dependencies.to_do(dependencies.train(changed, store), "mine", force=True)
+    todo = to_do(dependencies.train(changed, store), "mine", force=True)
     assert [unit.label for unit in todo] == ["runs/a/fold0", "runs/a/fold1", "runs/b/fold0", "runs/b/fold1"]
 
 
 def test_nothing_is_to_do_where_all_is_complete(plan, store):
     for makers in dependencies.STAGES.values():
         for maker in makers:
-            assert dependencies.to_do(maker(plan, store), "mine", force=False) == []
+            assert to_do(maker(plan, store), "mine", force=False) == []
 
 
 def test_outdated_is_to_do_without_force_and_logged(plan, store, caplog):
     caplog.set_level("INFO")
     fabricated.make(fabricated.only(plan, store, "runs/a/fold1"), "2")
-    todo = dependencies.to_do(dependencies.predict(plan, store), "mine", force=False)
+    todo = to_do(dependencies.predict(plan, store), "mine", force=False)
     assert [unit.label for unit in todo] == ["predictions of a/fold1"]
     assert "predictions of a/fold1 is rebuilt: runs/a/fold1 was rebuilt" in caplog.text
 

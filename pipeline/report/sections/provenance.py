@@ -72,10 +72,10 @@ def by_stage(material: Material) -> list[dict[str, Any]]:
     for stage, makers in dependencies.STAGES.items():
         mine = [unit for maker in makers for unit in maker(material.plan, material.store)]
         memory = [(unit.artifact.record() or {}).get("made", {}).get("peak_bytes", 0) for unit in mine]
-        seconds = sum(dependencies.seconds(unit) for unit in mine)
+        seconds = sum(unit.seconds for unit in mine)
         if stage == "train":  # and computing the frozen backbones' features
             features = [dependencies.features(material.plan, material.store, run) for run in material.plan.runs]
-            seconds += sum(dependencies.seconds(unit) for unit in features)
+            seconds += sum(unit.seconds for unit in features)
         if stage != "report" and (seconds or any(memory)):
             found.append({"stage": stage, "seconds": seconds, "memory": max(memory)})
     return found

@@ -31,7 +31,7 @@ def summary(material: Material) -> dict[str, Any]:
         "test": len(store.load_sample()[1]),
         "clean": int((material.classes[0] >= 0).sum()),
         "training": sum(entry.train_seconds for entry in board.of_kind("run")),
-        "predicting": sum(dependencies.seconds(unit) for unit in dependencies.predict(plan, store)),
+        "predicting": sum(unit.seconds for unit in dependencies.predict(plan, store)),
         "strip": strip(material),
         "strip_of": list(schema.labels.values())[schema.leading_column],
         "caveats": caveats.collect(plan, store, board),
