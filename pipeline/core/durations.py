@@ -7,11 +7,11 @@ LEAST = 0.1  # seconds that are told exactly
 
 
 def duration(seconds: float) -> str:
-    """Under 0.1 s; 0.4 s; 12 s; 3 min 20 s; 1 h 05 min; 1,250 h; a dash for NaN."""
+    """< 0.1 s; 0.4 s; 12 s; 3 min 20 s; 1 h 05 min; 1,250 h; a dash for NaN."""
     if math.isnan(seconds):
         return UNKNOWN
     if 0 < seconds < LEAST:
-        return f"under {LEAST} s"
+        return f"< {LEAST} s"
     if seconds < 60:
         return f"{seconds:.0f} s" if seconds >= 10 else f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), 60)

@@ -26,7 +26,7 @@ COSTS = (
 )
 KAGGLE = ("kaggle_public", "kaggle_private")  # of an ensemble's submission as it is now, where Kaggle has scored it
 OF_CLASSES = ("accuracy", "balanced_accuracy", "f1", "average_precision")  # of the classes of the first question
-DIGITS = {"beyond_noise": 6, "fold_std": 6, "views_gain": 6, "train_seconds": 1, "images_per_second": 1}
+DIGITS = {"beyond_noise": 6, "fold_std": 6, "views_gain": 6, "train_seconds": 3, "images_per_second": 1}
 DIGITS |= dict.fromkeys(OF_CLASSES, 5)
 
 
@@ -115,7 +115,8 @@ class Leaderboard:
         named = {"accuracy": accuracy_column(self.schema)}
         rows = [{named.get(key, key): value for key, value in entry.row().items()} for entry in self.entries]
         columns = columns_of(self.schema)
-        digits = DIGITS | dict.fromkeys(columns[2:5], 6) | {named["accuracy"]: 5}
+        scores = dict.fromkeys(columns[2:5], 8)  # digits enough to be rounded again, as the report rounds them
+        digits = DIGITS | scores | {named["accuracy"]: 5}
         return pd.DataFrame(rows, columns=list(columns)).round(digits).astype({"params": "Int64"})
 
 

@@ -188,7 +188,7 @@ def build(unit: dependencies.Unit, galaxies: Galaxies, seed: int) -> float:
     unit.artifact.begin()
     frame = fractions_frame(galaxies.ids, predicted, galaxies.schema)
     save_fractions(unit.artifact.files[0], frame, galaxies.schema)
-    unit.finish(**{decides.name: score}, seconds=round(seconds, 3), params=None)
+    unit.finish(**{decides.name: score}, seconds=seconds, params=None)
     log.info("%-10s %-24s %s %.4f  %.1f s", "baselines", unit.run, decides.title, score, seconds)
     return score
 

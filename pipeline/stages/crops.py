@@ -171,7 +171,7 @@ def make(store: Store, split: str, parts: list[PartialCrop], stop: bool) -> dict
     rate = round(n_made / seconds)
     for part in parts:
         if not (stop and part.file.notes):
-            part.finish(seconds=round(seconds, 2), images_per_second=rate)
+            part.finish(seconds=seconds, images_per_second=rate)
     if n_made:
         log.info("%-10s %s: %s images in %.1f s (%s a second)", "crops", names, f"{n_made:,}", seconds, f"{rate:,}")
     return {part.ids[row].item(): why for part in parts for row, why in part.file.notes.items()}

@@ -11,6 +11,7 @@ then projected onto the decision tree: all its sums hold, and no galaxy's error 
 """
 
 import logging
+import time
 
 import numpy as np
 import pandas as pd
@@ -40,6 +41,7 @@ def gather(store: Store, run: str, n_folds: int) -> tuple[pd.DataFrame, pd.DataF
 
 def build(unit: dependencies.Unit, spec: Ensemble, plan: Plan, store: Store) -> float:
     """Fit the blend on out-of-fold rows, save every artifact, return the cross-fitted RMSE."""
+    started = time.monotonic()
     schema, labels, fold_of = store.schema(), store.load_labels(), store.load_folds()
     runs = [gather(store, run, plan.folds) for run in spec.runs]
     stack = np.stack([aligned_to(oof, labels.index, "out-of-fold predictions").to_numpy() for oof, _ in runs])
@@ -60,7 +62,7 @@ def build(unit: dependencies.Unit, spec: Ensemble, plan: Plan, store: Store) -> 
     decides, by_run = metrics.deciding(schema), dict(zip(spec.runs, weights.tolist(), strict=True))
     score, before = (decides.of(decides.per_galaxy(schema, truth, made)) for made in (oof, blended))
     facts = {decides.name: score, f"{decides.name}_before_projection": before}
-    unit.finish(method=method, weights=by_run, scores=scores, **facts)
+    unit.finish(method=method, weights=by_run, scores=scores, seconds=time.monotonic() - started, **facts)
     blended_of = f"{method} of {len(spec.runs)} runs" if len(spec.runs) > 1 else "one run"
     log.info("ensemble   %s: %s, cross-fitted %s %.4f", spec.name, blended_of, decides.title, score)
     return score

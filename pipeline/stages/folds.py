@@ -11,6 +11,7 @@ their folds there, so that none is scored by a network that has seen its votes.
 """
 
 import logging
+import time
 
 import numpy as np
 import pandas as pd
@@ -85,6 +86,7 @@ def main(argv: list[str] | None = None) -> None:
     """Command line of the stage."""
     request = cli.parse(cli.parser(__doc__), argv)
     for unit in request.to_do(dependencies.folds(request.plan, request.store)):
+        started = time.monotonic()
         starting_run.require_usable(request.plan, request.store)
         known = known_galaxies.of_plan(request.plan, request.store)
         fold = fold_of_all(request.plan, request.store, known)
@@ -93,5 +95,5 @@ def main(argv: list[str] | None = None) -> None:
         with atomic(unit.artifact.files[0]) as path:
             fold.rename_axis(ID).to_csv(path)
         sizes = np.bincount(fold, minlength=request.plan.folds).tolist()
-        unit.finish(sizes=sizes)
+        unit.finish(sizes=sizes, seconds=time.monotonic() - started)
         log.info("folds      %d folds of %s galaxies", len(sizes), sizes)

@@ -71,7 +71,7 @@ def render_sky(request: cli.Request) -> None:
         log.info("%-10s rendering %s training and %s test galaxies", "inputs", unit.spec["train"], unit.spec["test"])
         folder = unit.artifact.record_path.parent
         survey.draw(folder, n_train=unit.spec["train"], n_test=unit.spec["test"], seed=unit.spec["seed"])
-        unit.finish(seconds=round(time.perf_counter() - began, 1))
+        unit.finish(seconds=time.perf_counter() - began)
 
 
 def make(request: cli.Request, folder: Path, synthetic: bool) -> dict[str, Any]:

@@ -14,6 +14,7 @@ waited for until it is scored; the same command resumes waiting.
 
 import argparse
 import logging
+import time
 from pathlib import Path
 
 import numpy as np
@@ -84,6 +85,7 @@ def main(argv: list[str] | None = None) -> None:
     request = cli.parse(arguments(), argv, select=("run",)).without_failed_runs().for_a_run()
     todo = request.to_do(dependencies.submit(request.plan, request.store))
     for unit in todo:
+        started = time.monotonic()
         schema, (header, ids) = request.store.schema(), request.store.load_sample()
         blended = request.store.ensemble(unit.run).verified("test.parquet")
         frame = rows(load_fractions(blended, schema), header, ids)
@@ -91,7 +93,7 @@ def main(argv: list[str] | None = None) -> None:
         with atomic(unit.artifact.files[0]) as path:
             frame.to_csv(path, index=False, float_format="%.6f")
             gap = check(schema, path, header, ids)
-        unit.finish(rows=len(frame), tree_gap=gap)
+        unit.finish(rows=len(frame), tree_gap=gap, seconds=time.monotonic() - started)
         log.info(
             "submit     %s: %d galaxies; sums of the tree hold within %.0e", unit.artifact.files[0], len(frame), gap
         )

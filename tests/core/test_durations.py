@@ -9,7 +9,7 @@ from pipeline.core.durations import duration
     ("seconds", "told"),
     [
         (0.0, "0.0 s"),
-        (0.04, "under 0.1 s"),
+        (0.04, "< 0.1 s"),
         (0.44, "0.4 s"),
         (12.4, "12 s"),
         (200, "3 min 20 s"),

@@ -177,6 +177,8 @@ def test_the_smoke_plan_from_end_to_end_then_nothing_twice_then_a_change_is_refu
     assert not [name for name in before if name.endswith((".lock", ".partial"))]
     assert set(before) == wanted(store, str(plan))
     check_submission(store.submission("final").files[0], pd.read_csv(store.sky().files[3]))
+    units = [unit for unit in dependencies.all_units(load_plan(str(plan)), store) if unit.label != "inputs"]
+    assert [unit.label for unit in units if not unit.seconds > 0] == []  # the report says what each stage took
 
     made = run(home, *flags, cwd=tmp_path)
     assert made.returncode == 0, made.stderr
