@@ -73,7 +73,7 @@ needed="$("${base:-$python}" -m pipeline --requirements "$@")" || exit
 [[ -n "$needed" ]] || exec "${base:-$python}" -m pipeline "$@"
 if [[ -w "$here" ]] && command -v flock >/dev/null; then # one command installs at a time
   exec 9>>"$here/.venv.lock"
-  flock -n 9 || { say "setup      waits for another command that installs into .venv"; flock 9; }
+  flock -n 9 || { say "setup      waits for another command that installs into .venv"; flock 9 || true; } # not on every network drive
 fi
 if [[ -n "${base:-}" && ! -x "$python" ]]; then
   say "setup      making .venv with $base"
