@@ -26,7 +26,7 @@ from tests.benchmarks.measure import Row
 def groups(folder: Path, given: Path | None, quick: bool, gpu: bool) -> dict[str, Iterator[Row]]:
     """Name -> the rows it measures, one by one; networks are loaded when they are first asked for."""
     import pipeline.nn  # noqa: F401 (sets the machine up before keras is imported)
-    from tests.benchmarks import catalogue, networks, runtimes
+    from tests.benchmarks import catalogue, estimates, networks, runtimes
     from tests.benchmarks import gpu as large
 
     if gpu:
@@ -41,6 +41,7 @@ def groups(folder: Path, given: Path | None, quick: bool, gpu: bool) -> dict[str
         "views": networks.view_rows(quick),
         "precision": networks.precision_rows(quick),
         "runtimes": runtimes.rows(quick),
+        "estimate": estimates.rows(quick),
         "classify": catalogue.rows(folder, quick),
         "ensemble": files.big_rows(folder, quick),
         "report": files.report_rows(folder, quick),
