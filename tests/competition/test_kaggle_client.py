@@ -3,6 +3,7 @@
 import fcntl
 import io
 import logging
+import tempfile
 import zipfile
 from types import SimpleNamespace
 
@@ -12,7 +13,9 @@ import pytest
 
 from tests.builders import finished_plan, kaggle_server
 
-pytest.importorskip("kaggle", reason="Kaggle's client is an extra")
+with pytest.MonkeyPatch.context() as patch:  # on import it makes its folder in the home, unless told of one that exists
+    patch.setenv("KAGGLE_CONFIG_DIR", tempfile.gettempdir())
+    pytest.importorskip("kaggle", reason="Kaggle's client is an extra")
 
 from pipeline.commands import download
 from pipeline.competition import uploads
