@@ -7,7 +7,6 @@ from pipeline.checkpoints.lite import STEM, TOP, Block, blocks
 
 EPSILON = 1e-3
 DROPPED = 0.2  # of the last block's outputs while training; in proportion before it (Huang et al. 2016)
-START = keras.initializers.VarianceScaling(2.0, mode="fan_out", distribution="truncated_normal")
 
 
 def build(backbone: str, size: int) -> keras.Model:
@@ -29,7 +28,7 @@ def _block(maps: keras.KerasTensor, block: Block, dropped: float) -> keras.Keras
     if block.expansion > 1:
         x = _normalised(_convolution(inner, 1, 1, f"{name}expand_conv")(x), f"{name}expand_")
     depthwise = layers.DepthwiseConv2D(
-        block.kernel, block.stride, "same", use_bias=False, depthwise_initializer=START, name=f"{name}dwconv"
+        block.kernel, block.stride, "same", use_bias=False, depthwise_initializer=_random(), name=f"{name}dwconv"
     )
     x = _normalised(depthwise(x), name)
     x = _convolution(block.channels, 1, 1, f"{name}project_conv")(x)
@@ -40,9 +39,14 @@ def _block(maps: keras.KerasTensor, block: Block, dropped: float) -> keras.Keras
     return layers.Add(name=f"{name}add")([x, maps])
 
 
+def _random() -> keras.initializers.Initializer:
+    """Of each layer its own, made when the network is: Keras draws its seed then, and gives the same values by it."""
+    return keras.initializers.VarianceScaling(2.0, mode="fan_out", distribution="truncated_normal")
+
+
 def _convolution(channels: int, kernel: int, stride: int, name: str) -> layers.Layer:
     # "same" pads as TensorFlow does, where the weights come from: the odd row and column go below and to the right
-    return layers.Conv2D(channels, kernel, stride, "same", use_bias=False, kernel_initializer=START, name=name)
+    return layers.Conv2D(channels, kernel, stride, "same", use_bias=False, kernel_initializer=_random(), name=name)
 
 
 def _normalised(maps: keras.KerasTensor, name: str) -> keras.KerasTensor:

@@ -55,6 +55,27 @@ TUNING = ("batch_norm", "from_layer", "drop_path")  # keys of fine_tune
 ROUNDING = {"float32": 1e-3, "mixed_bfloat16": 0.2}
 
 
+FAMILIES = [pytest.param(name, marks=[] if name in CHOICES else pytest.mark.slow) for name in (*CHOICES, *OTHERS)]
+
+
+def kernels(name: str, seed: int) -> dict[str, np.ndarray]:
+    """Path -> values of the kernels that a backbone starts with."""
+    keras.utils.set_random_seed(seed)
+    made = backbone.construct(name, SIZE).trainable_variables
+    return {one.path: np.asarray(one) for one in made if one.path.endswith("kernel")}
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_random_weights_are_those_of_the_seed_and_of_each_layer_its_own(name):
+    first, again, other = (kernels(name, seed) for seed in (1, 1, 2))
+    assert len(first) > 10
+    for path, values in first.items():
+        np.testing.assert_array_equal(values, again[path])
+        assert np.mean(values != other[path]) > 0.99, path
+    parts = [values.ravel()[:4].tobytes() for values in first.values()]
+    assert len(set(parts)) == len(parts)
+
+
 def run_of(name: str, precision: str = "float32", **keys) -> Run:
     tune = {"epochs": 1} | {key: keys.pop(key) for key in TUNING if key in keys}
     return Run(name="a", backbone=name, crop="c", precision=precision, views="flips4", fine_tune=tune, **keys)
