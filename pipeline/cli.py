@@ -106,7 +106,7 @@ class Request:
         units, selection = list(units), [(n, getattr(self.options, n, None)) for n in ("run", "fold")]
         selection = [(name, value) for name, value in selection if value is not None]
         found = [unit for unit in units if all(getattr(unit, name) == value for name, value in selection)]
-        if selection and not found:
+        if selection and units and not found:
             flags = " ".join(f"--{name} {value}" for name, value in selection)
             raise UserError(
                 f"{flags}: nothing in plan {self.plan.name} matches{self._meant(units)}; see "

@@ -32,7 +32,7 @@ def tiny():
     """48 spots of light, their answers, and a MobileNetV2 of random weights that sees 32 of their 40 pixels."""
     from pipeline.core import tree
     from pipeline.nn import network
-    from pipeline.plans.config import Run
+    from pipeline.plans.run import Run
 
     run = Run(
         name="tiny",

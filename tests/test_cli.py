@@ -312,6 +312,11 @@ def test_flags_that_select_nothing_are_refused(tmp_path, flags, hint):
         asked.to_do(dependencies.train(asked.plan, asked.store))
 
 
+def test_where_a_stage_makes_nothing_for_anybody_a_run_is_no_mistake(tmp_path):
+    asked = request(tmp_path, "--run", "a")
+    assert asked.to_do(iter([])) == []
+
+
 def test_a_misspelt_run_is_answered_with_the_one_that_was_meant(tmp_path):
     path = fabricated.write_plan(tmp_path, ('name = "b"', 'name = "vgg16"'), ('["a", "b"]', '["a", "vgg16"]'))
     asked = cli.parse(cli.parser("x"), ["--plan", str(path), "--run", "vgg61"], select=("run",))

@@ -11,7 +11,7 @@ from pipeline.catalogue import columns, images, shards, stated
 from pipeline.models import calibrated
 from pipeline.models.classifier import Answers, Classifier
 from pipeline.models.training_galaxies import TrainingGalaxies, training_galaxies_if_there
-from pipeline.plans.config import Crop
+from pipeline.plans.crops import Crop
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -73,10 +73,9 @@ def describe_coordinates(part: Part, columns: dict[str, str]) -> str:
     if len(found) != 1:
         return ""
     other = next(what for what in COORDINATES if what not in columns)
-    return (
-        f"{columns[found[0]]!r} is {found[0]}, and no column goes by a usual name of {other}: {column_flag(other)} "
-        f"names it among {_short([name for name in part.columns if name not in columns.values()])}"
-    )
+    rest = [name for name in part.columns if name not in columns.values()]
+    hint = f": {column_flag(other)} names it among {_short(rest)}" if rest else ""
+    return f"{columns[found[0]]!r} is {found[0]}, and no column goes by a usual name of {other}{hint}"
 
 
 def describe_tables(part: Part, parts: list[Part]) -> str:

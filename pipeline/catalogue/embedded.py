@@ -16,7 +16,7 @@ from pipeline.catalogue.target import Target
 from pipeline.core.projection import Moments
 from pipeline.errors import UserError
 from pipeline.models.embedder import Embedder
-from pipeline.plans.config import Crop
+from pipeline.plans.crops import Crop
 from pipeline.store.records import Artifact, atomic
 
 PCA = "_pca.npz"  # in the folder; readers of folders of Parquet files pass over what begins with an underscore

@@ -6,7 +6,7 @@ import numpy as np
 
 from pipeline.catalogue import fits_image
 from pipeline.errors import DamagedImage
-from pipeline.plans.config import IMAGE_SIDE
+from pipeline.plans.crops import IMAGE_SIDE
 
 FRAME = 0.02 * IMAGE_SIDE  # side of a training image in Petrosian 90 % radii (Willett et al. 2013, section 2.2)
 AGREEMENT = 0.05  # of two scales: rounding, and the change of a projection over the sky, are less

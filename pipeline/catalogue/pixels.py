@@ -10,7 +10,7 @@ import numpy as np
 from pipeline.catalogue import fits_image, fits_to_rgb, png
 from pipeline.competition import cutout
 from pipeline.errors import DamagedImage
-from pipeline.plans.config import IMAGE_SIDE, Crop
+from pipeline.plans.crops import IMAGE_SIDE, Crop
 
 JPEG, PNG, FITS, GZIP = b"\xff\xd8", b"\x89PNG\r\n\x1a\n", fits_image.MAGIC, b"\x1f\x8b"
 OTHERS = {b"GIF8": "a GIF", b"RIFF": "a WebP", b"II*\0": "a TIFF", b"MM\0*": "a TIFF", b"<": "a web page"}

@@ -12,7 +12,7 @@ import pandas as pd
 from pipeline.catalogue import framing, image_files, image_stamps, images, pixels, writers
 from pipeline.errors import DamagedImage
 from pipeline.models.training_galaxies import UNLIKE
-from pipeline.plans.config import Crop
+from pipeline.plans.crops import Crop
 from pipeline.store.records import Artifact, atomic
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ import pandas as pd
 
 from pipeline.catalogue import framing, image_stamps, images, pixels
 from pipeline.errors import DamagedImage, UserError
-from pipeline.plans.config import Crop
+from pipeline.plans.crops import Crop
 
 SIDE, GREY = 112, 128
 

@@ -33,7 +33,8 @@ from pipeline.core.durations import duration
 from pipeline.core.labels import Schema
 from pipeline.errors import UserError
 from pipeline.plans import label_schemas
-from pipeline.plans.config import Plan, Run
+from pipeline.plans.config import Plan
+from pipeline.plans.run import Run
 from pipeline.store.artifacts import Store
 from pipeline.store.environment import peak_memory
 
@@ -44,7 +45,8 @@ COMPETITION = (61_578, 79_975)  # training and test galaxies
 BASELINE_SAMPLE = 300  # galaxies that baselines are timed on
 STAGES, MAP_SECONDS = 10, 5.0  # seconds that the map of a run's features takes
 OTHERS = 0.2  # uncertainty of what is no network, as a share of the seconds
-COPIES = 4.0  # of the activations of a batch that fit in memory in training: 4.0 to 4.2 at 160 and 192 pixels on a CPU
+COPIES = 4.0  # of a batch's activations that are in memory in training: 4.0 to 4.2 at 160 and 192 pixels on a CPU
+FREED = 0.3  # the same in a forward pass, which soon frees them: `frozen`
 
 
 class Cost(NamedTuple):
@@ -97,8 +99,8 @@ def cost_of_run(run: Run, speeds: "Speeds", n: int, m: int, folds: int, answers:
 
 
 def memory_of_a_step(run: Run, activations: float) -> float:
-    """Bytes that a batch takes besides the weights, of so many activations an image: float32, and their gradients."""
-    return 4 * run.batch_size * activations * (COPIES if run.fine_tune.epochs else 1)
+    """Bytes that a batch takes besides the weights, of so many activations an image, in float32."""
+    return 4 * run.batch_size * activations * (COPIES if run.fine_tune.epochs else FREED)
 
 
 def cost_of_other_stages(plan: Plan, schema: Schema, n: int, m: int) -> Cost:

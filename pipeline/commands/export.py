@@ -35,7 +35,7 @@ from pipeline.core import blend
 from pipeline.errors import Defect, UserError
 from pipeline.models import prediction_check
 from pipeline.models.classifier import Classifier, view_set_of
-from pipeline.plans.config import IMAGE_SIDE
+from pipeline.plans.crops import IMAGE_SIDE
 from pipeline.report import card
 from pipeline.sky import galaxy, render
 from pipeline.store import folders

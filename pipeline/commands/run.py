@@ -1,6 +1,7 @@
 """All stages of a plan, one after the other, in one process.
 
-reads   the competition's files or your own in --input DIR (remembered), else synthetic galaxies, else input/
+reads   the competition's files or your own in --input DIR (remembered for this plan), else synthetic galaxies, else
+        input/
 writes  output/<plan>: every artifact that is missing; submissions, leaderboard and report.html at the end
 
     ./run.sh [PLAN] [--input DIR] [--download] [--output DIR] [--weights BACKBONE=FILE ...] [--force STAGE]
@@ -26,7 +27,7 @@ def arguments() -> argparse.ArgumentParser:
     """The flags of a whole run; each stage gets those that are its own."""
     parser = cli.Parser(prog="./run.sh", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("plan", nargs="?", default="demo", help="a shipped plan or the path of a TOML file; demo")
-    parser.add_argument("--input", metavar="DIR", help="folder of the files; remembered")
+    parser.add_argument("--input", metavar="DIR", help="folder of the files; remembered for this plan")
     parser.add_argument("--download", action="store_true", help="fetch them first, by your Kaggle account")
     parser.add_argument("--output", metavar="DIR", help="where plans keep their artifacts")
     parser.add_argument(

@@ -30,8 +30,8 @@ from pipeline.core import stats
 from pipeline.core.durations import duration
 from pipeline.errors import Damaged, UserError
 from pipeline.execution import engines, locks
-from pipeline.plans.config import Run
 from pipeline.plans.layers import PLANS, plan_path
+from pipeline.plans.run import Run
 from pipeline.store.artifacts import Store
 from pipeline.store.dependencies import Unit
 from pipeline.store.records import Artifact, atomic

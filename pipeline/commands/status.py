@@ -48,9 +48,9 @@ def table(request: cli.Request, *, check: bool = False) -> list[str]:
     """One line a stage and, below it, what is not complete; equal states of a run's folds share a line."""
     lines, checked = [f"{request.plan.name} in {request.store.root}"], Checked() if check else None
     walk, corrupt, lost = staleness.Walk(), False, []
-    for stage, makers in dependencies.STAGES.items():
+    for stage in dependencies.STAGES:
         try:
-            units = [unit for maker in makers for unit in maker(request.plan, request.store)]
+            units, of_part = _units(stage, request)
         except Damaged as error:  # shared by all of its units
             lines.append(f"  {stage:<10} damaged: {error}")
             continue
@@ -58,7 +58,7 @@ def table(request: cli.Request, *, check: bool = False) -> list[str]:
         lost += [unit for unit, one in zip(units, found, strict=True) if one.state in ("changed", "outdated")]
         corrupt |= any(one.state == "corrupt" for one in found)
         complete = sum(one.state == "complete" for one in found)
-        lines.append(f"  {stage:<10} {complete} of {len(found)} complete")
+        lines.append(f"  {stage:<10} {complete} of {len(found)} complete{of_part}")
         lines += _incomplete(found)
     optional = list(_optional(request, checked))
     lines += _incomplete(optional)
@@ -69,6 +69,17 @@ def table(request: cli.Request, *, check: bool = False) -> list[str]:
         read = f"{checked.files} files, {checked.bytes / 1e6:,.0f} MB, were read and compared with their sha256"
         lines.append(f"check: {read}: {'see above' if corrupt else 'all are what was written'}")
     return lines
+
+
+def _units(stage: str, request: cli.Request) -> tuple[list[dependencies.Unit], str]:
+    """The units of a stage, with what --run has made of runs alone, and what a report of a part is a report of."""
+    plan, store = request.plan, request.store
+    if stage == "report":
+        plan = dependencies.existing_part(plan, store)
+    units = [unit for maker in dependencies.STAGES[stage] for unit in maker(plan, store)]
+    if stage in ("ensemble", "submit"):
+        units += dependencies.of_single_runs(plan, store, stage)
+    return units, ", of what exists" if plan.missing else ""
 
 
 def _found(unit: dependencies.Unit, walk: staleness.Walk, request: cli.Request, checked: Checked | None) -> Found:

@@ -15,7 +15,7 @@ import numpy as np
 import simplejpeg
 
 from pipeline.errors import DamagedImage
-from pipeline.plans.config import IMAGE_SIDE, Crop
+from pipeline.plans.crops import IMAGE_SIDE, Crop
 
 SIDE_LIMITS = (32, 4096)  # pixels a side that are accepted as a cut-out of one galaxy
 _thread_buffers = threading.local()  # reused for decoded pixels: new memory costs a quarter of a decode

@@ -9,7 +9,7 @@ from pipeline.catalogue import images, pixels
 from pipeline.competition.image_set import Id, ImageSet
 from pipeline.errors import DamagedImage, UserError
 from pipeline.labelled.folder import Folder
-from pipeline.plans.config import Crop
+from pipeline.plans.crops import Crop
 from pipeline.store.label_table import plain_id
 
 

@@ -21,7 +21,11 @@ def inferred(table: Table) -> LabelTable:
     values = sorted({cell for cell in table.text(column) if cell})
     if not 2 <= len(values) <= MOST:
         raise UserError(
-            f"{table.path}: column {column!r} holds {len(values):,} different values; expected 2 to {MOST} classes. "
+            f"{table.path}: column {column!r} holds {_counted(len(values))}; expected 2 to {MOST} classes. "
             f'Fractions and votes are described in a schema, named in the plan by labels = "FILE.toml"'
         )
     return LabelTable.model_validate({"kind": "class", "questions": [{"name": column, "answers": values}]})
+
+
+def _counted(n: int) -> str:
+    return "one value" if n == 1 else f"{n:,} different values"

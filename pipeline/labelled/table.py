@@ -55,7 +55,10 @@ def read(path: Path, id_column: str | None, image_column: str | None) -> Table:
             f"{path}: no column of ids or of images among {', '.join(part.columns[:12])}: name one in the label "
             f'schema, id = "…" or image = "…"'
         )
-    cells = pa.concat_tables(list(part.rows(list(part.columns), ROWS)), promote_options="permissive")
+    rows = list(part.rows(list(part.columns), ROWS))
+    if not sum(map(len, rows)):
+        raise UserError(f"{path}: has columns, {', '.join(part.columns[:12])}, and no galaxy: fill it, or remove it")
+    cells = pa.concat_tables(rows, promote_options="permissive")
     images = None if image is None else [_text(value) for value in cells[image].to_pylist()]
     named = _stems(images) if id_name is None else _ids(cells[id_name], path, id_name)
     log.info("%-10s %s: ids from %s, images by %s", "inputs", path.name, id_name or image, image or "id")

@@ -10,7 +10,8 @@ from pipeline.core import blend, conformal, tree, views
 from pipeline.core.labels import Schema
 from pipeline.errors import Damaged, UserError
 from pipeline.models.predictor import Predictor, Progress, no_progress
-from pipeline.plans.config import Crop, Run
+from pipeline.plans.crops import Crop
+from pipeline.plans.run import Run
 from pipeline.store import backbone_graphs, network_caveats
 from pipeline.store.artifacts import Store
 from pipeline.store.records import Artifact

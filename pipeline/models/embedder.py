@@ -9,7 +9,7 @@ from pipeline.core.labels import Schema
 from pipeline.errors import UserError
 from pipeline.models.classifier import trained_member
 from pipeline.models.predictor import Progress, no_progress
-from pipeline.plans.config import Crop
+from pipeline.plans.crops import Crop
 from pipeline.store import network_caveats
 from pipeline.store.artifacts import Store
 

@@ -13,7 +13,7 @@ import numpy as np
 from pipeline.core.labels import Schema
 from pipeline.errors import Defect
 from pipeline.models.predictor import Predictor
-from pipeline.plans.config import Run
+from pipeline.plans.run import Run
 from pipeline.store.artifacts import Store
 from pipeline.store.fractions import load_fractions
 

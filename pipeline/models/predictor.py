@@ -9,7 +9,7 @@ import numpy as np
 
 from pipeline.core import views
 from pipeline.core.labels import Schema
-from pipeline.plans.config import Run
+from pipeline.plans.run import Run
 
 if TYPE_CHECKING:
     import keras

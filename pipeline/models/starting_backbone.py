@@ -7,7 +7,8 @@ import numpy as np
 
 from pipeline.core import views
 from pipeline.models.predictor import Predictor
-from pipeline.plans.config import Plan, Run
+from pipeline.plans.config import Plan
+from pipeline.plans.run import Run
 from pipeline.store import starting_run
 from pipeline.store.artifacts import Store
 from pipeline.store.starting_run import Start

@@ -10,7 +10,7 @@ from pipeline.core import views
 from pipeline.nn import runtime
 from pipeline.nn.backbone import copy_layer, copy_weights
 from pipeline.nn.network import Network, last_layer_per_resolution, pool
-from pipeline.plans.config import Run
+from pipeline.plans.run import Run
 
 MIN_CAM_SIDE = 6  # pixels of the maps that Grad-CAM uses
 

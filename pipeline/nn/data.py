@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 
 from pipeline.core import views
-from pipeline.plans.config import Augment
+from pipeline.plans.run import Augment
 
 Batch = tuple[dict[str, np.ndarray], np.ndarray]
 

@@ -13,7 +13,8 @@ from pipeline.nn.augment import warp
 from pipeline.nn.backbone import copy_layer, copy_weights
 from pipeline.nn.network import Network, Scale, pool
 from pipeline.plans.backbones import BACKBONES
-from pipeline.plans.config import IMAGE_SIDE, Crop, Run
+from pipeline.plans.crops import IMAGE_SIDE, Crop
+from pipeline.plans.run import Run
 
 MAX_PROJECTION_STEPS = 500  # of the projection onto the tree, at most; a hundred are many
 PROJECTION_TOLERANCE = -1e-6

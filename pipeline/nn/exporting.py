@@ -12,7 +12,7 @@ import numpy as np
 
 from pipeline.errors import UserError
 from pipeline.nn.ensemble_graph import EnsembleGraph
-from pipeline.plans.config import IMAGE_SIDE
+from pipeline.plans.crops import IMAGE_SIDE
 
 INPUT, OUTPUT = "images", "vote_fractions"
 AXIS = "galaxies"  # name of the first axis of both, of any length

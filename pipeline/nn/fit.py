@@ -33,7 +33,7 @@ from pipeline.nn.head import Start, start_at_mean, start_at_regression
 from pipeline.nn.history import History
 from pipeline.nn.network import Network
 from pipeline.nn.predict import predict_head, predict_views
-from pipeline.plans.config import Run
+from pipeline.plans.run import Run
 
 log = logging.getLogger(__name__)
 SCORED_EPOCHS = 5  # epochs of a fold that are validated, where early stopping does not need every epoch

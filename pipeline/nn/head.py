@@ -11,7 +11,7 @@ from pipeline.core import tree
 from pipeline.core.labels import Schema
 from pipeline.core.metrics import filled
 from pipeline.nn import class_start
-from pipeline.plans.config import Run
+from pipeline.plans.run import Run
 
 
 @keras.saving.register_keras_serializable("galaxy")

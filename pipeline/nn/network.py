@@ -17,7 +17,7 @@ from pipeline.nn.backbone import construct
 from pipeline.nn.head import build_head
 from pipeline.nn.weights import FirstWeights, build_backbone
 from pipeline.plans.backbones import BACKBONES
-from pipeline.plans.config import Run
+from pipeline.plans.run import Run
 
 log = logging.getLogger(__name__)
 MIN_VARIANCE = 1e-2  # of a map of activations

@@ -8,7 +8,8 @@ import numpy as np
 
 from pipeline.core.labels import Schema
 from pipeline.nn import small_probe, speed_probe
-from pipeline.plans.config import Plan, Run
+from pipeline.plans.config import Plan
+from pipeline.plans.run import Run
 
 BUDGET = 60.0  # seconds for the networks; what no time is left for is scaled from small images
 STEPS_SECONDS = 8.0  # that timing the real steps of a network takes, besides what is one step of each kind

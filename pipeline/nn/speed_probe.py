@@ -13,7 +13,7 @@ from pipeline.core import views
 from pipeline.core.labels import Schema
 from pipeline.nn import data, fit, network, runtime
 from pipeline.nn.predict import predict_views
-from pipeline.plans.config import FineTune, Run
+from pipeline.plans.run import FineTune, Run
 
 MAX_ROWS = 1500  # galaxies whose head is trained, at most
 SECONDS_EACH = 2.0  # seconds of steps of a kind

@@ -9,7 +9,8 @@ from pipeline.plans.backbones import BACKBONES
 from pipeline.plans.strict import Location, Misplaced
 
 if TYPE_CHECKING:
-    from pipeline.plans.config import Crop, Run
+    from pipeline.plans.crops import Crop
+    from pipeline.plans.run import Run
 
 
 NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}"

@@ -69,9 +69,15 @@ def named(raw: Any) -> Callable[[Location], str]:
 
 
 def sentence(
-    error: ValidationError, keys: Callable[[Location], list[str]], place: Callable[[Location], str] = dotted
+    error: ValidationError,
+    keys: Callable[[Location], list[str]],
+    place: Callable[[Location], str] = dotted,
+    homes: Callable[[str], str] = lambda key: "",
 ) -> str:
-    """The first problem as 'where: what was received is not what was expected'; `keys` are those of a table."""
+    """The first problem as 'where: what was received is not what was expected'.
+
+    `keys` are those of a table, `homes` tells in which other tables a key may stand.
+    """
     problem, *others = _problems(error)
     where = place(_location(problem))
     count = len({place(_location(other)) for other in others} - {where})
@@ -83,7 +89,8 @@ def sentence(
         return f"{where}: {value!r} is not one of {allowed}{near}{more}"
     if problem["type"] == "extra_forbidden":
         allowed = keys(problem["loc"][:-1])
-        near = meant(str(problem["loc"][-1]), allowed)
+        key = str(problem["loc"][-1])
+        near = f"; it is a key of {home}" if (home := homes(key)) else meant(key, allowed)
         return f"{where}: unknown key; allowed here: {', '.join(allowed)}{near}{more}"
     if problem["type"] == "missing":
         return f"{where}: missing{more}"

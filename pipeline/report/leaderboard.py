@@ -160,7 +160,7 @@ def score_all(plan: Plan, store: Store) -> Leaderboard:
             cost,
             kaggle=uploads.current_scores(store, spec.name),
         )
-    ordered = tuple(sorted(entries, key=lambda entry: entry.score))
+    ordered = tuple(sorted(entries, key=lambda entry: (round(entry.score, 8), entry.kind, entry.name)))
     return Leaderboard(ordered, truth, fold_of, labels.index.to_numpy(), schema)
 
 

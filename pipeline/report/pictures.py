@@ -9,7 +9,8 @@ from markupsafe import Markup
 
 from pipeline.errors import Damaged, DamagedImage, UserError
 from pipeline.labelled.source import open_images
-from pipeline.plans.config import IMAGE_SIDE, Crop, Plan
+from pipeline.plans.config import Plan
+from pipeline.plans.crops import IMAGE_SIDE, Crop
 from pipeline.store.artifacts import Store
 
 THUMBNAIL = Crop(region=256, size=128)

@@ -25,7 +25,8 @@ from pipeline import cli
 from pipeline.core import metrics, morphology, tree
 from pipeline.core.labels import Schema
 from pipeline.core.metrics import filled
-from pipeline.plans.config import IMAGE_SIDE, Plan
+from pipeline.plans.config import Plan
+from pipeline.plans.crops import IMAGE_SIDE
 from pipeline.store import dependencies
 from pipeline.store.artifacts import Store
 from pipeline.store.fractions import aligned_to, fractions_frame, save_fractions

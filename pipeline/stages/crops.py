@@ -26,7 +26,8 @@ from pipeline.competition.image_set import ImageSet
 from pipeline.core import machine
 from pipeline.errors import DamagedImage, UserError
 from pipeline.labelled.source import open_images
-from pipeline.plans.config import Crop, Plan
+from pipeline.plans.config import Plan
+from pipeline.plans.crops import Crop
 from pipeline.store import dependencies
 from pipeline.store.artifacts import Store
 from pipeline.store.dependencies import Unit
@@ -171,7 +172,7 @@ def make(store: Store, split: str, parts: list[PartialCrop], stop: bool) -> dict
     rate = round(n_made / seconds)
     for part in parts:
         if not (stop and part.file.notes):
-            part.finish(seconds=seconds, images_per_second=rate)
+            part.finish(seconds=seconds / len(parts), images_per_second=rate)
     if n_made:
         log.info("%-10s %s: %s images in %.1f s (%s a second)", "crops", names, f"{n_made:,}", seconds, f"{rate:,}")
     return {part.ids[row].item(): why for part in parts for row, why in part.file.notes.items()}

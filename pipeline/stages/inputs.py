@@ -1,6 +1,6 @@
 """Stage 0 of 9: find the competition's files, or your own labels and images, and check them before any work.
 
-reads   the folder --input DIR (remembered), else the synthetic galaxies of the plan's [sky], else input/;
+reads   the folder --input DIR (remembered for this plan), else the synthetic galaxies of the plan's [sky], else input/;
         answers/*.jsonl, what people answered on the page of `label`
 writes  inputs/labels.parquet, inputs/sample.csv, inputs/images.json, inputs/weights.json, sky/ (synthetic galaxies);
         of your own labels inputs/labels.toml, the schema that they were read by
@@ -193,13 +193,14 @@ def known_weights(store: Store, given: dict[str, Any], *, force: bool) -> dict[s
 def arguments() -> argparse.ArgumentParser:
     """The flags of this stage."""
     parser = cli.parser(__doc__)
-    parser.add_argument("--input", type=Path, metavar="DIR", help="folder of the files; remembered")
+    parser.add_argument("--input", type=Path, metavar="DIR", help="folder of the files; remembered for this plan")
     parser.add_argument(
         "--weights",
         action="append",
         default=[],
         metavar="BACKBONE=FILE",
-        help="pretrained weights to start a backbone from instead of Keras's download; repeatable, remembered",
+        help="pretrained weights to start a backbone from instead of Keras's download; repeatable, "
+        "remembered for this plan",
     )
     what = "only the first weights of this run, or of the runs of this ensemble, are needed"
     parser.add_argument("--run", dest="needed_by", metavar="NAME", help=what)

@@ -84,7 +84,8 @@ def predict_fold(source: Source, unit: dependencies.Unit, store: Store) -> None:
     score = decides.of(decides.per_galaxy(schema, truth, predicted["train"]))
     facts = {"views": len(source.predictor.views), "precision": source.predictor.precision}
     unit.finish(seconds=seconds, images_per_second=count / seconds, **{decides.name: score}, **facts)
-    speed = "from kept features" if kept else f"{count / seconds:.0f} galaxies/s"
+    seen = len(ids["test"]) if source.use_stored_features else count
+    speed = "from kept features" if kept else f"{seen / seconds:.0f} galaxies/s"
     log.info("predict    %-24s %s %.4f  %s", unit.label, decides.title, score, speed)
 
 

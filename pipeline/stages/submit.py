@@ -83,7 +83,10 @@ def upload(request: cli.Request) -> None:
 def main(argv: list[str] | None = None) -> None:
     """Command line of the stage."""
     request = cli.parse(arguments(), argv, select=("run",)).without_failed_runs().for_a_run()
-    todo = request.to_do(dependencies.submit(request.plan, request.store))
+    units = list(dependencies.submit(request.plan, request.store))
+    if not units:
+        log.info("submit     no galaxies to predict, so there is no submission")
+    todo = request.to_do(iter(units))
     for unit in todo:
         started = time.monotonic()
         schema, (header, ids) = request.store.schema(), request.store.load_sample()

@@ -26,8 +26,9 @@ from pipeline.errors import Damaged, TrainingFailed, UserError
 from pipeline.execution import deadline, engines
 from pipeline.labelled import known_galaxies
 from pipeline.models import frozen_features, prediction_check, starting_backbone
-from pipeline.plans.config import Plan, Run
+from pipeline.plans.config import Plan
 from pipeline.plans.layers import plan_path
+from pipeline.plans.run import Run
 from pipeline.store import backbone_graphs, dependencies, sealed_json
 from pipeline.store.artifacts import Store
 from pipeline.store.records import atomic, save_json

@@ -15,8 +15,8 @@ from pipeline.core.labels import Schema
 from pipeline.errors import Damaged, UserError
 from pipeline.plans import label_schemas
 from pipeline.plans.backbones import BACKBONES
-from pipeline.plans.config import Run
 from pipeline.plans.layers import PLANS
+from pipeline.plans.run import Run
 from pipeline.store import sealed_json
 from pipeline.store.fractions import aligned_to
 from pipeline.store.label_table import ID, IMAGE, check_fractions, vote_columns

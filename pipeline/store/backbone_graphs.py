@@ -4,7 +4,8 @@ from typing import Any
 
 from pipeline.errors import UserError
 from pipeline.plans.backbones import BACKBONES
-from pipeline.plans.config import Plan, Run
+from pipeline.plans.config import Plan
+from pipeline.plans.run import Run
 from pipeline.store.artifacts import Store
 
 

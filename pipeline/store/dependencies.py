@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from pipeline.plans.backbones import BACKBONES
-from pipeline.plans.config import Plan, Run
+from pipeline.plans.config import Plan
+from pipeline.plans.run import Run
 from pipeline.store import starting_run
 from pipeline.store.answers import Answers
 from pipeline.store.answers import read as read_answers
@@ -170,6 +171,15 @@ def ensemble(plan: Plan, store: Store) -> Iterator[Unit]:
         spec = item.model_dump(mode="json")
         yield Unit("ensemble", f"ensembles/{item.name}", store.ensemble(item.name), spec, sources, item.name,
                    reads=_scoring_inputs(store))  # fmt: skip
+
+
+def of_single_runs(plan: Plan, store: Store, stage: str) -> Iterator[Unit]:
+    """The ensembles, or submissions, of one run alone that `--run` has made."""
+    for run in plan.runs:
+        if run.name not in [item.name for item in plan.ensembles]:
+            for make in STAGES[stage]:
+                units = make(plan.with_run_alone(run.name), store)
+                yield from (unit for unit in units if unit.run == run.name and unit.artifact.exists())
 
 
 def submit(plan: Plan, store: Store) -> Iterator[Unit]:

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from pipeline.errors import Damaged, UserError
-from pipeline.plans.config import Plan, Run
+from pipeline.plans.config import Plan
 from pipeline.plans.crops import Crop
+from pipeline.plans.run import Run
 from pipeline.store import backbone_graphs
 from pipeline.store.artifacts import Store
 from pipeline.store.records import Artifact

@@ -5,6 +5,7 @@ outdated (one of its sources was rebuilt, by the user's choice: rebuilt too).
 """
 
 import logging
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,6 +15,12 @@ from pipeline.store.records import Artifact, Version
 
 log = logging.getLogger(__name__)
 PAGE = "the page's own code"  # a source of the report
+SOURCE_FILES = {  # what the inputs are specified by, and what people call it
+    "labels": "the table of labels",
+    "train": "the training images",
+    "test": "the images to predict",
+    "sample": "the sample file",
+}
 VERSIONS: dict[str, int] = {}  # stage -> a number, raised when its code makes something else of the same plan
 
 
@@ -127,6 +134,12 @@ def _refuse(refused: list[tuple[Unit, str, list[str]]], plan: str) -> None:
         raise Damaged(f"{unit.label} is damaged: {why[0].removesuffix(f'; {unit.artifact.mend}')}{more}; "
                       f"{unit.artifact.mend}")  # fmt: skip
     select = f" --run {unit.run}" if unit.run else ""
+    changed = list(dict.fromkeys(SOURCE_FILES.get(re.split(r"[.:]", difference)[0], "") for difference in why))
+    if unit.label == "inputs" and all(changed):
+        raise UserError(
+            f"the files of --input have changed since stage 0 read them: {', '.join(changed)}. "
+            f"`./run.sh {plan} --force inputs` reads them again; else restore them, or choose another --output"
+        )
     raise UserError(
         f"{unit.label} was not made by this plan: {'; '.join(why[:4])}{more}. Restore the plan, choose another "
         f"--output, or rebuild it by `./run.sh {unit.stage} --plan {plan}{select} --force` "

@@ -19,7 +19,8 @@ from pipeline.core.metrics import squared_error_per_galaxy
 from pipeline.core.split import stratified_folds
 from pipeline.models import frozen_features
 from pipeline.plans.backbones import BACKBONES
-from pipeline.plans.config import Plan, Run
+from pipeline.plans.config import Plan
+from pipeline.plans.run import Run
 from pipeline.store import dependencies
 from pipeline.store.artifacts import ID, Store
 from pipeline.store.records import Artifact, atomic

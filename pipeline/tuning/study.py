@@ -13,7 +13,8 @@ from pydantic import ValidationError
 from pipeline.core import stats
 from pipeline.errors import TrainingFailed, UserError
 from pipeline.execution import locks
-from pipeline.plans.config import Plan, Run
+from pipeline.plans.config import Plan
+from pipeline.plans.run import Run
 from pipeline.plans.search_space import Setting
 from pipeline.plans.strict import sentence
 from pipeline.store.artifacts import Store

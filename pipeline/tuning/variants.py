@@ -6,7 +6,8 @@ from pydantic import ValidationError
 
 from pipeline.core.labels import Schema
 from pipeline.errors import UserError
-from pipeline.plans.config import Plan, Run
+from pipeline.plans.config import Plan
+from pipeline.plans.run import Run
 from pipeline.plans.search_space import Search
 from pipeline.plans.strict import named, sentence
 from pipeline.store.artifacts import Store

@@ -6,7 +6,7 @@ from functools import partial
 from pipeline.core import views
 from pipeline.nn import small_probe
 from pipeline.nn.predict import predict_views
-from pipeline.plans.config import Run
+from pipeline.plans.run import Run
 from tests.benchmarks.measure import Row, compare, rate
 from tests.benchmarks.networks import built_of, galaxies
 

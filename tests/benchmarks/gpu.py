@@ -3,7 +3,8 @@
 from collections.abc import Iterator
 
 from pipeline.nn import data, fit, runtime
-from pipeline.plans.config import Run, load_plan
+from pipeline.plans.config import load_plan
+from pipeline.plans.run import Run
 from tests.benchmarks.files import COMPETITION
 from tests.benchmarks.measure import Row, once
 from tests.benchmarks.networks import built_of, eight_views, feed, galaxies

@@ -13,7 +13,7 @@ from pipeline.core import views
 from pipeline.nn import data, fit, network, runtime
 from pipeline.nn.augment import Warp
 from pipeline.nn.predict import predict_views
-from pipeline.plans.config import Run
+from pipeline.plans.run import Run
 from tests.benchmarks.measure import Row, compare, once, rate, seconds
 from tests.builders.galaxy_zoo_2 import GZ2
 

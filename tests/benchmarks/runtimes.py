@@ -14,7 +14,7 @@ from pipeline.nn import data, exporting
 from pipeline.nn.ensemble_graph import exportable
 from pipeline.nn.network import Scale, pool
 from pipeline.plans.backbones import BACKBONES
-from pipeline.plans.config import Run
+from pipeline.plans.run import Run
 from tests.benchmarks.measure import Row, compare, rate
 from tests.benchmarks.networks import built_of, galaxies
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from pipeline.nn import backbone, network
 from pipeline.plans.backbones import BACKBONES
-from pipeline.plans.config import Run
+from pipeline.plans.run import Run
 
 FACTORS = {
     "gamma": lambda rng, old: rng.uniform(0.6, 1.4, old.shape),  # also ConvNeXt's LayerScale, nearly 0 at first

@@ -14,7 +14,7 @@ from pipeline.competition import cutout
 from pipeline.core import tree
 from pipeline.core.stretch import stretch
 from pipeline.errors import DamagedImage
-from pipeline.plans.config import Crop
+from pipeline.plans.crops import Crop
 from tests.builders import competition_files as tiny
 from tests.builders.galaxy_zoo_2 import GZ2
 

@@ -11,7 +11,7 @@ from astropy.io import fits
 from pipeline.catalogue import fits_image, framing, images, shards
 from pipeline.catalogue.galaxies import Galaxies
 from pipeline.errors import DamagedImage, UserError
-from pipeline.plans.config import Crop
+from pipeline.plans.crops import Crop
 from tests.builders.galaxy_zoo_2 import GZ2
 
 JPEG = b"\xff\xd8 whatever follows"

@@ -17,7 +17,7 @@ from pipeline.catalogue import pixels
 from pipeline.competition import cutout, source_files
 from pipeline.competition.source_files import Images
 from pipeline.errors import DamagedImage
-from pipeline.plans.config import Crop
+from pipeline.plans.crops import Crop
 from tests.builders import competition_files as tiny
 
 GIVEN = os.environ.get("GALAXY_ZOO_INPUT")

@@ -552,6 +552,13 @@ def test_coordinates_in_hours_by_name(tmp_path, caplog):
     assert not [record for record in caplog.records if record.levelname == "WARNING"]
 
 
+def test_a_coordinate_alone_is_told_where_no_column_is_left_for_the_other(tmp_path, caplog):
+    (tmp_path / "a.csv").write_text("id,ra\n1,2\n")
+    read(tmp_path / "a.csv")
+    (alone,) = (record.message for record in caplog.records if record.levelname == "WARNING")
+    assert alone.endswith("'ra' is ra, and no column goes by a usual name of dec")
+
+
 def test_what_is_taken_for_what_is_said(tmp_path, caplog):
     caplog.set_level("INFO")
     (tmp_path / "a.csv").write_text("DR7OBJID, RA ,petroR90_r,PIXSCALE,mag\n1,2,3,4,5\n")

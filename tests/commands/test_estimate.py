@@ -125,7 +125,7 @@ def test_memory_is_that_of_a_batch_s_activations_where_the_backbone_learns(probe
     assert prober.activations(tuned) == 400 * 32**2
     step = estimate.memory_of_a_step(tuned, 1000.0)
     assert step == 4 * tuned.batch_size * 1000 * estimate.COPIES
-    assert estimate.memory_of_a_step(head, 1000.0) == 4 * head.batch_size * 1000
+    assert estimate.memory_of_a_step(head, 1000.0) == 4 * head.batch_size * 1000 * estimate.FREED
 
 
 def test_a_small_probe_of_a_real_backbone():

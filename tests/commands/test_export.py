@@ -14,7 +14,8 @@ from pipeline.competition import cutout
 from pipeline.core import tree, views
 from pipeline.errors import Defect, UserError
 from pipeline.models.classifier import Classifier
-from pipeline.plans.config import Crop, Run
+from pipeline.plans.crops import Crop
+from pipeline.plans.run import Run
 from pipeline.store.environment import environment
 from pipeline.store.records import save_json
 from pipeline.store.sealed_json import sealed

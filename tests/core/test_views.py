@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from pipeline.core import views
-from pipeline.plans import config
+from pipeline.plans.run import VIEW_SETS
 
 RNG = np.random.default_rng(0)
 IMAGES = RNG.integers(0, 256, (3, 10, 10, 3), np.uint8)
@@ -29,7 +29,7 @@ def centre(image: np.ndarray) -> tuple[float, float]:
 
 
 def test_the_sets_are_those_that_plans_allow():
-    assert views.VIEW_SETS == config.VIEW_SETS
+    assert views.VIEW_SETS == VIEW_SETS
 
 
 SETS = [

@@ -27,7 +27,8 @@ from pipeline.competition import tables
 from pipeline.competition.cutout import cut
 from pipeline.competition.source_files import Images
 from pipeline.errors import DamagedImage, UserError
-from pipeline.plans.config import Crop, load_plan
+from pipeline.plans.config import load_plan
+from pipeline.plans.crops import Crop
 from pipeline.store.records import Artifact
 from tests.builders import competition_files as tiny
 from tests.builders import fabricated

@@ -112,7 +112,7 @@ REFUSED = {
     ),
     "an unknown stage": (
         ["smoke", "--force", "trian"],
-        "error: argument --force: invalid choice: 'trian' (choose from 'inputs', 'folds', 'crops', 'baselines'",
+        "error: argument --force: invalid choice: 'trian' (choose from ",
     ),
     "a misspelt plan": (["smoek"], "error: no command and no plan 'smoek': did you mean smoke?"),
     "status of a misspelt plan": (["status", "smoek"], "error: no plan 'smoek': give one of competition,"),

@@ -187,6 +187,7 @@ TABLES = {
     "a column that is not there": ("id,label\n1,a\n", "objid", "no column 'objid', the schema's id, among id, label"),
     "neither ids nor images": ("x,label\n1,a\n", None, "no column of ids or of images among x, label"),
     "ids that a spreadsheet rounded": ("id,label\n5.87722981736579E+17,a\n", None, "row 1: .*rounded number"),
+    "a header alone": ("id,label\n", None, "has columns, id, label, and no galaxy: fill it, or remove it"),
     "rows without ids": ("id,label\n,a\n", None, "1 rows have no id"),
 }
 
@@ -212,7 +213,7 @@ def test_a_column_of_classes_is_understood_without_a_schema(tmp_path):
     ("text", "said"),
     [
         ("id,ring\n1,yes\n", "no column 'label' or 'class' among ring: describe the labels in a schema"),
-        ("id,label\n1,yes\n", "holds 1 different values; expected 2 to 100"),
+        ("id,label\n1,yes\n", "holds one value; expected 2 to 100"),
         ("id,label\n" + "".join(f"{i},{i / 7}\n" for i in range(200)), "holds 200 different values"),
     ],
 )

@@ -6,7 +6,7 @@ import pytest
 from keras import ops
 
 from pipeline.nn import activations, network
-from pipeline.plans.config import FineTune, Run
+from pipeline.plans.run import FineTune, Run
 from tests.builders.galaxy_zoo_2 import GZ2
 
 RNG = np.random.default_rng(0)

@@ -16,7 +16,8 @@ from pipeline.models.predictor import Predictor
 from pipeline.nn import activations, backbone, ensemble_graph, exporting, network
 from pipeline.nn.predict import predict_eagerly
 from pipeline.plans.backbones import BACKBONES
-from pipeline.plans.config import Crop, Run
+from pipeline.plans.crops import Crop
+from pipeline.plans.run import Run
 from tests.builders import keras_weights
 from tests.builders.galaxy_zoo_2 import GZ2
 

@@ -7,7 +7,7 @@ import pytest
 
 from pipeline.core import views
 from pipeline.nn import data
-from pipeline.plans.config import POLICIES, Augment
+from pipeline.plans.run import POLICIES, Augment
 
 N = 20
 IMAGES = np.broadcast_to(np.arange(N, dtype=np.uint8)[:, None, None, None], (N, 4, 4, 3))

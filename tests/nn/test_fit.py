@@ -13,7 +13,7 @@ from pipeline.nn import callbacks, checkpoints, data, fit
 from pipeline.nn.history import History
 from pipeline.nn.network import build
 from pipeline.nn.predict import predict_views
-from pipeline.plans.config import FineTune, HeadPhase
+from pipeline.plans.run import FineTune, HeadPhase
 from tests.builders.galaxy_zoo_2 import GZ2
 
 FOLD = np.arange(48) % 3

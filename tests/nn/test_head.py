@@ -15,8 +15,8 @@ from pipeline.nn.head import (
     start_at_mean,
     start_at_regression,
 )
-from pipeline.plans.config import Run
 from pipeline.plans.label_table import LabelTable
+from pipeline.plans.run import Run
 from tests.builders.galaxy_zoo_2 import CANDELS, GZ2
 
 RNG = np.random.default_rng(0)

@@ -8,7 +8,7 @@ from pipeline.core import views
 from pipeline.errors import UserError
 from pipeline.nn import network
 from pipeline.nn.predict import predict_views
-from pipeline.plans.config import Run
+from pipeline.plans.run import Run
 from tests.builders.galaxy_zoo_2 import GZ2
 
 PIXELS = np.random.default_rng(0).uniform(0, 255, (2, 8, 8, 3)).astype(np.float32)

@@ -9,6 +9,7 @@ from pipeline.core import blend, views
 from pipeline.errors import UserError
 from pipeline.plans import config, layers
 from pipeline.plans.backbones import BACKBONES
+from pipeline.plans.run import VIEW_SETS
 from tests.builders import fabricated
 
 SHIPPED = sorted(path.stem for path in layers.PLANS.glob("*.toml"))
@@ -59,7 +60,7 @@ def test_keys_that_came_after_the_first_records_are_dumped_only_where_they_are_s
 
 
 def test_view_sets_and_methods_are_those_of_core():
-    assert config.VIEW_SETS == views.VIEW_SETS
+    assert VIEW_SETS == views.VIEW_SETS
     assert ("best", *blend.METHODS) == config.METHODS
 
 
@@ -184,6 +185,18 @@ def test_what_was_meant_is_asked(tmp_path, old, new, end):
 
 def test_the_number_of_further_problems_is_told(tmp_path):
     assert refused(tmp_path, ("folds = 2", "folds = 1"), (VGG, 'backbone = "x"')).endswith("(and 1 more)")
+
+
+def test_a_key_that_stands_elsewhere_is_told_where(tmp_path):
+    for key, home in (
+        ('on_missing_weights = "random"', "a run, or of [defaults] for all runs"),
+        ("layer_decay = 0.5", "fine_tune of a run"),
+        ("size = 96", "a crop"),
+    ):
+        name = key.split(" ")[0]
+        assert refused(tmp_path, ("seed = 1", key)).startswith(f"{name}: unknown key; allowed here: baseline_crop, ")
+        assert refused(tmp_path, ("seed = 1", key)).endswith(f"; it is a key of {home}")
+    assert "it is a key" not in refused(tmp_path, ("seed = 1", "epochs = 3"))  # of two tables
 
 
 UNKNOWN = {

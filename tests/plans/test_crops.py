@@ -3,7 +3,8 @@
 import pytest
 
 from pipeline.errors import UserError
-from pipeline.plans.config import Crop, load_plan
+from pipeline.plans.config import load_plan
+from pipeline.plans.crops import Crop
 from pipeline.plans.label_table import LabelTable
 from pipeline.store import dependencies
 from pipeline.store.artifacts import Store

@@ -11,7 +11,7 @@ import pytest
 from pipeline.competition import cutout, source_files
 from pipeline.competition.source_files import Images
 from pipeline.errors import DamagedImage, UserError
-from pipeline.plans.config import IMAGE_SIDE, Crop
+from pipeline.plans.crops import IMAGE_SIDE, Crop
 from pipeline.stages import crops, inputs
 from pipeline.store import artifacts
 from pipeline.store.artifacts import Store
@@ -401,7 +401,7 @@ def test_other_images_make_the_crops_anew(tmp_path, monkeypatch):
     train = tiny.images(tiny.TRAIN)
     train["100008.jpg"] = train["100023.jpg"]
     tiny.write(tmp_path / "raw", train=train)
-    monkeypatch.setattr(crops.dependencies, "to_do", lambda made, *_, **__: list(made))
+    monkeypatch.setattr("pipeline.cli.to_do", lambda made, *_, **__: list(made))
     with pytest.raises(UserError, match="has changed since it was checked"):
         run(tmp_path)
     monkeypatch.undo()

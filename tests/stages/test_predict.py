@@ -42,6 +42,7 @@ def predicted(folder, store, fold: int):
 
     source = SimpleNamespace(
         keeps_all_features=False,
+        use_stored_features=False,
         predictor=SimpleNamespace(
             run=fabricated.plan(folder).run("a"), views=views.view_set("dihedral8"), precision="float32"
         ),

@@ -223,6 +223,19 @@ def test_changed_is_refused_naming_the_difference_and_the_command(tmp_path, stor
     assert "`./run.sh mine.toml --force train`" in text
 
 
+def test_other_files_of_the_user_are_no_other_plan(plan, store):
+    (unit,) = dependencies.inputs(plan, store, {"labels": {"bytes": 1}, "test": {"count": 0}}, synthetic=False)
+    fabricated.make(unit)
+    (unit,) = dependencies.inputs(plan, store, {"labels": {"bytes": 2}, "test": {"count": 1}}, synthetic=False)
+    with pytest.raises(UserError) as error:
+        to_do(iter([unit]), "mine", force=False)
+    told = "the files of --input have changed since stage 0 read them: the table of labels, the images to predict. "
+    assert str(error.value).startswith(f"{told}`./run.sh mine --force inputs` reads them again")
+    (unit,) = dependencies.inputs(plan, store, {"labels": {"bytes": 2}, "schema": {"name": "x"}}, synthetic=False)
+    with pytest.raises(UserError, match=r"^inputs was not made by this plan: "):
+        to_do(iter([unit]), "mine", force=False)
+
+
 @pytest.mark.parametrize(
     ("damage", "sentence"),
     [
@@ -324,6 +337,22 @@ def test_status_counts_what_is_complete(tmp_path, store):
     assert lines[0] == f"mine in {store.root}"
     assert "  train      4 of 4 complete" in lines
     assert len(lines) == 1 + len(dependencies.STAGES)
+
+
+def test_status_after_one_run_of_two_knows_its_submission_and_that_the_report_is_of_a_part(tmp_path, plan, store):
+    for fold in range(2):
+        shutil.rmtree(store.predicted("b", fold).record_path.parent)
+    for one in (store.ensemble("both"), store.submission("both")):
+        one.record_path.unlink()
+    alone = plan.with_run_alone("a")
+    for label in ("ensembles/a", "submissions/a.csv"):
+        fabricated.make(fabricated.only(alone, store, label))
+    part = dependencies.existing_part(plan, store)
+    fabricated.make(fabricated.only(part, store, "report.html"))
+    lines = status.table(request(tmp_path))
+    assert "  submit     2 of 3 complete" in lines
+    assert "  report     1 of 1 complete, of what exists" in lines
+    assert not [line for line in lines if "outdated" in line]
 
 
 def test_status_lists_what_is_not_and_why(tmp_path, store):

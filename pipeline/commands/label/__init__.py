@@ -1,7 +1,7 @@
 """A page in the browser where people label galaxies, those first whose labels would teach most.
 
-reads   the folder --input DIR (remembered): images without a label in its table, of which there may be none; the
-        plan's last trained run, else its pretrained backbone
+reads   the folder --input DIR (remembered for this plan): images without a label in its table, which may be absent;
+        the plan's last trained run, else its pretrained backbone
 writes  OUTPUT/PLAN/answers/PERSON.jsonl, a line an answer; the next ./run.sh of the plan trains on them
 
 One keystroke an answer, along the questions of the plan's labels = "…"; u undoes, s skips. What the model thinks of a
@@ -32,7 +32,8 @@ from pipeline.errors import UserError
 from pipeline.labelled import unlabelled
 from pipeline.labelled.images import LabelledImages
 from pipeline.models import pretrained
-from pipeline.plans.config import IMAGE_SIDE, Crop, Plan
+from pipeline.plans.config import Plan
+from pipeline.plans.crops import IMAGE_SIDE, Crop
 from pipeline.report.pictures import data_uri
 from pipeline.stages import inputs
 from pipeline.store import answers
@@ -49,7 +50,11 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument("--people", type=int, default=1, metavar="N", help="answers by different people of each galaxy")
     parser.add_argument("--random", action="store_true", help="random order, without asking a network")
     parser.add_argument(
-        "--weights", action="append", default=[], metavar="BACKBONE=FILE", help="pretrained weights; remembered"
+        "--weights",
+        action="append",
+        default=[],
+        metavar="BACKBONE=FILE",
+        help="pretrained weights; remembered for this plan",
     )
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on; 0.0.0.0 lets everybody in")
     parser.add_argument("--port", type=int, default=8000, help="0: any that is free")

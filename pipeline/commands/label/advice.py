@@ -13,7 +13,9 @@ from pipeline.core.labels import Schema
 from pipeline.errors import DamagedImage, UserError
 from pipeline.labelled.images import LabelledImages
 from pipeline.models import classifier
-from pipeline.plans.config import Crop, Plan, Run
+from pipeline.plans.config import Plan
+from pipeline.plans.crops import Crop
+from pipeline.plans.run import Run
 from pipeline.store.answers import Answers
 from pipeline.store.artifacts import Store
 

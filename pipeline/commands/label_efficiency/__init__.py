@@ -1,6 +1,7 @@
 """How many labels does it take? Score against number of labels, from scratch, from ImageNet and from galaxies.
 
-reads   the folder --input DIR (remembered), what the plan's run starts from; makes inputs, folds and crops first
+reads   the folder --input DIR (remembered for this plan), what the plan's run starts from; makes inputs, folds
+        and crops first
 writes  label-efficiency/<run>/{heads,fine-tuned}/results.csv, curves.csv, curves.svg; each result in a file of its own
 
 Labels are drawn from the galaxies outside one fold, as nested, stratified subsets that all starts share, and every
@@ -54,7 +55,7 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument("--sizes", type=_sizes, default=_sizes(SIZES), help=f"numbers of labels; {SIZES}")
     parser.add_argument("--repeats", type=_repeats, default=REPEATS, help="draws of the labelled galaxies; 5")
     parser.add_argument("--fine-tune", action="store_true", help="train whole networks, not heads on frozen features")
-    parser.add_argument("--input", metavar="DIR", help="folder of labels and images; remembered")
+    parser.add_argument("--input", metavar="DIR", help="folder of labels and images; remembered for this plan")
     parser.add_argument(
         "--weights", action="append", default=[], metavar="BACKBONE=FILE", help="first weights; repeatable, remembered"
     )

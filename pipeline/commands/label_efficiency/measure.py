@@ -18,7 +18,7 @@ from pipeline.core import label_efficiency
 from pipeline.errors import Damaged, UserError
 from pipeline.execution import deadline
 from pipeline.models import pretrained
-from pipeline.plans.config import Run
+from pipeline.plans.run import Run
 from pipeline.store import sealed_json
 from pipeline.store.records import save_json
 from pipeline.store.unit import Unit

@@ -13,7 +13,7 @@ import numpy as np
 from pipeline.commands.label_efficiency.setting import Setting
 from pipeline.core import views
 from pipeline.models import frozen_features, starting_backbone
-from pipeline.plans.config import Run
+from pipeline.plans.run import Run
 from pipeline.store import dependencies
 from pipeline.store.unit import Unit
 

@@ -11,7 +11,8 @@ from pipeline.core import label_efficiency, subsets
 from pipeline.core.label_efficiency import Measure
 from pipeline.core.labels import Schema
 from pipeline.errors import UserError
-from pipeline.plans.config import Plan, Run
+from pipeline.plans.config import Plan
+from pipeline.plans.run import Run
 from pipeline.store import starting_run
 from pipeline.store.artifacts import Store
 
