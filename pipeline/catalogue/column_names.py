@@ -4,6 +4,7 @@ from itertools import count
 from pathlib import Path
 
 from pipeline.catalogue.columns import COORDINATES
+from pipeline.catalogue.numbers import without_unit
 from pipeline.catalogue.readers.part import Part
 from pipeline.errors import UserError
 
@@ -17,7 +18,7 @@ NAMES = {  # what a column means -> names that it goes by, lower-case, the likel
     "dec": ("dec", "dec_deg", "dej2000", "decj2000", "_de", "_dej2000"),
     "image": ("image", "path", "file", "filename", "file_name", "file_loc", "url", "jpg_url", "cutout"),
     "pixel_scale": ("pixel_scale", "pixscale"),  # of the image
-    "radius": ("radius", "petror90", "petror90_r", "petro_r90"),  # the Petrosian 90 % radius
+    "radius": ("radius", "r90", "petror90", "petror90_r", "petro_r90"),  # the Petrosian 90 % radius
 }
 CROPPING = ("radius", "pixel_scale")  # what cropping by angle takes
 MAX_LISTED = 12  # columns that a message lists
@@ -119,6 +120,8 @@ def _meant(columns: list[str], chosen: dict[str, str], path: Path) -> dict[str, 
     for meaning, usual in NAMES.items():
         names = [chosen[meaning]] if meaning in chosen else usual
         matches = next((same for name in names if (same := _same(columns, name))), [])
+        if not matches and meaning in CROPPING and meaning not in chosen:
+            matches = [column for column in columns if without_unit(column).strip().casefold() in names]
         if len(matches) > 1:
             raise UserError(
                 f"{path}: columns {' and '.join(map(repr, matches))} both mean {meaning} by name: rename one, or "

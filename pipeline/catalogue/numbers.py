@@ -94,6 +94,11 @@ def unit_in(column: str) -> str:
         return ""
 
 
+def without_unit(column: str) -> str:
+    """A column's name without the unit that it tells."""
+    return BRACKETED.sub("", ANGLE_LAST.sub("", column)).strip() if unit_in(column) else column
+
+
 def _unit(meaning: str, text: str):
     """The unit that a text means; ValueError where none. Right ascension in hours is an angle."""
     from astropy import units

@@ -42,8 +42,9 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def _chosen(plan: Plan, store: Store, name: str | None) -> str:
-    """The ensemble of that name, or the best; UserError where there is none."""
-    names = [ensemble.name for ensemble in plan.ensembles]
+    """The ensemble of that name, or the best; UserError where there is none. `--run` makes those of one run."""
+    alone = [run.name for run in plan.runs if store.ensemble(run.name).exists()]
+    names = list(dict.fromkeys([*(ensemble.name for ensemble in plan.ensembles), *alone]))
     if name is not None and name not in names:
         raise UserError(f"--ensemble {name}: plan {plan.name} has {', '.join(names)}{meant(name, names)}")
     if name is not None:

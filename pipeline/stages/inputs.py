@@ -42,7 +42,9 @@ log = logging.getLogger(__name__)
 
 
 def choose_folder(given: Path | None, store: Store, has_sky: bool, *, force: bool = False) -> Path:
-    """Folder of the source files: the given one, the recorded one, that of synthetic galaxies, or input/, in order."""
+    """Folder of the source files: the given one, the recorded one, that which people label, that of synthetic galaxies,
+    or input/, in order.
+    """
     sky, inputs = store.sky().record_path.parent, store.inputs()
     if given is not None:
         return given.expanduser().resolve()
@@ -57,7 +59,7 @@ def choose_folder(given: Path | None, store: Store, has_sky: bool, *, force: boo
             raise Damaged(f"{error}. Say where the competition's files are: {again}") from None
         if not force:
             raise
-    return sky if has_sky else source_files.INPUT
+    return answers.images_of(store.answers()) or (sky if has_sky else source_files.INPUT)
 
 
 def render_sky(request: cli.Request) -> None:

@@ -16,8 +16,10 @@ from typing import Any, Literal, get_args
 
 from pipeline.errors import Damaged
 from pipeline.store import sealed_json
+from pipeline.store.records import save_json
 
 State = Literal["begun", "complete", "skipped"]
+SOURCE = "source.json"  # beside the answers: the folder of the images
 KINDS = {"galaxy": str, "who": str, "when": str, "answers": dict, "state": str, "chosen": str, "schema": str}
 
 
@@ -37,6 +39,22 @@ class Line:
     def same(self, other: "Line | None") -> bool:
         """Whether the other says nothing else of this galaxy."""
         return other is not None and (self.answers, self.state) == (other.answers, other.state)
+
+
+def remember_images(folder: Path, images: Path) -> None:
+    """Keep in which folder the images lie, so that neither `label` nor the run after it must be told again."""
+    if images_of(folder) != images:
+        folder.mkdir(parents=True, exist_ok=True)
+        save_json(folder / SOURCE, sealed_json.sealed({"folder": str(images)}))
+
+
+def images_of(folder: Path) -> Path | None:
+    """The folder of the images that people label; None where that is not known."""
+    try:
+        found = sealed_json.load(folder / SOURCE, "") or {}
+    except Damaged:
+        return None
+    return Path(found["folder"]) if found.get("folder") else None
 
 
 def append(folder: Path, line: Line) -> None:

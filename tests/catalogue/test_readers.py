@@ -495,6 +495,7 @@ def test_every_format_that_tells_units_is_heard(tmp_path, name):
 def test_a_name_that_tells_the_unit_is_heard(tmp_path, name):
     (tmp_path / "a.csv").write_text(f"objid,{name},pixel_scale\n1,6,0.4\n")
     assert read(tmp_path / "a.csv", radius=name).loc[0, "radius"] == 360
+    assert read(tmp_path / "a.csv").loc[0, "radius"] == 360  # r90 is a usual name, with its unit, too
 
 
 @pytest.mark.parametrize("name", ["petroR90 (r)", "petro_rad", "r90 [of the galaxy]", "r90"])

@@ -21,8 +21,10 @@ from pipeline.commands.label.session import Session
 from pipeline.core import acquisition
 from pipeline.errors import DamagedImage, UserError
 from pipeline.plans.label_schemas import load_schema
+from pipeline.stages import inputs
 from pipeline.store import answers
 from pipeline.store.answers import Answers
+from pipeline.store.artifacts import Store
 from tests.builders import unlabelled
 from tests.builders.unlabelled import line
 
@@ -248,7 +250,9 @@ def test_a_server_killed_in_mid_answer_loses_and_doubles_nothing(place):
         body = {"who": "anna", "galaxy": state["galaxy"], "given": kept[state["galaxy"]]}
         state = server.ask("/answer", body)[1]
     server.kill()
+    assert inputs.choose_folder(None, Store(place.answers.parent), has_sky=False) == place.folder / "mine"
     server = place.serve(server.port)
+    assert "2 of 60 galaxies are labelled by now, and 0 in the table" in server.said
     assert server.ask("/answer", body)[1] == state  # as a page does that had no answer to its last one
     assert server.ask("/next?who=anna")[1] == state
     assert state["given"] == {"shape": "disc"}

@@ -97,7 +97,7 @@ TABLE = {
     ),
     "./run.sh status competition": Row(says="train      4 of 4 complete"),
     "./run.sh plan competition --estimate": Row(says="head"),
-    "./run.sh plan laptop --estimate": Row("./run.sh plan competition --estimate", says="head"),
+    "./run.sh inputs --plan laptop --input ~/galaxy-zoo": Row(makes="output/laptop/inputs/labels.parquet"),
     "./run.sh laptop --input DIR": Row("./run.sh laptop --input ~/galaxy-zoo", makes="output/laptop/report.html"),
     "./run.sh laptop-best --input DIR": Row("./run.sh laptop-best --input ~/galaxy-zoo"),
     "./run.sh STAGE --plan PLAN [--run R] [--fold K] [--force [--yes]]": Row(

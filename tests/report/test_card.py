@@ -11,6 +11,7 @@ from pipeline.commands import card as command
 from pipeline.core import metrics
 from pipeline.errors import UserError
 from pipeline.report import card
+from pipeline.stages import ensemble
 from pipeline.store.artifacts import Store
 from tests.builders.galaxy_zoo_2 import GZ2
 
@@ -75,6 +76,16 @@ def test_the_command_prints_or_writes_it_and_replaces_only_its_own(survey, tmp_p
         command.main([*survey.flags, "--to", str(tmp_path)])
     with pytest.raises(UserError, match="--ensemble nobody: plan survey has final"):
         command.main([*survey.flags, "--ensemble", "nobody"])
+
+
+def test_an_ensemble_of_one_run_that_run_alone_made_has_a_card(survey, tmp_path, capsys):
+    shutil.copytree(survey.store.root, tmp_path / "survey")
+    flags = [*survey.flags[:2], "--output", str(tmp_path)]
+    with pytest.raises(UserError, match="--ensemble head: plan survey has final"):
+        command.main([*flags, "--ensemble", "head"])
+    ensemble.main([*flags, "--run", "head"])
+    command.main([*flags, "--ensemble", "head"])
+    assert "# survey/head\n" in capsys.readouterr().out
 
 
 def test_of_what_is_missing_or_outdated_there_is_no_card(survey, tmp_path):

@@ -32,6 +32,16 @@ def test_what_was_appended_is_read(tmp_path):
     assert answers.read(tmp_path / "none").lines == {}
 
 
+def test_the_folder_of_the_images_is_remembered_beside_them(tmp_path):
+    assert answers.images_of(tmp_path / "answers") is None
+    answers.remember_images(tmp_path / "answers", tmp_path / "mine")
+    answers.append(tmp_path / "answers", FIRST)
+    assert answers.images_of(tmp_path / "answers") == tmp_path / "mine"
+    assert list(answers.read(tmp_path / "answers").lines.values()) == [FIRST]
+    (tmp_path / "answers" / answers.SOURCE).write_text("{}x")
+    assert answers.images_of(tmp_path / "answers") is None
+
+
 def test_the_last_line_of_a_person_and_a_galaxy_counts(tmp_path):
     for given, state in (({"ring": "yes"}, "complete"), ({}, "begun"), ({"ring": "no"}, "complete")):
         answers.append(tmp_path, replace(FIRST, answers=given, state=state))

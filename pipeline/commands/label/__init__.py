@@ -94,6 +94,8 @@ def main(argv: list[str] | None = None) -> None:
         if options.weights:
             given = pretrained.parse_weights(options.weights, plan)
             store.save_weights_list(store.load_weights_list() | given)
+        if options.input:
+            answers.remember_images(store.answers(), options.input.expanduser().resolve())
         there = answers.read(store.answers())
         for sentence in there.sentences():
             log.warning("%-10s %s", "label", sentence)
@@ -103,8 +105,9 @@ def main(argv: list[str] | None = None) -> None:
             store.answers(), found.schema, digest, list(found.images.names), advice, picture_of(found.images, plan),
             options.people,
         )  # fmt: skip
-        log.info("%-10s %s galaxies without a label, %s with one; answers go to %s", "label",
-                 f"{len(found.images):,}", f"{found.labelled:,}", store.answers())  # fmt: skip
+        done = {line.galaxy for line in there.complete()} & set(found.images.names)
+        log.info("%-10s %s of %s galaxies are labelled by now, and %s in the table; answers go to %s", "label",
+                 f"{len(done):,}", f"{len(found.images):,}", f"{found.labelled:,}", store.answers())  # fmt: skip
         about = {"plan": plan.name, "notes": [_order(advice)]}
         server.run(application(session, user(), about), on, options.host, "label")
 

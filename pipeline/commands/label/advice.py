@@ -67,8 +67,8 @@ def advise(plan: Plan, store: Store, schema: Schema, images: LabelledImages, ans
     labelled = _joined(described.of(is_done), _of_table(store, looker, schema))
     rows = np.flatnonzero(open_rows)
     picked = acquisition.badge(described.of(rows), labelled, CHOSEN, np.random.default_rng(plan.seed))
-    log.info("%-10s %d of %s galaxies chosen by %s, by %s", "label", len(picked), f"{len(galaxies):,}",
-             acquisition.RULE, looker.model["name"])  # fmt: skip
+    log.info("%-10s %d galaxies chosen by %s, by %s, of %s that nobody has answered", "label", len(picked),
+             acquisition.RULE, looker.model["name"], f"{int((~is_done).sum()):,}")  # fmt: skip
     thinks = dict(zip(galaxies, joint, strict=True)) if looker.answers else {}
     return Advice([galaxies[row] for row in rows[picked]], thinks, looker.model | {"rule": acquisition.RULE})
 
