@@ -8,6 +8,7 @@ from typing import Any
 
 INTERVAL = 30.0  # seconds between two lines of progress
 CONTROL = re.compile("\x1b\\[[0-9;?]*[A-Za-z]|[\x00-\x08\x0b\x0c\x0e-\x1f]")  # of terminals; not \t, \n and \r
+FIRST = re.compile(r"(: 1 of [\d,]+, \S+ so far), \S+ to go")  # of many: it took what is done but once, too
 SETTINGS = {  # of tqdm, which reads them when it is imported
     "TQDM_MININTERVAL": f"{INTERVAL:g}",
     "TQDM_DELAY": f"{INTERVAL:g}",  # work that is done before that needs no line
@@ -35,7 +36,7 @@ class PlainLines:
         now = time.monotonic()
         if line and now - self._last >= INTERVAL:
             self._last = now
-            self._stream.write(f"{line}\n")
+            self._stream.write(FIRST.sub(r"\1", line) + "\n")
             self._stream.flush()
 
     def __getattr__(self, name: str) -> Any:

@@ -5,9 +5,9 @@ error that names the file, the place and what is allowed.
 
 `extends = "laptop"` (the name of a shipped plan, or a path from the file's own folder) begins with another plan. One
 rule tells what comes of the two files: tables are merged key by key, [[runs]] and [[ensembles]] by their names, and
-where both files set a key, the extending one's holds. A run, ensemble or crop of a new name is added. Only
-[search.space] is replaced as a whole. Then the keys of [defaults], merged in the same way, are put into every run of
-either file that does not set them itself. A plan without [[ensembles]] has one, "final", of all its runs.
+where both files set a key, the extending one's holds, of a list all of it. A run, ensemble or crop of a new name is
+added. Only [search.space] is replaced as a whole. Then the keys of [defaults], merged in the same way, are put into
+every run of either file that does not set them itself. A plan without [[ensembles]] has one, "final", of all its runs.
 
 The keys of a run are those of `run`, of a crop those of `crops`.
 """
@@ -41,6 +41,13 @@ class Ensemble(Strict):
     name: Name
     runs: tuple[Name, ...] = Field(min_length=1)
     method: Literal[METHODS] = "best"
+
+    @field_validator("runs")
+    @classmethod
+    def _each_once(cls, runs: tuple[str, ...]) -> tuple[str, ...]:
+        if len(set(runs)) < len(runs):
+            raise ValueError("a run stands in it twice; give each once")
+        return runs
 
 
 class Plan(Strict):

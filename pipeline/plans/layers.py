@@ -91,18 +91,18 @@ def _merged(base: Any, own: Any, where: Location = ()) -> Any:
         return base | {key: _merged(base[key], value, (*where, key)) if key in base else value
                        for key, value in own.items()}  # fmt: skip
     if isinstance(base, list) and isinstance(own, list) and len(where) == 1 and where[0] in BY_NAME:
-        return _merged_by_name(base, own)
+        return _merged_by_name(base, own, where)
     return own
 
 
-def _merged_by_name(base: list[Any], own: list[Any]) -> list[Any]:
+def _merged_by_name(base: list[Any], own: list[Any], where: Location) -> list[Any]:
     """Tables of the same name merged; the others after those of the base. A name given twice stays twice."""
     whole, left = [], list(own)
     for item in base:
         same = next((one for one in left if _name(one) is not None and _name(one) == _name(item)), None)
         if same is not None:
             left.remove(same)
-        whole.append(item if same is None else _merged(item, same))
+        whole.append(item if same is None else _merged(item, same, (*where, len(whole))))
     return whole + left
 
 

@@ -27,6 +27,17 @@ def test_of_a_bar_a_line_per_half_minute_is_left(monkeypatch):
     )
 
 
+def test_the_first_of_many_foretells_nothing(monkeypatch):
+    written = io.StringIO()
+    monkeypatch.setattr(progress, "INTERVAL", -1.0)
+    stream = progress.PlainLines(written)
+    for done in ("1", "2"):
+        stream.write(f"\ra fold 0: {done} of 216, 00:33 so far, 1:59:13 to go, RMSE 0.1")
+    first, second = written.getvalue().splitlines()
+    assert first == "a fold 0: 1 of 216, 00:33 so far, RMSE 0.1"
+    assert second.endswith("2 of 216, 00:33 so far, 1:59:13 to go, RMSE 0.1")
+
+
 def test_other_text_stays_as_it_is():
     written = io.StringIO()
     stream = progress.PlainLines(written)

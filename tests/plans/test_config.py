@@ -372,6 +372,21 @@ def test_a_plan_to_extend_is_looked_for_beside_the_file(tmp_path, monkeypatch):
     assert config.load_plan(str(written(tmp_path / "deep", "more", 'extends = "../middle.toml"\n'))).folds == 4
 
 
+def test_the_runs_of_an_ensemble_are_those_of_the_extending_file(tmp_path):
+    fabricated.write_plan(tmp_path)
+    own = 'extends = "mine.toml"\n[[ensembles]]\nname = "both"\nruns = ["b"]\n'
+    made = {one.name: one for one in config.load_plan(str(written(tmp_path, "more", own))).ensembles}
+    base = {one.name: one for one in config.load_plan(str(tmp_path / "mine.toml")).ensembles}
+    assert (base["both"].runs, made["both"].runs) == (("a", "b"), ("b",))
+    assert made["both"].method == base["both"].method
+    assert len(made) == len(base)
+
+
+def test_a_run_stands_in_an_ensemble_but_once(tmp_path):
+    told = refused(tmp_path, ('["a", "b"]', '["a", "b", "a"]'))
+    assert "ensemble both: runs: a run stands in it twice; give each once" in told
+
+
 def test_plans_that_extend_each_other_are_refused(tmp_path):
     written(tmp_path, "one", 'extends = "two.toml"')
     path = written(tmp_path, "two", 'extends = "one.toml"')
