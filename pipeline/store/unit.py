@@ -137,8 +137,9 @@ def _refuse(refused: list[tuple[Unit, str, list[str]]], plan: str) -> None:
     changed = list(dict.fromkeys(SOURCE_FILES.get(re.split(r"[.:]", difference)[0], "") for difference in why))
     if unit.label == "inputs" and all(changed):
         raise UserError(
-            f"the files of --input have changed since stage 0 read them: {', '.join(changed)}. "
-            f"`./run.sh {plan} --force inputs` reads them again; else restore them, or choose another --output"
+            f"what stage 0 finds is not what it found before: {', '.join(changed)} of another folder, or changed. "
+            f"`./run.sh {plan} --force inputs --input DIR` takes what is there now; else restore what was there, or "
+            f"choose another --output"
         )
     raise UserError(
         f"{unit.label} was not made by this plan: {'; '.join(why[:4])}{more}. Restore the plan, choose another "
