@@ -239,6 +239,8 @@ def main(argv: list[str] | None = None) -> None:
         resume.resume(request.options.resume_from, plan.name, store)
     folder = choose_folder(request.options.input, store, plan.sky is not None, force=request.options.force)
     synthetic = plan.sky is not None and folder == store.sky().record_path.parent
+    if plan.sky and not synthetic:
+        log.info("inputs     reads %s: the synthetic galaxies of the plan are not drawn", folder)
     own = not synthetic and is_own(plan, folder)
     if not synthetic and not own:
         source_files.find(folder)  # check the files first: without them weights are useless

@@ -249,6 +249,9 @@ def test_all_crops_come_from_one_decode_and_equal_those_made_alone(tmp_path, mon
     counter = Counter(monkeypatch)
     run(tmp_path / "a", crops=WIDE)
     assert counter.count == 9
+    for split in ("train", "test"):
+        parts = [together.crops(crop, split).facts() for crop in ("half", "wide")]  # made in one pass, counted once
+        assert sum(part["seconds"] for part in parts) * parts[0]["images_per_second"] < 9 + 1
     run(tmp_path / "b")
     run(tmp_path / "b", crops=WIDE)
     assert counter.count == 9 + 18
