@@ -168,16 +168,21 @@ def label(run: Run, plan: Plan) -> str:
     return f"{run.name:<{names}} {run.backbone:<{backbones}} {plan.input_size(run):>4} px  {epochs}"
 
 
+def _what_is_trained(plan: Plan) -> Iterator[str]:
+    yield from (f"  {label(run, plan)}" for run in plan.runs)
+    yield from (f"  ensemble {ensemble.name} of {', '.join(ensemble.runs)}" for ensemble in plan.ensembles)
+
+
 def table(plan: Plan, store: Store, *, estimate: bool, price: float | None) -> Iterator[str]:
     """The lines to print, each as soon as it is known."""
     if not estimate and not _are_counted(plan, store):
         yield f"{plan.name}: {plan.folds} folds of the galaxies that stage 0 will find"
-        yield from (f"  {label(run, plan)}" for run in plan.runs)
+        yield from _what_is_trained(plan)
         return
     schema, (n, m) = schema_of(plan, store), galaxy_counts(plan, store)
     yield f"{plan.name}: {n:,} training and {m:,} test galaxies, {plan.folds} folds"
     if not estimate:
-        yield from (f"  {label(run, plan)}" for run in plan.runs)
+        yield from _what_is_trained(plan)
         return
     what = "rendering, crops, baselines" if plan.sky else "crops, baselines"
     width = max(len(text) for text in (what, *(label(run, plan) for run in plan.runs)))

@@ -99,7 +99,10 @@ def common_truth(first: Path, second: Path) -> pd.DataFrame:
     if len(shared) < MIN_SHARED:
         raise UserError(f"{first} and {second} share {len(shared)} galaxies: nothing to compare")
     if not np.allclose(labels[0].loc[shared], labels[1].loc[shared], atol=1e-6):
-        raise UserError(f"{first} and {second} have different votes for the same galaxies: not the same data")
+        raise UserError(
+            f"{first} and {second} have {len(shared)} ids in common, but other labels under them: other galaxies "
+            f"(drawn ones are numbered like the competition's), or not the same labels"
+        )
     return labels[0].loc[shared].astype(np.float64)
 
 

@@ -40,9 +40,10 @@ def test_only_early_stopping_scores_every_epoch(tmp_path):
 def test_without_estimate_the_runs_are_told_and_nothing_is_timed(tmp_path, capsys):
     path = fabricated.write_plan(tmp_path)
     estimate.main(["--plan", str(path), "--output", str(tmp_path)])
-    first, *runs = capsys.readouterr().out.splitlines()
+    first, a, b, *ensembles = capsys.readouterr().out.splitlines()
     assert first == "mine: 24 training and 6 test galaxies, 2 folds"
-    assert [line.split()[:2] for line in runs] == [["a", "vgg16"], ["b", "mobilenetv2"]]
+    assert [line.split()[:2] for line in (a, b)] == [["a", "vgg16"], ["b", "mobilenetv2"]]
+    assert [line.split(" of ")[1] for line in ensembles] == ["a, b", "a"]
 
 
 def test_a_plan_without_a_sky_is_as_large_as_the_competition_until_files_are_known(tmp_path):

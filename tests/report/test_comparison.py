@@ -106,5 +106,5 @@ def test_what_is_no_plan_or_other_data_is_refused(pair, tmp_path):
     with pytest.raises(UserError, match=r"labels.parquet is not what was written"):
         list(comparison.comparison_lines(pair[0], other))
     Store(other).inputs().finish({}, {}, folder="sky")
-    with pytest.raises(UserError, match="different votes"):
+    with pytest.raises(UserError, match="other labels under them"):
         list(comparison.comparison_lines(pair[0], other))
