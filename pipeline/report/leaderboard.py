@@ -26,7 +26,7 @@ COSTS = (
 )
 KAGGLE = ("kaggle_public", "kaggle_private")  # of an ensemble's submission as it is now, where Kaggle has scored it
 OF_CLASSES = ("accuracy", "balanced_accuracy", "f1", "average_precision")  # of the classes of the first question
-DIGITS = {"beyond_noise": 6, "fold_std": 6, "views_gain": 6, "train_seconds": 3, "images_per_second": 1}
+DIGITS = {"beyond_noise": 6, "fold_std": 6, "views_gain": 6, "train_seconds": 6, "images_per_second": 1}
 DIGITS |= dict.fromkeys(OF_CLASSES, 5)
 
 

@@ -1,5 +1,7 @@
 """The leaderboard against the same numbers computed here from the Parquet files."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -88,6 +90,12 @@ def test_a_table_survives_its_file(made, tmp_path):
     back = leaderboard.read(tmp_path / "leaderboard.csv")
     pd.testing.assert_frame_equal(back, frame, check_dtype=False)
     assert leaderboard_text.to_text(back) == leaderboard_text.to_text(frame)
+
+
+def test_a_model_fitted_in_less_than_a_millisecond_did_not_take_no_time_at_all(made):
+    board = leaderboard.score_all(*made[1:])
+    fast = replace(board, entries=tuple(replace(entry, train_seconds=4e-4) for entry in board.entries))
+    assert leaderboard_text.to_text(fast.frame()).count("< 0.1 s") == len(board.entries)
 
 
 def test_text_is_aligned_and_markdown_is_a_table(made):
