@@ -24,7 +24,7 @@ COSTS = (
     "train_seconds",  # of all folds; of an ensemble: of all members
     "images_per_second",  # galaxies that one network predicts, all their views; of an ensemble: one of each member
 )
-KAGGLE = ("kaggle_public", "kaggle_private")  # of an ensemble's submission as it is now, where Kaggle has scored it
+KAGGLE = ("kaggle_public", "kaggle_private")  # of its submission as it is now, where Kaggle has scored it
 OF_CLASSES = ("accuracy", "balanced_accuracy", "f1", "average_precision")  # of the classes of the first question
 DIGITS = {"beyond_noise": 6, "fold_std": 6, "views_gain": 6, "train_seconds": 6, "images_per_second": 1}
 DIGITS |= dict.fromkeys(OF_CLASSES, 5)
@@ -150,7 +150,10 @@ def score_all(plan: Plan, store: Store) -> Leaderboard:
         costs[run.name] = cost_of_run(store, plan, run.name)
         parts = [store.predicted(run.name, fold).verified("valid.parquet") for fold in range(plan.folds)]
         frame = pd.concat([load_fractions(part, schema) for part in parts])
-        add(run.name, "run", frame, _cost_of([run.name], plan, costs), single_view_rmse(store, plan, run.name))
+        cost, single = _cost_of([run.name], plan, costs), single_view_rmse(store, plan, run.name)
+        sent_alone = run.name not in [spec.name for spec in plan.ensembles]
+        scored = {"kaggle": uploads.current_scores(store, run.name)} if sent_alone else {}
+        add(run.name, "run", frame, cost, single, **scored)
     for spec in plan.ensembles:
         cost, blended = _cost_of(spec.runs, plan, costs), store.ensemble(spec.name).verified("oof.parquet")
         add(

@@ -11,7 +11,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tests.builders import finished_plan, kaggle_server
+from tests.builders import finished_plan, kaggle_server, stage_outputs
+from tests.builders.galaxy_zoo_2 import GZ2
 
 with pytest.MonkeyPatch.context() as patch:  # on import it makes its folder in the home, unless told of one that exists
     patch.setenv("KAGGLE_CONFIG_DIR", tempfile.gettempdir())
@@ -23,6 +24,7 @@ from pipeline.errors import UserError
 from pipeline.report import leaderboard
 from pipeline.stages import report, submit
 from pipeline.store.artifacts import Store
+from pipeline.store.fractions import load_fractions
 
 NAMES = ("training_solutions_rev1", "images_training_rev1", "images_test_rev1", "all_zeros_benchmark")
 
@@ -237,6 +239,19 @@ def test_a_submission_is_sent_confirmed_scored_and_shown(kaggle, finished, caplo
     said = "".join(capfd.readouterr()) + caplog.text + page + finished.store.uploads().files[0].read_text()
     assert kaggle_server.TOKEN not in said
     assert "secret" not in said
+
+
+def test_the_score_of_a_run_sent_alone_stands_beside_the_run(kaggle, finished):
+    blended = finished.store.ensemble("final")
+    frames = {path.name: load_fractions(path, GZ2) for path in blended.files}
+    facts = {"method": "convex", "weights": {"vgg16": 1.0}, "scores": {}, "rmse": 0.1}
+    stage_outputs.write(finished.store.ensemble("vgg16"), frames, **facts)
+    finished.upload("--yes", "--run", "vgg16")
+    report.main(finished.flags)
+    board = leaderboard.read(finished.store.report().files[0]).set_index("name")
+    assert tuple(board.loc["vgg16", ["kaggle_public", "kaggle_private"]]) == (0.07312, 0.07345)
+    assert board["kaggle_public"].count() == 1
+    assert "Kaggle private" in finished.store.report().files[2].read_text()
 
 
 def test_the_same_file_is_not_sent_twice_whatever_is_forgotten_here(kaggle, finished):
