@@ -14,6 +14,8 @@ from typing import NamedTuple
 import numpy as np
 from scipy import ndimage
 
+from pipeline.core.segmentation import Segmented, downsample, segment
+
 FEATURES = (
     "brightness",  # magnitudes of the summed grey flux per pixel of the image (larger is brighter)
     "surface_brightness",  # the same of the mean flux within r50
@@ -40,20 +42,8 @@ FEATURES = (
     "neighbours",  # flux of other sources in the image over the galaxy's
     "offset",  # of the brightest spot from the centre of the flux
 )
-SIDE = 96  # images of at least twice this side are averaged down to less than twice it: more changes little
 PIXELS = 1 << 18  # of one chunk: bounds memory to some 30 MB, and most of it stays in the cache
 EPSILON = 1e-6
-
-
-class Segmented(NamedTuple):
-    """A chunk of images, segmented into galaxy, other sources and background."""
-
-    colour: np.ndarray  # (c, s, s, 3) flux
-    grey: np.ndarray  # stack, mean flux of the colours
-    mask: np.ndarray  # stack, bool: the galaxy's pixels
-    sources: np.ndarray  # stack, bool: all pixels that stand out of the noise
-    noise: np.ndarray  # (c,) standard deviation of the grey background
-    peak: np.ndarray  # (c, 2) row and column of the galaxy's brightest spot
 
 
 class Ellipse(NamedTuple):
@@ -86,46 +76,6 @@ def centre_colour(images: np.ndarray, side: int) -> np.ndarray:
     """Mean red, green and blue (n, 3) float32, 0-255, of the central side x side pixels of images (n, s, s, 3)."""
     first = (images.shape[1] - side) // 2
     return images[:, first : first + side, first : first + side].mean(axis=(1, 2), dtype=np.float32)
-
-
-def downsample(images: np.ndarray) -> np.ndarray:
-    """Images (n, s, s, 3) with blocks of pixels averaged where s is at least 2 * SIDE: float32 (n, t, t, 3)."""
-    block = max(1, images.shape[1] // SIDE)
-    side = images.shape[1] // block
-    first = (images.shape[1] - side * block) // 2
-    kept = images[:, first : first + side * block, first : first + side * block]
-    corners = np.ndindex(block, block)
-    return sum(kept[:, y::block, x::block].astype(np.float32) for y, x in corners) / np.float32(block**2)
-
-
-def segment(images: np.ndarray) -> Segmented:
-    """Images (c, s, s, 3) float32 less their background (median of the border), and the galaxy: the central source.
-
-    A source is what stands, slightly smoothed, 3 standard deviations, 2 grey levels and 5 % of the peak above the
-    background. Where nothing does, a small central disc takes the galaxy's place.
-    """
-    side = images.shape[1]
-    width = max(1, side // 16)
-    inside = slice(width, side - width)
-    border = np.ones((side, side), bool)
-    border[inside, inside] = False
-    colour = images - np.median(images[:, border], axis=1)[:, None, None]
-    grey = colour.mean(axis=3)
-    noise = 1.4826 * np.median(np.abs(grey[:, border]), axis=1)
-    smooth = ndimage.gaussian_filter(grey, (0, side / 64, side / 64), truncate=3)
-    quarter = slice(3 * side // 8, side - 3 * side // 8)
-    centre = smooth[:, quarter, quarter].reshape(len(grey), -1)
-    peak = np.stack(np.divmod(centre.argmax(axis=1), quarter.stop - quarter.start), axis=1) + quarter.start
-    least = np.maximum(np.maximum(3 * noise, 2), 0.05 * centre.max(axis=1))
-    sources = smooth > least[:, None, None]
-    connected = np.zeros((3, 3, 3), int)
-    connected[1] = ndimage.generate_binary_structure(2, 1)  # within an image, not across the stack
-    labels, _ = ndimage.label(sources, connected)
-    own = labels[np.arange(len(labels)), peak[:, 0], peak[:, 1]]
-    from_centre = np.arange(side) - (side - 1) / 2
-    disc = np.hypot(from_centre[:, None], from_centre) <= side / 16 + 1
-    mask = np.where((own > 0)[:, None, None], labels == own[:, None, None], disc)
-    return Segmented(colour, grey, mask, sources, noise, peak)
 
 
 def ellipse(weights: np.ndarray) -> Ellipse:
