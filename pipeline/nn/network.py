@@ -116,7 +116,8 @@ def build(
 def _first_backbone(run: Run, size: int, given: dict[str, Any] | None, *, is_trained: bool) -> FirstWeights:
     """The backbone as training begins with it; of a trained network, whose weights are to be loaded, of any weights."""
     if is_trained or run.first_weights == "random":
-        return FirstWeights(construct(run.backbone, size), {"source": "trained" if is_trained else "random"})
+        origin = {"source": "trained"} if is_trained else {"source": "random", "as_planned": True}
+        return FirstWeights(construct(run.backbone, size), origin)
     return build_backbone(run.backbone, size, given, run.on_missing_weights)
 
 

@@ -134,7 +134,7 @@ def _run(name: str, records: list[dict[str, Any]], weight: float | list[float]) 
     """A member of the ensemble, by the records of its folds."""
     spec, origin = records[0]["spec"], records[0].get("weights", {})
     source = origin.get("source", "not recorded")
-    unwanted = source == "random" and spec.get("first_weights") != "random"
+    unwanted = source == "random" and not network_caveats.is_as_planned(records[0])
     return {
         "name": name,
         "backbone": spec.get("backbone", ""),
@@ -148,6 +148,7 @@ def _run(name: str, records: list[dict[str, Any]], weight: float | list[float]) 
         "head": spec.get("head", ""),
         "loss": spec.get("loss", ""),
         "epochs": [record.get("epochs") for record in records],
+        "after": spec.get("start_from") or "",
         "fine_tuned": bool(spec.get("fine_tune", {}).get("epochs")),
     }
 

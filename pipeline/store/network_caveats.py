@@ -60,12 +60,13 @@ def random_weights(records: Records) -> Iterator[str]:
 
 def unwanted_random(records: Records) -> list[str]:
     """The runs, some of whose folds started from random weights though the plan asks for others."""
-    meant = {run for run, of_folds in records.items() if all(_is_meant(record) for record in of_folds)}
+    meant = {run for run, of_folds in records.items() if all(is_as_planned(record) for record in of_folds)}
     return [run for run, source in weight_sources(records).items() if "random" in source and run not in meant]
 
 
-def _is_meant(record: dict[str, Any]) -> bool:
-    return record["spec"].get("first_weights") == "random"
+def is_as_planned(record: dict[str, Any]) -> bool:
+    """Whether random weights were asked for: by the plan of a fold, or by that of the run that it starts from."""
+    return record["spec"].get("first_weights") == "random" or record.get("weights", {}).get("as_planned", False)
 
 
 def weights_that_may_know_the_galaxies(records: Records) -> Iterator[str]:

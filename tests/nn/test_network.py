@@ -120,5 +120,6 @@ def test_first_weights_are_random_where_the_run_says_so_though_imagenets_are_the
         "imagenet": "imagenet",
         "random": "random",
     }
+    assert built["random"].facts["weights"]["as_planned"], "no alarm for a run that starts from this one"
     first, other = (one.backbone.get_weights()[0] for one in built.values())
     assert np.abs(first).max() > 2 * np.abs(other).max()  # ImageNet's stem is far from its start

@@ -88,6 +88,17 @@ def test_an_ensemble_of_one_run_that_run_alone_made_has_a_card(survey, tmp_path,
     assert "# survey/head\n" in capsys.readouterr().out
 
 
+def test_it_says_which_run_the_networks_were_before(survey, tmp_path):
+    shutil.copytree(survey.store.root, tmp_path / "survey")
+    store = Store(tmp_path / "survey", survey.store.flags)
+    for fold in (0, 1):
+        artifact = store.trained("fine", fold)
+        record = {key: value for key, value in artifact.required().items() if key != "seal"}
+        artifact.write(record | {"spec": record["spec"] | {"start_from": "other/runs/first"}})
+    lines = [line for line in card.card(store, "final").splitlines() if "after those of `other/runs/first`" in line]
+    assert [line[:8] for line in lines] == ["| fine |"]
+
+
 def test_of_what_is_missing_or_outdated_there_is_no_card(survey, tmp_path):
     shutil.copytree(survey.store.root, tmp_path / "survey")
     store = Store(tmp_path / "survey", survey.store.flags)

@@ -104,3 +104,10 @@ def test_random_weights_that_the_plan_asks_for_are_no_alarm(tmp_path):
         alter(trained, spec=trained.required()["spec"] | {"first_weights": "random"})
     assert caveats.weight_sources(plan, store)["vgg16"] == ("random, as the plan asks", False)
     assert not list(network_caveats.random_weights(caveats.trained_records(plan, store)))
+
+
+def test_nor_are_those_that_a_run_asked_for_from_which_another_starts(store):
+    for fold in range(3):
+        trained = store.trained("vgg16", fold)
+        alter(trained, weights=trained.required()["weights"] | {"as_planned": True, "start_from": "other/runs/vgg16"})
+    assert not any("RANDOM" in sentence for sentence in told(store))
