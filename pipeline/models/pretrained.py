@@ -21,7 +21,7 @@ SOURCE = "https://storage.googleapis.com/tensorflow/keras-applications/"  # wher
 
 def require_available(plan: Plan, store: Store, given: dict[str, Any]) -> None:
     """UserError where a run that is still to be trained needs weights that are not available."""
-    pretrained = [run for run in plan.runs if run.needs_imagenet]
+    pretrained = [run for run in plan.runs if run.needs_imagenet and not run.start_from]  # else the run before does
     waiting = [run for run in pretrained if any(not store.trained(run.name, k).facts() for k in range(plan.folds))]
     required = {(r.backbone, plan.input_size(r)) for r in waiting if r.on_missing_weights == "error"}
     required = {(name, size) for name, size in required if name not in given}

@@ -223,6 +223,15 @@ def test_a_file_of_another_input_size_is_not_what_keras_would_take(tmp_path, mon
     pretrained.require_available(plan, store, {"vgg16": {}})
 
 
+def test_a_run_that_goes_on_with_one_of_random_weights_needs_none_either(tmp_path, monkeypatch):
+    monkeypatch.setattr(pretrained.urllib.request, "urlopen", offline)
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path / "keras"))
+    plan = plan_of(tmp_path, "mobilenetv2")
+    first = plan.runs[0].model_copy(update={"first_weights": "random"})
+    second = first.model_copy(update={"name": "second", "first_weights": "imagenet", "start_from": first.name})
+    pretrained.require_available(plan.model_copy(update={"runs": (first, second)}), Store(tmp_path / "out"), {})
+
+
 def test_a_run_that_shall_start_from_random_weights_needs_none_and_takes_none(tmp_path, monkeypatch):
     monkeypatch.setattr(pretrained.urllib.request, "urlopen", offline)
     monkeypatch.setenv("KERAS_HOME", str(tmp_path / "keras"))
