@@ -5,6 +5,7 @@ import contextlib
 import logging
 import re
 import sys
+import textwrap
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,7 @@ from pipeline.store.unit import to_do
 
 log = logging.getLogger(__name__)
 OUTPUT = Path(__file__).parent.parent / "output"
+LONGEST_WHY = 100  # characters of why a run failed, which `status` tells in full
 
 
 @dataclass(frozen=True)
@@ -69,7 +71,7 @@ class Request:
         if not plan.ensembles:
             raise UserError(f"nothing is left of {self.plan.name}: {'; '.join(f'{r}, {w}' for r, w in failed.items())}")
         for run, why in failed.items():
-            log.warning("%s is left out: %s", run, why)
+            log.warning("%s is left out: %s", run, textwrap.shorten(why, LONGEST_WHY, placeholder=" …"))
         backbone_graphs.require_graphs(plan, self.store)
         return Request(plan, self.store, self.options)
 

@@ -73,13 +73,17 @@ def table(request: cli.Request, *, check: bool = False) -> list[str]:
 
 def _units(stage: str, request: cli.Request) -> tuple[list[dependencies.Unit], str]:
     """The units of a stage, with what --run has made of runs alone, and what a report of a part is a report of."""
-    plan, store = request.plan, request.store
+    plan, store, failed = request.plan, request.store, {}
+    if stage in dependencies.AFTER_TRAINING:
+        failed = dependencies.failed_runs(plan, store)
+        plan = plan.without(failed)
     if stage == "report":
         plan = dependencies.existing_part(plan, store)
-    units = [unit for maker in dependencies.STAGES[stage] for unit in maker(plan, store)]
+    units = list(dependencies.units_of(stage, plan, store))
     if stage in ("ensemble", "submit"):
         units += dependencies.of_single_runs(plan, store, stage)
-    return units, ", of what exists" if plan.missing else ""
+    without = f", without {', '.join(failed)}" if failed else ""
+    return units, without + (", of what exists" if plan.missing else "")
 
 
 def _found(unit: dependencies.Unit, walk: staleness.Walk, request: cli.Request, checked: Checked | None) -> Found:

@@ -248,8 +248,18 @@ def optional_artifacts(plan: Plan, store: Store) -> Iterator[tuple[str, Artifact
     yield from ((name, one) for name, one in [*found, ("Kaggle's scores", store.uploads())] if one.exists())
 
 
+AFTER_TRAINING = ("predict", "insight", "ensemble", "submit", "report")
+
+
+def units_of(stage: str, plan: Plan, store: Store) -> Iterator[Unit]:
+    """The units of a stage; after training, of the plan without the runs that it lets be left out."""
+    if stage in AFTER_TRAINING:
+        plan = plan.without(failed_runs(plan, store))
+    for maker in STAGES[stage]:
+        yield from maker(plan, store)
+
+
 def all_units(plan: Plan, store: Store) -> Iterator[Unit]:
     """All units of a plan in the order in which they are made."""
-    for makers in STAGES.values():
-        for maker in makers:
-            yield from maker(plan, store)
+    for stage in STAGES:
+        yield from units_of(stage, plan, store)

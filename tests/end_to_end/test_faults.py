@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import re
 import resource
 import signal
 import subprocess
@@ -255,3 +256,7 @@ def test_a_run_that_diverges_is_left_out_and_named(tmp_path):
     assert "tuned is left out, also of the ensembles: its training failed (fold 0: " in html
     assert "on is left out, also of the ensembles" in html
     assert list(machine.store.ensemble("final").record()["weights"]) == ["head"]
+    code, said = machine.run("status")
+    assert code == 0
+    assert "predict    2 of 2 complete, without tuned, on" in said
+    assert not re.search("changed|outdated", said), "what was made of the rest is what the plan asks for"

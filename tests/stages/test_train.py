@@ -231,7 +231,10 @@ def test_a_run_that_failed_is_left_out_where_the_plan_says_so(tmp_path, store, f
     assert [(ensemble.name, ensemble.runs) for ensemble in left.ensembles] == [("both", ("a",)), ("alone", ("a",))]
     assert left.left_out == {"b": "fold 0: the loss is nan in epoch 2; lower the learning rate"}
     assert "b is left out: fold 0: the loss is nan" in caplog.text
-    assert "    failed    runs/b/fold0: the loss is nan in epoch 2; lower the learning rate" in status.table(request)
+    lines = status.table(request)
+    assert "    failed    runs/b/fold0: the loss is nan in epoch 2; lower the learning rate" in lines
+    assert "  predict    0 of 2 complete, without b" in lines
+    assert "  ensemble   0 of 2 complete, without b" in lines
 
 
 def test_what_failed_is_not_tried_again_before_its_run_changes(tmp_path, store, failing, monkeypatch):
