@@ -12,7 +12,7 @@ from pipeline.errors import Damaged, UserError
 from pipeline.models.predictor import Predictor, Progress, no_progress
 from pipeline.plans.crops import Crop
 from pipeline.plans.run import Run
-from pipeline.store import backbone_graphs, network_caveats
+from pipeline.store import backbone_graphs, calibration, network_caveats
 from pipeline.store.artifacts import Store
 from pipeline.store.records import Artifact
 
@@ -88,6 +88,7 @@ class Classifier:
         weights = blended if only is None else {only: 1.0}
         if unknown := set(weights) - set(blended):
             raise UserError(f"--run {unknown.pop()}: {folder} is made of {', '.join(blended)}")
+        calibration.require_networks(self.store, folder.name, weights)
         folds = {name: sum(source.startswith(f"{name}/fold") for source in made_from) for name in weights}
         self.members = [trained_member(self.store, self.schema, name, folds[name], view_set) for name in weights]
         # whose features tell how alike galaxies are: the first, but for one that has seen these galaxies alone

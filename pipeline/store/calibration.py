@@ -8,6 +8,7 @@ the former holds for the latter, the variance that makes intervals wide is in bo
 and the variance between folds, by which the squared error of their mean is smaller, is taken off.
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -94,21 +95,46 @@ def _of_run(store: Store, run: str, folds: int, ids: pd.Index) -> np.ndarray:
 
 def require_current(store: Store, name: str) -> None:
     """UserError where labels, folds, networks or predictions are others than those that the ensemble is made from."""
+    require_networks(store, name)
+    for fact in store.ensemble(name).fact("made_from", dict):
+        run, fold = _fold(fact)
+        store.predicted(run, fold).required()
+        data = store.trained(run, fold).fact("made_from", dict)
+        for what, artifact in (("labels", store.inputs()), ("folds", store.folds())):
+            if artifact.digest() != data.get("inputs" if what == "labels" else what):
+                raise _outdated(store, name, f"the {what} of {store.root}", "so its intervals cannot be calibrated")
+
+
+def require_networks(store: Store, name: str, runs: Collection[str] | None = None) -> None:
+    """UserError where predictions or networks, of these runs, are others than those that the ensemble is made from.
+
+    Predictions that are gone tell nothing: see `untold`.
+    """
     for fact, source in store.ensemble(name).fact("made_from", dict).items():
-        run, _, fold = fact.partition("/fold")
-        predicted, trained = store.predicted(run, int(fold)), store.trained(run, int(fold))
-        network, data = predicted.fact("made_from", dict), trained.fact("made_from", dict)
+        run, fold = _fold(fact)
+        predicted = store.predicted(run, fold)
+        if predicted.record() is None or (runs is not None and run not in runs):
+            continue
+        so = "so its score and its blend do not hold for them"
         if predicted.digest() != source:
-            raise _outdated(store, name, f"the predictions of {fact}")
-        if trained.digest() != network.get(f"runs/{fact}"):
-            raise _outdated(store, name, f"the network of {fact}")
-        for what, artifact in (("inputs", store.inputs()), ("folds", store.folds())):
-            if artifact.digest() != data.get(what):
-                raise _outdated(store, name, {"inputs": "the labels", "folds": "the folds"}[what])
+            raise _outdated(store, name, f"the predictions of {fact} in {store.root}", so)
+        if store.trained(run, fold).digest() != predicted.fact("made_from", dict).get(f"runs/{fact}"):
+            raise _outdated(store, name, f"the network of {fact} in {store.root}", so)
 
 
-def _outdated(store: Store, name: str, what: str) -> UserError:
+def untold(store: Store, name: str) -> list[str]:
+    """RUN/foldK of which it cannot be told whether the network is the one that the ensemble was made from."""
+    made_from = store.ensemble(name).fact("made_from", dict)
+    return [fact for fact in made_from if store.predicted(*_fold(fact)).record() is None]
+
+
+def _fold(fact: str) -> tuple[str, int]:
+    run, _, fold = fact.rpartition("/fold")
+    return run, int(fold)
+
+
+def _outdated(store: Store, name: str, what: str, so: str) -> UserError:
     return UserError(
-        f"{what} of {store.root} are not those that the ensemble {name} was made from, so its intervals cannot be "
-        f"calibrated: {store.command('run')} brings it up to date"
+        f"{what} are not those that the ensemble {name} was made from, {so}: {store.command('run')} brings it up to "
+        f"date"
     )

@@ -8,6 +8,7 @@ import numpy as np
 
 from pipeline.core import metrics, stats
 from pipeline.errors import UserError
+from pipeline.store import calibration
 from pipeline.store.artifacts import Store
 from pipeline.store.fractions import aligned_to, load_fractions
 from pipeline.store.records import Artifact
@@ -33,6 +34,7 @@ def of_ensemble(store: Store, name: str, folds: Mapping[str, int]) -> list[str]:
         *([] if synthetic else weights_that_may_know_the_galaxies(records)),
         *seen_by_what_they_start_from(records),
         *uncommitted_code(records),
+        *networks_of_which_nothing_is_known(store, name, folds),
     ]
 
 
@@ -89,6 +91,16 @@ def seen_by_what_they_start_from(records: Records) -> Iterator[str]:
     starts = [record["start"] for of_folds in records.values() for record in of_folds if "start" in record]
     for sentence in dict.fromkeys(sentence for start in starts for sentence in start["untold"]):
         yield f"{sentence[:1].upper()}{sentence[1:]}."
+
+
+def networks_of_which_nothing_is_known(store: Store, name: str, folds: Mapping[str, int]) -> Iterator[str]:
+    """Networks whose predictions are gone, by which the ensemble knows them."""
+    if untold := [fact for fact in calibration.untold(store, name) if fact.rpartition("/")[0] in folds]:
+        such = ", ".join(untold[:3]) + (", …" if len(untold) > 3 else "")
+        yield (
+            f"The predictions that it was made of are gone ({such}): "
+            f"whether these are still the networks that it was scored by cannot be told."
+        )
 
 
 def not_above_baseline(store: Store, name: str) -> Iterator[str]:

@@ -8,6 +8,7 @@ import pytest
 
 from pipeline.core import conformal
 from pipeline.errors import UserError
+from pipeline.models.classifier import Classifier
 from pipeline.store import calibration
 from pipeline.store.artifacts import Store
 
@@ -59,5 +60,18 @@ OTHERS = {
 def test_what_was_made_anew_since_is_told(store, artifact, said):
     calibration.require_current(store, "final")
     changed(artifact(store), digest="0" * 64)
-    with pytest.raises(UserError, match=f"{said} of .*cannot be calibrated: `./run.sh run --plan .*` brings it up"):
+    with pytest.raises(UserError, match=f"{said} .*, so its (inter|score).*: `./run.sh run --plan .*` brings it up"):
         calibration.require_current(store, "final")
+
+
+def test_answers_of_other_networks_than_the_ensembles_are_refused_and_what_cannot_be_told_is(store):
+    folder = store.ensemble("final").record_path.parent
+    changed(store.inputs(), digest="0" * 64)  # of which no answer depends
+    assert not any("cannot be told" in sentence for sentence in Classifier(folder).caveats)
+    changed(store.trained("fine", 1), digest="0" * 64)
+    with pytest.raises(UserError, match=r"the network of fine/fold1 .* not those that the ensemble final was"):
+        Classifier(folder)
+    assert Classifier(folder, only="head"), "whose networks are the same"
+    store.predicted("fine", 1).record_path.unlink()
+    (sentence,) = (sentence for sentence in Classifier(folder).caveats if "cannot be told" in sentence)
+    assert sentence.startswith("The predictions that it was made of are gone (fine/fold1): whether these are still")
