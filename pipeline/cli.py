@@ -76,8 +76,9 @@ class Request:
         return Request(plan, self.store, self.options)
 
     def for_a_run(self) -> "Request":
-        """The request where --run, which names an ensemble, may name a run: an ensemble of that run alone."""
-        return Request(self.plan.with_run_alone(self.options.run), self.store, self.options)
+        """The request where --run, which names an ensemble, may name a run: see `dependencies.with_runs_alone`."""
+        plan = dependencies.with_runs_alone(self.plan, self.store, self.options.run)
+        return Request(plan, self.store, self.options)
 
     def of_what_exists(self) -> "Request":
         """The request for the part of the plan that can be reported; the whole where no run is complete."""

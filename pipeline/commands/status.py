@@ -80,8 +80,6 @@ def _units(stage: str, request: cli.Request) -> tuple[list[dependencies.Unit], s
     if stage == "report":
         plan = dependencies.existing_part(plan, store)
     units = list(dependencies.units_of(stage, plan, store))
-    if stage in ("ensemble", "submit"):
-        units += dependencies.of_single_runs(plan, store, stage)
     without = f", without {', '.join(failed)}" if failed else ""
     return units, without + (", of what exists" if plan.missing else "")
 

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING
 from pipeline import cli
 from pipeline.plans.config import Plan
 from pipeline.report import comparison, leaderboard, leaderboard_text
-from pipeline.store import dependencies
+from pipeline.store import dependencies, staleness
 from pipeline.store.artifacts import Store
 from pipeline.store.records import atomic
 
@@ -61,14 +61,16 @@ def save_figures(folder: Path, figures: "Iterable[Figure]") -> None:
         figure.numbers.to_csv(folder / f"{figure.name}.csv", index=False)
 
 
-def show(plan: Plan, store: Store) -> str:
+def show(plan: Plan, store: Store, plan_option: str) -> str:
     """The leaderboard, and the paths of submissions and report: printed at the end of a run."""
     table = leaderboard_text.to_text(leaderboard.read(store.report().verified("leaderboard.csv")))
-    names = dict.fromkeys([*(ensemble.name for ensemble in plan.ensembles), *(run.name for run in plan.runs)])
-    submissions = [store.submission(name) for name in names]
-    paths = [("submission", artifact.files[0]) for artifact in submissions if artifact.record()]
-    paths.append(("report", store.report().files[2]))
-    return "\n".join([table, "", *(f"{what:<10} {path}" for what, path in paths)])
+    lines, walk = [table, ""], staleness.Walk()
+    for unit in dependencies.all_units(plan, store):
+        state, _ = walk.state(unit)
+        if unit.stage == "submit" and unit.artifact.record():
+            old = "" if state == "complete" else f"  OUTDATED: `./run.sh status {plan_option}` says why"
+            lines.append(f"submission {unit.artifact.files[0]}{old}")
+    return "\n".join([*lines, f"report     {store.report().files[2]}"])
 
 
 def arguments() -> argparse.ArgumentParser:
@@ -97,4 +99,4 @@ def main(argv: list[str] | None = None) -> None:
     for unit in request.to_do(dependencies.report(request.plan, request.store)):
         build(unit, request.plan, request.store, request.options.plan)
     request.warn_of_stale("report")
-    print(show(request.plan, request.store))
+    print(show(request.plan, request.store, request.options.plan))

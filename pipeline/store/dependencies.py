@@ -173,13 +173,12 @@ def ensemble(plan: Plan, store: Store) -> Iterator[Unit]:
                    reads=_scoring_inputs(store))  # fmt: skip
 
 
-def of_single_runs(plan: Plan, store: Store, stage: str) -> Iterator[Unit]:
-    """The ensembles, or submissions, of one run alone that `--run` has made."""
+def with_runs_alone(plan: Plan, store: Store, name: str | None = None) -> Plan:
+    """The plan where runs are ensembles, too: the one of that name, and those that `--run` has made one of before."""
     for run in plan.runs:
-        if run.name not in [item.name for item in plan.ensembles]:
-            for make in STAGES[stage]:
-                units = make(plan.with_run_alone(run.name), store)
-                yield from (unit for unit in units if unit.run == run.name and unit.artifact.exists())
+        if run.name == name or store.ensemble(run.name).exists():
+            plan = plan.with_run_alone(run.name)
+    return plan
 
 
 def submit(plan: Plan, store: Store) -> Iterator[Unit]:
@@ -252,9 +251,11 @@ AFTER_TRAINING = ("predict", "insight", "ensemble", "submit", "report")
 
 
 def units_of(stage: str, plan: Plan, store: Store) -> Iterator[Unit]:
-    """The units of a stage; after training, of the plan without the runs that it lets be left out."""
+    """The units of a stage; after training without the runs that the plan lets be left out."""
     if stage in AFTER_TRAINING:
         plan = plan.without(failed_runs(plan, store))
+    if stage in ("ensemble", "submit"):
+        plan = with_runs_alone(plan, store)
     for maker in STAGES[stage]:
         yield from maker(plan, store)
 

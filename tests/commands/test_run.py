@@ -1,5 +1,7 @@
 """A part of a plan: what each stage is asked for, and that it becomes a submission and a report."""
 
+import shutil
+
 import pytest
 
 from pipeline.commands import run
@@ -118,3 +120,22 @@ def test_without_a_complete_run_there_is_nothing_to_report(tmp_path):
         store.predicted(name, 0).record_path.unlink()
     with pytest.raises(UserError, match=r"report\.html waits for a/fold0"):
         report.main(["--plan", str(path), "--output", str(tmp_path / "output")])
+
+
+def test_what_run_has_made_of_a_run_alone_is_brought_up_to_date_with_the_plan_or_told(survey, tmp_path, capsys):
+    shutil.copytree(survey.store.root, tmp_path / "survey")
+    flags, store = [*survey.flags[:2], "--output", str(tmp_path)], Store(tmp_path / "survey", survey.store.flags)
+    for stage in (ensemble, submit):
+        stage.main([*flags, "--run", "head"])
+    report.main(flags)
+    line = f"submission {store.submission('head').files[0]}"
+    assert line in capsys.readouterr().out.splitlines()
+    predicted = store.predicted("head", 0)
+    predicted.write({key: value for key, value in predicted.required().items() if key != "seal"} | {"digest": "0" * 64})
+    report.main(flags)
+    assert f"{line}  OUTDATED: `./run.sh status {flags[1]}` says why" in capsys.readouterr().out.splitlines()
+    for stage in (ensemble, submit):
+        stage.main(flags)
+    assert store.ensemble("head").fact("made_from", dict)["head/fold0"] == "0" * 64
+    report.main(flags)
+    assert line in capsys.readouterr().out.splitlines()
