@@ -5,7 +5,7 @@ reads   a catalogue (.parquet, .csv, .fits, .vot; a path or an address; a folder
 writes  TABLE (.parquet, .csv, .fits, .vot), or a folder of Parquet shards where it has no such suffix
 
 Images are JPEG, PNG or FITS, 32 to 4,096 pixels a side, in a folder, zip, tar or at addresses; images are framed as
-those of the competition (8.5 Petrosian 90 % radii), unless the catalogue has a column radius and, unless FITS images
+those of the competition (8.48 Petrosian 90 % radii), unless the catalogue has a column radius and, unless FITS images
 tell it themselves (WCS), pixel_scale. An unreadable image is a row with its reason; where there are no others, exit
 code 2 and no table. Shards are written atomically: the same command resumes after an interruption, retries unreadable
 images and rebuilds shards whose images changed. Images at addresses that were read are assumed unchanged. What looks

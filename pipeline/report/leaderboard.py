@@ -26,7 +26,7 @@ COSTS = (
 )
 KAGGLE = ("kaggle_public", "kaggle_private")  # of its submission as it is now, where Kaggle has scored it
 OF_CLASSES = ("accuracy", "balanced_accuracy", "f1", "average_precision")  # of the classes of the first question
-DIGITS = {"beyond_noise": 6, "fold_std": 6, "views_gain": 6, "train_seconds": 6, "images_per_second": 1}
+DIGITS = {"beyond_noise": 8, "fold_std": 8, "views_gain": 8, "train_seconds": 6, "images_per_second": 3}
 DIGITS |= dict.fromkeys(OF_CLASSES, 5)
 
 
