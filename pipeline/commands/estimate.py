@@ -32,6 +32,7 @@ from pipeline.core import machine, views
 from pipeline.core.durations import duration
 from pipeline.core.labels import Schema
 from pipeline.errors import UserError
+from pipeline.labelled import part
 from pipeline.plans import label_schemas
 from pipeline.plans.config import Plan
 from pipeline.plans.run import Run
@@ -65,11 +66,13 @@ def _are_counted(plan: Plan, store: Store) -> bool:
 
 def galaxy_counts(plan: Plan, store: Store) -> tuple[int, int]:
     """How many training and test galaxies there are, or will be."""
-    if store.inputs().exists():
-        return len(store.load_labels()), len(store.load_sample()[1])
     if not _are_counted(plan, store):
         raise UserError(f"how many galaxies there are is known after {store.command('inputs', '--input', 'DIR')}")
-    return (plan.sky.train, plan.sky.test) if plan.sky else COMPETITION
+    found = (plan.sky.train, plan.sky.test) if plan.sky else COMPETITION
+    if store.inputs().exists():
+        of = store.inputs().facts().get("of")
+        found = (of["train"], of["test"]) if of else (len(store.load_labels()), len(store.load_sample()[1]))
+    return part.size(plan.galaxies, found[0]), part.size(plan.galaxies, found[1])
 
 
 def schema_of(plan: Plan, store: Store) -> Schema:

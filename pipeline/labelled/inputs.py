@@ -41,6 +41,17 @@ class Prepared(NamedTuple):
     left_out: list[str]  # sentences
     named: bool  # whether the table names the images
 
+    def part(self, train: np.ndarray, test: np.ndarray) -> "Prepared":
+        """Of these rows of the training galaxies and of those to predict alone."""
+        frame = self.frame.iloc[train]
+        return self._replace(
+            frame=frame,
+            votes=None if self.votes is None else self.votes[train],
+            names=[self.names[row] for row in train],
+            by_people=self.by_people & set(frame.index),
+            test_ids=self.test_ids[test],
+        )
+
 
 def prepare(folder: Path, given: str | None, folds: int, answers: Answers | None = None) -> Prepared:
     """Read and check a folder by a schema (a name or path; None: inferred); UserError lists every problem at once.

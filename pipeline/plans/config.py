@@ -58,6 +58,7 @@ class Plan(Strict):
     folds: int = Field(5, ge=2, le=50)
     corrupt_images: Literal["stop", "set-aside"] = "stop"
     on_failed_run: Literal["stop", "leave-out"] = "stop"  # a run of which a fold cannot be trained
+    galaxies: float | None = Field(None, gt=0)  # a quick try: so many to train on and to predict, or a share; None: all
     gpus: float = Field(1, ge=0)  # that training a fold takes of a cluster that has some
     sky: Sky | None = None
     crops: dict[Name, Crop] = Field(min_length=1)
@@ -69,6 +70,13 @@ class Plan(Strict):
     search: Search | None = None  # where better settings of a run are looked for
     _left_out: dict[str, str] = PrivateAttr(default_factory=dict)
     _missing: tuple[str, ...] = PrivateAttr(())
+
+    @field_validator("galaxies")
+    @classmethod
+    def _number_or_share(cls, value: float | None) -> float | None:
+        if value is not None and value >= 1 and value != round(value):
+            raise ValueError("expected a number of galaxies, such as 500, or a share below 1, such as 0.1")
+        return round(value) if value is not None and value >= 1 else value
 
     @field_validator("runs", "ensembles")
     @classmethod

@@ -23,6 +23,7 @@ def collect(plan: Plan, store: Store, board: Leaderboard) -> list[str]:
         *network_caveats.random_weights(records),
         *below_vote_noise(board),
         *weights_that_may_know_the_galaxies(plan, store),
+        *network_caveats.part_of_the_galaxies(store),
         *not_there_yet(plan),
         *runs_left_out(plan),
         *duplicates.caveats(store.inputs().required()),

@@ -26,6 +26,7 @@ from pipeline.competition import duplicates, source_files
 from pipeline.competition.checks import copies_in, fingerprints, read_checked
 from pipeline.errors import Damaged, UserError
 from pipeline.labelled import folder as folders
+from pipeline.labelled import part
 from pipeline.labelled.inputs import Prepared, prepare
 from pipeline.labelled.source import TRAINED_ON
 from pipeline.models import pretrained
@@ -87,9 +88,12 @@ def make(request: cli.Request, folder: Path, synthetic: bool) -> dict[str, Any]:
         prints = fingerprints(files)
     for unit in request.to_do(dependencies.inputs(request.plan, store, prints, synthetic)):
         labels, (header, ids) = read_checked(files, galaxy_zoo_2())
+        chosen = part.choose(request.plan, galaxy_zoo_2(), labels.to_numpy(), len(ids))
+        labels, ids = labels.iloc[chosen.train], ids[chosen.test]
         unit.artifact.begin()
         write(store, labels, header, ids, prints)
-        record = unit.finish(**found, n_train=len(labels), n_test=len(ids), copies=copies_in(files))
+        copies = part.copies_among(copies_in(files), labels.index, ids)
+        record = unit.finish(**found, n_train=len(labels), n_test=len(ids), of=chosen.of, copies=copies)
         for caveat in duplicates.caveats(record):
             log.warning("%-10s %s", "inputs", caveat)
     if any(record.get(key) != value for key, value in found.items()):  # the same files, elsewhere
@@ -119,6 +123,8 @@ def make_own(request: cli.Request, folder: Path) -> dict[str, Any]:
     store, plan = request.store, request.plan
     answered = answers.read(store.answers())
     made = _in_recorded_words(request, prepare(folder, plan.labels, plan.folds, answered))
+    chosen = part.choose(plan, made.schema, made.frame.to_numpy(), len(made.test_ids))
+    made = made.part(chosen.train, chosen.test)
     _require_same_schema(request, made)
     record = store.inputs().facts()
     for unit in request.to_do(dependencies.inputs(plan, store, made.prints, synthetic=False, answered=answered)):
@@ -132,10 +138,11 @@ def make_own(request: cli.Request, folder: Path) -> dict[str, Any]:
         with atomic(labels_path.with_name("labels.toml")) as temporary:
             temporary.write_text(label_schemas.to_toml(made.given), encoding="utf-8")
         kinds = {"train": made.frame.index, "test": made.test_ids}
-        facts = {"n_train": len(made.frame), "n_test": len(made.test_ids), "named": made.named}
+        facts = {"n_train": len(made.frame), "n_test": len(made.test_ids), "of": chosen.of, "named": made.named}
         facts["ids"] = {split: "int64" if ids.dtype.kind in "iu" else "text" for split, ids in kinds.items()}
         facts |= by_people | {"folder": place_of(folder, store), "schema": made.recorded, "left_out": made.left_out}
-        record = unit.finish(**facts, sample="sample" in made.prints, copies=duplicates.find(made.train, made.test))
+        copies = part.copies_among(duplicates.find(made.train, made.test), made.frame.index, made.test_ids)
+        record = unit.finish(**facts, sample="sample" in made.prints, copies=copies)
         for caveat in [*made.left_out, *duplicates.caveats(record)]:
             log.warning("%-10s %s", "inputs", caveat)
         log.info("%-10s labels %s: kind %s, answers %s", "inputs", made.schema.name, made.schema.kind,
@@ -256,9 +263,8 @@ def main(argv: list[str] | None = None) -> None:
     if request.options.weights:
         store.save_weights_list(weights)
         log.info("%-10s weights given for %s", "inputs", ", ".join(weights))
-    log.info(
-        "%-10s %s training galaxies, %s test galaxies from %s",
-        "inputs",
-        *(f"{record[key]:,}" for key in ("n_train", "n_test")),
-        folder,
+    train, test = (
+        f"{record[f'n_{split}']:,}" + (f" of {record['of'][split]:,}" if plan.galaxies is not None else "")
+        for split in dependencies.SPLITS
     )
+    log.info("%-10s %s training galaxies, %s test galaxies from %s", "inputs", train, test, folder)

@@ -25,7 +25,7 @@ from pipeline.competition import kaggle_client, uploads
 from pipeline.core import tree
 from pipeline.core.labels import Schema
 from pipeline.errors import UserError
-from pipeline.store import dependencies
+from pipeline.store import dependencies, network_caveats
 from pipeline.store.fractions import aligned_to, load_fractions
 from pipeline.store.records import atomic
 
@@ -71,6 +71,8 @@ def upload(request: cli.Request) -> None:
         )
     if "schema" in store.inputs().required():
         raise UserError(f"the galaxies of {request.plan.name} are your own, Kaggle does not know them")
+    if whole := [*network_caveats.part_of_the_galaxies(store)]:
+        raise UserError(f"Kaggle scores submissions of all galaxies alone. {whole[0]} Leave `galaxies` out of it")
     records = {e.name: store.ensemble(e.name).record() or {} for e in request.plan.ensembles}
     name = options.run or min(records, key=lambda name: records[name].get("rmse", 1))
     sender = uploads.Uploader(kaggle_client.client(), request.plan, store)

@@ -46,6 +46,8 @@ def inputs(
     What people `answered` on the page of `label` is a source: more of it outdates the inputs, and changes no plan.
     """
     spec = fingerprints if fingerprints is not None else store.inputs().facts().get("spec", {})
+    part = {} if plan.galaxies is None else {"galaxies": plan.galaxies}
+    spec = {key: value for key, value in spec.items() if key != "galaxies"} | part
     synthetic = uses_synthetic_galaxies(plan, store) if synthetic is None else synthetic
     answered = read_answers(store.answers()) if answered is None else answered
     sources = {"sky": store.sky()} if synthetic else {}

@@ -29,6 +29,7 @@ def of_ensemble(store: Store, name: str, folds: Mapping[str, int]) -> list[str]:
     drawn = "Trained on synthetic galaxies, not on observed ones: do not trust its answers for observed galaxies."
     return [
         *([drawn] if synthetic else []),
+        *part_of_the_galaxies(store),
         *random_weights(records),
         *not_above_baseline(store, name),
         *([] if synthetic else weights_that_may_know_the_galaxies(records)),
@@ -36,6 +37,17 @@ def of_ensemble(store: Store, name: str, folds: Mapping[str, int]) -> list[str]:
         *uncommitted_code(records),
         *networks_of_which_nothing_is_known(store, name, folds),
     ]
+
+
+def part_of_the_galaxies(store: Store) -> Iterator[str]:
+    """A quick try on a part of the galaxies, by the plan's `galaxies`."""
+    facts = store.inputs().facts()
+    if "galaxies" in facts.get("spec", {}):
+        train, test = (f"{facts[f'n_{split}']:,} of {facts['of'][split]:,}" for split in ("train", "test"))
+        yield (
+            f"A quick try, by galaxies = {facts['spec']['galaxies']:g} in the plan: {train} training galaxies, and "
+            f"{test} to predict."
+        )
 
 
 def is_synthetic(store: Store) -> bool:

@@ -241,6 +241,16 @@ def test_a_submission_is_sent_confirmed_scored_and_shown(kaggle, finished, caplo
     assert "secret" not in said
 
 
+def test_a_part_of_the_galaxies_is_not_sent(kaggle, finished):
+    record = finished.store.inputs().required()
+    finished.store.inputs().write(
+        record | {"spec": {"galaxies": 0.5}, "n_train": 45, "n_test": 9} | {"of": {"train": 90, "test": 20}}
+    )
+    with pytest.raises(UserError, match=r"of all galaxies alone. A quick try, by galaxies = 0.5 .* 45 of 90 training"):
+        finished.upload("--yes")
+    assert not kaggle.asked["CreateSubmission"]
+
+
 def test_the_score_of_a_run_sent_alone_stands_beside_the_run(kaggle, finished):
     blended = finished.store.ensemble("final")
     frames = {path.name: load_fractions(path, GZ2) for path in blended.files}

@@ -200,6 +200,20 @@ def test_labels_without_images_and_images_without_labels_are_left_out_and_told(t
     assert any("images without a label" in one and "1 (such as stranger.png)" in one for one in record["left_out"])
 
 
+def test_a_part_of_own_galaxies_has_their_images_and_votes_or_is_too_small(tmp_path):
+    words = ["disc", "smooth"] * 10
+    inputs.main(prepared(tmp_path, "objid,class", words, "galaxies = 0.5"))
+    store = Store(tmp_path / "output" / "mine")
+    labels, table = store.load_labels(), pd.read_parquet(store.inputs().files[0])
+    assert (len(labels), labels.sum().tolist()) == (10, [5, 5])
+    for galaxy, row in labels.iterrows():
+        number = int(galaxy[1:4])
+        assert row.tolist() == ([1, 0] if words[number] == "disc" else [0, 1])
+        assert table.loc[galaxy, "image: name"] == names(20)[number]
+    with pytest.raises(UserError, match=r"galaxies = 5 are 5 of 20, too few: .* fewer than the plan's"):
+        inputs.main(prepared(tmp_path / "few", "objid,class", ["a", "b", "c", "d"] * 5, "galaxies = 5"))
+
+
 BAD = {
     "another label for the same id": ("objid,class", ["disc", "smooth", "disc\nJ000+0,smooth"], "with other labels: 1"),
     "fewer galaxies than folds": ("objid,class", ["disc", "disc", "smooth"], "'smooth' .* has 1 galaxy, fewer than"),

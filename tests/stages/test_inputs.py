@@ -19,7 +19,7 @@ from pipeline.labelled.inputs import Prepared
 from pipeline.plans import label_schemas
 from pipeline.plans.config import load_plan
 from pipeline.stages import inputs
-from pipeline.store import dependencies
+from pipeline.store import dependencies, network_caveats
 from pipeline.store.artifacts import Store
 from tests.builders import competition_files as tiny
 from tests.builders.galaxy_zoo_2 import GZ2
@@ -84,6 +84,24 @@ def test_a_moved_folder_is_the_same_data(tmp_path):
     assert store.inputs().record()["folder"] == str(tmp_path / "moved")
     assert store.inputs().digest() == digest
     run(tmp_path)
+
+
+def test_a_plan_may_take_a_part_of_the_galaxies(tmp_path, caplog):
+    caplog.set_level("INFO")
+    raw = tiny.write(tmp_path / "raw")
+    store = run(tmp_path, "--input", str(raw), more="galaxies = 4")
+    (header, ids), record = store.load_sample(), store.inputs().required()
+    assert set(store.load_labels().index) < set(tiny.TRAIN)
+    assert (len(store.load_labels()), ids.tolist(), len(header)) == (4, list(tiny.TEST), 38)
+    assert (record["n_train"], record["of"], record["spec"]["galaxies"]) == (4, {"train": 6, "test": 3}, 4)
+    assert "4 of 6 training galaxies, 3 of 3 test galaxies from" in caplog.text
+    told = "A quick try, by galaxies = 4 in the plan: 4 of 6 training galaxies, and 3 of 3 to predict."
+    assert list(network_caveats.part_of_the_galaxies(store)) == [told]
+    with pytest.raises(UserError, match=r"galaxies: 4 -> None.*--force"):
+        run(tmp_path)
+    run(tmp_path, "--force")
+    assert len(store.load_labels()) == 6
+    assert not list(network_caveats.part_of_the_galaxies(store))
 
 
 @pytest.mark.parametrize("what", ["image", "label"])
