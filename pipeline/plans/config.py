@@ -17,7 +17,7 @@ from typing import Any, Literal
 from pydantic import Field, PrivateAttr, ValidationError, field_validator, model_validator
 
 from pipeline.core.labels import Schema
-from pipeline.errors import UserError
+from pipeline.errors import UserError, meant
 from pipeline.plans import consistency, label_schemas, layers
 from pipeline.plans.crops import Crop
 from pipeline.plans.run import Augment, FineTune, HeadPhase, Name, Run
@@ -140,7 +140,8 @@ class Plan(Strict):
         """The run of that name, or those of an ensemble, after those that they start from. UserError: there is none."""
         known = {run.name: (run.name,) for run in self.runs} | {one.name: one.runs for one in self.ensembles}
         if name not in known:
-            raise UserError(f"--run {name}: plan {self.name} has the runs and ensembles {', '.join(known)}")
+            names = f"{', '.join(known)}{meant(name, known)}"
+            raise UserError(f"--run {name}: plan {self.name} has the runs and ensembles {names}")
         return list(dict.fromkeys(first for run in known[name] for first in reversed(self.lineage(run))))
 
     def with_run_alone(self, name: str | None) -> "Plan":
