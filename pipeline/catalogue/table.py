@@ -17,6 +17,7 @@ from pipeline.catalogue.readers.part import Meaning, Part
 from pipeline.errors import UserError
 
 log = logging.getLogger(__name__)
+OFF_SKY = {"ra": 360, "dec": 90}  # degrees beyond which, up or down, there is no sky
 
 
 class Taken(NamedTuple):
@@ -50,6 +51,7 @@ class Catalogue:
         self._strange: dict[
             str, tuple[int, int, str]
         ] = {}  # meaning -> how many cells are no numbers, the first of them
+        self._off_sky: dict[str, tuple[int, int, float]] = {}  # the same of coordinates that are none
 
     @property
     def kept(self) -> list[pa.Field]:
@@ -81,6 +83,7 @@ class Catalogue:
         """Frames of up to `size` galaxies, see Galaxies.batches."""
         row = 0
         self._strange.clear()
+        self._off_sky.clear()
         for rows in self._part.rows(list(dict.fromkeys([*self._columns.values(), *self._kept.columns])), size):
             named = self._names(rows, "id", row)
             self._refuse_missing(named, row)
@@ -136,6 +139,9 @@ class Catalogue:
         if strange:
             count, *first = self._strange.get(what, (0, row + strange[0][0] + 1, strange[0][1]))
             self._strange[what] = (count + len(strange), *first)
+        if what in OFF_SKY and len(off := np.flatnonzero(np.abs(values) > OFF_SKY[what])):
+            count, *first = self._off_sky.get(what, (0, row + off[0] + 1, values[off[0]]))
+            self._off_sky[what] = (count + len(off), *first)
         return values
 
     def _in_60ths(self, values: np.ndarray, what: str, row: int, text: str) -> bool:
@@ -151,6 +157,11 @@ class Catalogue:
                 "%-10s %s, column %s: %s cells are no numbers, such as %r of galaxy %d: taken as missing%s",
                 *("catalogue", self.path.name, self._columns[what], f"{count:,}", text, galaxy),
                 " (--whole-images does without)" if what in column_names.CROPPING else "",
+            )
+        for what, (count, galaxy, value) in self._off_sky.items():
+            log.warning(
+                "%-10s %s, column %s: %s cells are beyond %d degrees, such as %g of galaxy %d: they stay as they are",
+                *("catalogue", self.path.name, self._columns[what], f"{count:,}", OFF_SKY[what], value, galaxy),
             )
 
     def other_ids(self) -> str:

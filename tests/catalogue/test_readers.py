@@ -457,6 +457,14 @@ def test_cells_that_are_no_numbers_are_told_and_missing(tmp_path, caplog):
     assert "column ra: 1 cells are no numbers, such as 'east' of galaxy 3" in caplog.text
 
 
+def test_coordinates_beyond_the_sky_are_told_and_stay(tmp_path, caplog):
+    (tmp_path / "a.csv").write_text("objid,ra,dec\n1,359.9,-90\n2,-170,90\n3,400,-95\n4,,-999\n")
+    frame = read(tmp_path / "a.csv", size=1)
+    assert frame["dec"].tolist() == [-90, 90, -95, -999]
+    assert "column ra: 1 cells are beyond 360 degrees, such as 400 of galaxy 3: they stay as they are" in caplog.text
+    assert "column dec: 2 cells are beyond 90 degrees, such as -95 of galaxy 3" in caplog.text
+
+
 @pytest.mark.parametrize(("unit", "expected"), [("arcsec", 6.0), ("arcmin", 360.0), ("deg", 21600.0), (None, 6.0)])
 @pytest.mark.parametrize("suffix", ["fits", "vot"])
 def test_units_are_brought_to_arcseconds(tmp_path, unit, expected, suffix):
