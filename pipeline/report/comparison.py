@@ -1,6 +1,6 @@
 """Comparison of two finished plans: what got better or worse, by how much, and where."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +10,7 @@ from pipeline.core import classes, metrics, stats
 from pipeline.core.labels import Schema
 from pipeline.errors import UserError, meant
 from pipeline.report import wording
+from pipeline.store import calibration
 from pipeline.store.artifacts import Store
 from pipeline.store.fractions import aligned_to, load_fractions
 
@@ -27,6 +28,8 @@ def comparison_lines(first: Path, second: Path) -> Iterator[str]:
     schema, truth = common_schema(first, second), common_truth(first, second)
     decides = metrics.deciding(schema)
     yield f"{second} against {first}, on the {len(truth):,} galaxies of both; negative is better"
+    for folder, names in ((first, a), (second, b)):
+        yield from outdated_ensembles(Store(folder), names)
     best = [best_name(one, truth, schema) for one in (a, b)]
     pairs = [(name, name) for name in a if name in b]
     if tuple(best) not in pairs:
@@ -80,6 +83,16 @@ def load_predictions(folder: Path) -> dict[str, pd.DataFrame]:
     if not found:
         raise UserError(f"{folder}: holds no predictions; expected the output folder of a plan, such as output/demo")
     return found
+
+
+def outdated_ensembles(store: Store, names: Iterable[str]) -> Iterator[str]:
+    """A line of each ensemble whose runs have been trained or predicted anew since."""
+    for name in names:
+        if name.startswith("ensembles/"):
+            try:
+                calibration.require_networks(store, name.removeprefix("ensembles/"))
+            except UserError as error:
+                yield f"OUTDATED: {error}"
 
 
 def common_schema(first: Path, second: Path) -> Schema:

@@ -108,3 +108,15 @@ def test_what_is_no_plan_or_other_data_is_refused(pair, tmp_path):
     Store(other).inputs().finish({}, {}, folder="sky")
     with pytest.raises(UserError, match="other labels under them"):
         list(comparison.comparison_lines(pair[0], other))
+
+
+def test_an_ensemble_of_networks_that_were_made_anew_is_told(survey, tmp_path):
+    other = tmp_path / "survey"
+    shutil.copytree(survey.store.root, other)
+    assert not [line for line in comparison.comparison_lines(survey.store.root, other) if "OUTDATED" in line]
+    trained = Store(other).trained("fine", 1)
+    trained.write({key: value for key, value in trained.required().items() if key != "seal"} | {"digest": "0" * 64})
+    (line,) = [line for line in comparison.comparison_lines(survey.store.root, other) if "OUTDATED" in line]
+    assert line.startswith(
+        f"OUTDATED: the networks (first fine/fold1) in {other} are not those that the ensemble final was"
+    )

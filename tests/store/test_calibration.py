@@ -51,7 +51,7 @@ def test_galaxies_whose_images_could_not_be_used_calibrate_nothing(store):
 OTHERS = {
     "labels": (lambda store: store.inputs(), "the labels"),
     "folds": (lambda store: store.folds(), "the folds"),
-    "network": (lambda store: store.trained("fine", 1), "the network of fine/fold1"),
+    "network": (lambda store: store.trained("fine", 1), r"the networks \(first fine/fold1\)"),
     "predictions": (lambda store: store.predicted("head", 0), "the predictions of head/fold0"),
 }
 
@@ -69,7 +69,9 @@ def test_answers_of_other_networks_than_the_ensembles_are_refused_and_what_canno
     changed(store.inputs(), digest="0" * 64)  # of which no answer depends
     assert not any("cannot be told" in sentence for sentence in Classifier(folder).caveats)
     changed(store.trained("fine", 1), digest="0" * 64)
-    with pytest.raises(UserError, match=r"the network of fine/fold1 .* not those that the ensemble final was"):
+    with pytest.raises(
+        UserError, match=r"the networks \(first fine/fold1\) in .* not those that the ensemble final was"
+    ):
         Classifier(folder)
     assert Classifier(folder, only="head"), "whose networks are the same"
     store.predicted("fine", 1).record_path.unlink()
