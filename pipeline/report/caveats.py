@@ -8,7 +8,7 @@ from pipeline.competition import duplicates
 from pipeline.core import stats
 from pipeline.plans.config import Plan
 from pipeline.report.leaderboard import Entry, Leaderboard
-from pipeline.store import dependencies, network_caveats
+from pipeline.store import dependencies, network_caveats, superseded
 from pipeline.store.artifacts import Store
 
 SOURCES = {"imagenet": "ImageNet", "file": "a given file", "random": "random, as the plan asks"}
@@ -30,6 +30,7 @@ def collect(plan: Plan, store: Store, board: Leaderboard) -> list[str]:
         *(f"{sentence[:1].upper()}{sentence[1:]}." for sentence in store.inputs().required().get("left_out", [])),
         *synthetic_galaxies(plan, store),
         *unusable_images(plan, store),
+        *superseded.sentences(plan, store),
         *outlier_folds(board),
         *not_above_baseline(board),
         *ensemble_without_gain(plan, board),

@@ -60,7 +60,7 @@ class Unit:
         now = {name: _current_digest(source) for name, source in self.sources.items()}
         if record is None:
             return "missing", [f"waits for {name}" for name, digest in now.items() if not digest]
-        if changed := _differences(record["spec"], self.spec):
+        if changed := differences(record["spec"], self.spec):
             return "changed", changed
         if damage := self.artifact.missing_or_resized():
             return "damaged", damage
@@ -88,11 +88,11 @@ def _recorded_digests(made_from: dict[str, str | None]) -> dict[str, str | None]
     return made_from
 
 
-def _differences(old: Any, new: Any, where: str = "") -> list[str]:
+def differences(old: Any, new: Any, where: str = "") -> list[str]:
     """Leaves in which two specifications differ, as 'epochs: 3 -> 5'."""
     if isinstance(old, dict) and isinstance(new, dict):
         keys = [*old, *(k for k in new if k not in old)]
-        return [d for k in keys for d in _differences(old.get(k), new.get(k), f"{where}.{k}".lstrip("."))]
+        return [d for k in keys for d in differences(old.get(k), new.get(k), f"{where}.{k}".lstrip("."))]
     return [] if old == new else [f"{where}: {old} -> {new}"]
 
 

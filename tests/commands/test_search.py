@@ -26,6 +26,7 @@ from pipeline.nn.fit import Trainer
 from pipeline.plans.config import load_plan
 from pipeline.plans.label_table import LabelTable
 from pipeline.plans.layers import PLANS
+from pipeline.store import superseded
 from pipeline.store.artifacts import Store
 from pipeline.tuning import evaluation, study, variants
 from pipeline.tuning.evaluation import Evaluator
@@ -146,6 +147,7 @@ def test_what_is_found_is_a_plan_with_its_evidence(searched):
     assert record["before"] == frame.loc[0, "rmse"]
     assert record["best"] == frame["rmse"].min()
     plan, found = load_plan(flags[1]), load_plan(str(best))
+    assert not list(superseded.sentences(plan, store)), "it is of the plan as it stands"
     assert found.name == "searched-head-best"
     assert found.run("head") == variants.with_settings(plan.run("head"), record["settings"])
     assert found.model_copy(update={"name": plan.name, "runs": plan.runs}) == plan

@@ -10,6 +10,7 @@ from pipeline.plans.config import Plan, load_plan
 from pipeline.plans.search_space import Setting
 from pipeline.report.sections import search as section
 from pipeline.stages import report
+from pipeline.store import superseded
 from pipeline.store.artifacts import Store
 from tests.builders import finished_plan
 
@@ -97,6 +98,19 @@ def test_the_report_is_made_anew_with_the_search_in_it(tmp_path):
     assert "head_phase.learning_rate" in shown
     assert "+0.00020<small>upper estimate of what" in shown
     assert (store.root / "report" / "search-vgg16-parallel.svg").is_file()
+    assert "is of an earlier plan" not in shown
+
+
+def test_a_search_of_another_run_or_of_other_galaxies_is_told(tmp_path):
+    _, plan, store = finished_plan.make(tmp_path)
+    search(plan, store)
+    assert not list(superseded.sentences(plan, store))
+    record = store.search("vgg16").required()
+    changed = record["spec"]["run"] | {"dropout": 0.5}
+    store.search("vgg16").finish(record["spec"] | {"run": changed}, {"inputs": "0" * 64}, **FOUND)
+    told = ["The search of vgg16 is of an earlier plan, and may not hold for this one: dropout: 0.5 -> 0.2; inputs are "
+            "others."]  # fmt: skip
+    assert list(superseded.sentences(plan, store)) == told
 
 
 EDGES = {
