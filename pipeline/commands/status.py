@@ -55,14 +55,15 @@ def table(request: cli.Request, *, check: bool = False) -> list[str]:
             lines.append(f"  {stage:<10} damaged: {error}")
             continue
         found = [_found(unit, walk, request, checked) for unit in units]
-        lost += [unit for unit, one in zip(units, found, strict=True) if one.state in ("changed", "outdated")]
+        lost += [unit.artifact for unit, one in zip(units, found, strict=True) if one.state in ("changed", "outdated")]
         corrupt |= any(one.state == "corrupt" for one in found)
         complete = sum(one.state == "complete" for one in found)
         lines.append(f"  {stage:<10} {complete} of {len(found)} complete{of_part}")
         lines += _incomplete(found)
     optional = list(_optional(request, checked))
     lines += _incomplete(optional)
-    if work := sum(staleness.seconds(unit) for unit in lost):
+    gone = staleness.discarded(staleness.everything(request.plan, request.store), lambda unit: unit.artifact in lost)
+    if work := sum(staleness.seconds(unit) for unit in gone):
         lines.append(f"what is changed or outdated took {duration(work)} of work; to rebuild it is to discard that")
     if checked:
         corrupt |= any(one.state == "corrupt" for one in optional)

@@ -4,7 +4,18 @@ import numpy as np
 
 from pipeline.core import neighbours
 
+LEAST_WIDTH = 0.1
 SHARE = 0.01  # of held-out galaxies, which are like those trained on, that count as unlike them
+
+
+def scale(features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(mean, width), (d,) each, by which features are standardised that come from galaxies (m, d).
+
+    The width is the standard deviation, of a feature that hardly varies among these LEAST_WIDTH of the median: else
+    whatever varies it elsewhere would outweigh all others.
+    """
+    width = features.std(axis=0)
+    return features.mean(axis=0), np.maximum(width, max(LEAST_WIDTH * float(np.median(width)), 1e-3))
 
 
 def nearest(features: np.ndarray, trained_on: np.ndarray) -> np.ndarray:

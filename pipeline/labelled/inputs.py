@@ -120,7 +120,7 @@ def _training_images(
     names = images.matched(source, ids, [rows.images[i] for i in keep] if rows.images else None)
     lacking, where = [one for one in ids if one not in names], files.images or files.place
     found = LabelledImages(source, names)
-    if not names:
+    if not names and ids:  # of rows without labels nothing is asked
         whose = files.labels.name if files.labels else "those that people labelled"
         return found, [], [f"no galaxy of {whose} has an image ({_example(source, lacking)})"]
     return found, _unmatched(source, names, lacking, where), []

@@ -53,6 +53,11 @@ def of_plan(plan: Plan, store: Store) -> Known | None:
         by_image += sum(str(mine) != str(its) for mine, its in alike.items())
         fold = pd.concat([fold, found.drop(fold.index, errors="ignore")])
         trained_on, untold = trained_on + len(there), untold + why
+    untold += [
+        f"{start.label} trained its head alone: its backbone is as it was before, and brings nothing of galaxies along"
+        for start in starts
+        if not start.trained_backbone
+    ]
     if unknown := len(ids) - len(fold):
         untold.append(
             f"{unknown:,} of {len(ids):,} galaxies are not known to {starts[0].label} by id or image; one that it was "

@@ -199,8 +199,8 @@ def occurrence_problems(schema: Schema, fractions: np.ndarray, folds: int) -> li
         few = {a: int(n) for a, n in zip(question.answers, count, strict=True) if 0 < n < folds}
         if never:
             problems.append(
-                f"no galaxy has the answer {', '.join(map(repr, never[:3]))} of {question.name!r}: leave it out of the "
-                f"schema, or add galaxies of it"
+                f"no galaxy with an image has the answer {', '.join(map(repr, never[:3]))} of {question.name!r}: leave "
+                f"it out of the schema (without one, of the table), or add images of such galaxies"
             )
         if few and schema.describes_classes:
             name, n = next(iter(few.items()))

@@ -28,7 +28,8 @@ class TrainingGalaxies:
         self.ids, self._images, self._rows = ids, images, rows
         with tqdm(total=len(rows), desc="training galaxies", unit="galaxy", leave=False) as bar:
             features = classifier.features(images[rows], bar.update)
-        self._centre, self._width = features.mean(axis=0), np.maximum(features.std(axis=0), 1e-3)
+        # by those trained on alone: the held-out ones, too, shall be as new to it as those that are to be told
+        self._centre, self._width = novelty.scale(features[~held_out] if not held_out.all() else features)
         self.features = self.standard(features)
         self._trained_on = self.features[~held_out]
         self._within = novelty.largest_distance(self.features, held_out)

@@ -119,7 +119,10 @@ class Places:
     def __call__(self, location: Location) -> str:
         layer, in_defaults = self._find(location)
         place = dotted(("defaults", *location[2:])) if in_defaults else named(self.whole)(location)
-        return f"{short(layer.path)}: {place}".removesuffix(": ")
+        file = f"{short(layer.path)}"
+        if layer is not self.layers[0]:  # what is wrong may be what the other changed
+            file = f"{file}, as {short(self.layers[0].path)} extends it"
+        return f"{file}: {place}".removesuffix(": ")
 
     def _find(self, location: Location) -> tuple[Layer, bool]:
         """(the file that the value at a location, or what is nearest around it, comes from; whether by [defaults])."""

@@ -133,8 +133,10 @@ def ensemble_without_gain(plan: Plan, board: Leaderboard) -> Iterator[str]:
     blends = {ensemble.name for ensemble in plan.ensembles if len(ensemble.runs) > 1}
     best = next((entry for entry in board.of_kind("ensemble") if entry.name in blends), None)
     run = board.best("run")
-    if best and run and _verdict(best, run) != "better":
-        yield f"The best ensemble, {best.name}, is not significantly better than the run {run.name} alone."
+    if not best or not run or (verdict := _verdict(best, run)) == "better":
+        return
+    how = "worse" if verdict == "worse" else "not significantly better"
+    yield f"The best ensemble, {best.name}, is {how} than the run {run.name} alone."
 
 
 def _verdict(entry: Entry, other: Entry) -> str:

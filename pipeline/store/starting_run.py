@@ -59,6 +59,11 @@ class Start(NamedTuple):
         spec = self.store.crops(self.spec().crop, "train").fact("spec", dict)
         return Crop.model_validate({key: spec[key] for key in Crop.model_fields if key in spec})
 
+    @property
+    def trained_backbone(self) -> bool:
+        """Whether its backbone has learnt galaxies, in it or perhaps in a run that it started from."""
+        return bool(self.spec().fine_tune.epochs) or self.spec().start_from is not None
+
     def any_trained(self) -> Artifact:
         """A trained fold; UserError where there is none."""
         if not self.store.root.is_dir():

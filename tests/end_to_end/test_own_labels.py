@@ -200,6 +200,14 @@ def test_labels_without_images_and_images_without_labels_are_left_out_and_told(t
     assert any("images without a label" in one and "1 (such as stranger.png)" in one for one in record["left_out"])
 
 
+def test_labels_that_the_schema_does_not_know_are_not_told_as_images_that_are_missing(tmp_path):
+    given = prepared(tmp_path, "objid,label", ["disc", "smooth"] * 4, 'labels = "labels.toml"')
+    (tmp_path / "labels.toml").write_text(RARE)
+    with pytest.raises(UserError, match="'disc' in column 'label' of 4 galaxies") as error:
+        inputs.main(given)
+    assert "has an image" not in str(error.value)
+
+
 def test_a_part_of_own_galaxies_has_their_images_and_votes_or_is_too_small(tmp_path):
     words = ["disc", "smooth"] * 10
     inputs.main(prepared(tmp_path, "objid,class", words, "galaxies = 0.5"))

@@ -143,6 +143,13 @@ def copied(few, tmp_path):
     )
 
 
+def test_a_run_that_trained_its_head_alone_brings_nothing_of_galaxies_along(copied):
+    for run, expected in (("head", True), ("fine", False)):
+        plan = load_plan(flags(copied.folder, start=f"survey/runs/{run}")[1])
+        told = [sentence for sentence in known_galaxies.of_plan(plan, copied.store).untold if "head alone" in sentence]
+        assert bool(told) == expected
+
+
 @pytest.mark.parametrize("who", ["0", "mine-3"], ids=["by id", "by image"])
 def test_a_planted_leak_is_caught_before_anything_is_trained(few, copied, who):
     galaxy = who if who != "0" else next(iter(few.expected))

@@ -124,7 +124,7 @@ def test_answers_that_never_occur_and_classes_smaller_than_the_folds_are_told(tm
     fractions = np.array([[1, 0, 0, 0, 0]] * 5 + [[0, 1, 1, 0, 0]] * 2, float)
     said = labels.occurrence_problems(schema, fractions, folds=3)
     assert any("'disc' of 'shape' has 2 galaxies, fewer than the plan's 3 folds" in one for one in said)
-    assert any("no galaxy has the answer 'three', 'many' of 'arms'" in one for one in said)
+    assert any("no galaxy with an image has the answer 'three', 'many' of 'arms'" in one for one in said)
 
 
 def test_ids_that_repeat_are_kept_once_where_their_labels_agree():

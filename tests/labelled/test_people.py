@@ -107,7 +107,7 @@ def test_a_question_that_is_new_leaves_older_answers_unknown_there(tmp_path):
 def test_too_few_answers_are_told_by_class(tmp_path):
     with pytest.raises(UserError, match=r"'many' of 'arms' has 1 galaxy, fewer than the plan's 2 folds"):
         prepared(tmp_path, *(line(f"g{i:02d}", *WAYS[i % 3]) for i in range(5)))
-    with pytest.raises(UserError, match="no galaxy has the answer 'many'"):
+    with pytest.raises(UserError, match="no galaxy with an image has the answer 'many'"):
         prepared(tmp_path, *(line(f"g{i:02d}", *WAYS[i % 2]) for i in range(4)))
 
 

@@ -421,7 +421,8 @@ def test_a_mistake_is_told_by_its_file_and_name(tmp_path, own, defaults, file, t
     path = written(tmp_path, "more", f'extends = "mine.toml"\n{own}')
     with pytest.raises(UserError) as error:
         config.load_plan(str(path))
-    assert str(error.value).startswith(f"{tmp_path / file}.toml: {told}")
+    extended = f", as {path} extends it" if file == "mine" else ""
+    assert str(error.value).startswith(f"{tmp_path / file}.toml{extended}: {told}")
 
 
 def test_a_mistake_in_defaults_is_one_however_many_runs_have_it(tmp_path):

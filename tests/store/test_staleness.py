@@ -93,7 +93,7 @@ def test_on_a_terminal_it_is_a_question(tmp_path, store, monkeypatch, answer):
 
 
 def test_stale_results_are_not_shown_without_a_word(tmp_path, store, caplog, monkeypatch):
-    monkeypatch.setattr(report, "show", lambda plan, store: "the leaderboard")
+    monkeypatch.setattr(report, "show", lambda *_: "the leaderboard")
     report.main(flags(tmp_path))
     assert "OUTDATED" not in caplog.text
     fabricated.plan(tmp_path, ("seed = 1", "seed = 2"))

@@ -120,7 +120,7 @@ def main(argv: list[str] | None = None) -> None:
             finish(unit, setting, measurement, known)
     record = unit.artifact.required()
     if setting.start:
-        seen = f"trained on the votes for {record['start']['trained_on']:,} galaxies but those of its own fold"
+        seen = f"a run trained on the votes for {record['start']['trained_on']:,} galaxies but those of its own fold"
         log.info("%-10s from galaxies: the backbone of %s, %s", "labels", setting.start.label, seen)
     for caveat in (record["start"] or {}).get("untold", []):
         log.warning("%-10s CAVEAT: %s", "labels", caveat)

@@ -81,7 +81,9 @@ class Found(NamedTuple):
         """Mean and interval over the repeats for each start and number of labels."""
         rows = []
         for start in self.starts:
-            for size, *of_size in zip(self.sizes, *label_efficiency.interval(self.scores(start)), strict=True):
+            mean, low, high = label_efficiency.interval(self.scores(start))
+            low, high = np.maximum(low, 0), np.minimum(high, 1) if self.measure.larger_is_better else high  # of shares
+            for size, *of_size in zip(self.sizes, mean, low, high, strict=True):
                 rows.append(
                     {"start": start, "labels": size, **dict(zip(("mean", "low", "high"), of_size, strict=True))}
                 )
