@@ -15,6 +15,7 @@ from pipeline import cli
 from pipeline.core.durations import duration
 from pipeline.errors import Damaged
 from pipeline.store import dependencies, staleness
+from pipeline.store.artifacts import Store
 from pipeline.store.records import Artifact
 
 SHOWN = 3  # differences of a unit, and folds of a run before they are told as a range
@@ -87,11 +88,23 @@ def _units(stage: str, request: cli.Request) -> tuple[list[dependencies.Unit], s
 
 def _found(unit: dependencies.Unit, walk: staleness.Walk, request: cli.Request, checked: Checked | None) -> Found:
     state, why = walk.state(unit)
+    if unit.label == "inputs" and state == "complete" and _other_labels(request.store):
+        state, why = "changed", ["the table of labels is not the one that stage 0 read"]
     if unit.stage == "train" and state == "missing" and (failed := dependencies.failure(unit, request.store)):
         state, why = "failed", [failed]
     if checked and state in ("complete", "outdated") and (mismatches := checked.mismatches(unit.artifact)):
         state, why = "corrupt", mismatches
     return Found(unit.label, state, tuple(why), unit.run, unit.fold)
+
+
+def _other_labels(store: Store) -> bool:
+    """Whether the table of one's own labels has changed since stage 0, which the other stages do not read."""
+    facts = store.inputs().facts()
+    if "schema" not in facts or not isinstance(facts.get("folder"), str):
+        return False
+    from pipeline.labelled.inputs import table_has_changed
+
+    return table_has_changed(store.root / facts["folder"], facts.get("spec", {}))
 
 
 def _optional(request: cli.Request, checked: Checked | None) -> Iterator[Found]:

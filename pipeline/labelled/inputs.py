@@ -180,6 +180,15 @@ def _to_predict(sample: Path | None, schema: Schema, test: LabelledImages) -> tu
     return list(frame.columns), ids, problems
 
 
+def table_has_changed(folder: Path, recorded: dict[str, Any]) -> bool:
+    """Whether the table of labels in a folder is there, and is not the one of these recorded fingerprints."""
+    try:
+        labels = folders.find(folder, needs_table=False).labels
+    except UserError:  # which stage 0 tells
+        return False
+    return labels is not None and "labels" in recorded and _print(labels) != recorded["labels"]
+
+
 def _print(path: Path) -> dict[str, Any]:
     data = path.read_bytes()
     return {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}

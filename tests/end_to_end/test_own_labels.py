@@ -11,7 +11,8 @@ import pandas as pd
 import pytest
 from astropy.io import fits
 
-from pipeline.commands import classify, export, run
+from pipeline import cli
+from pipeline.commands import classify, export, run, status
 from pipeline.errors import UserError
 from pipeline.plans.config import load_plan
 from pipeline.report import comparison, leaderboard
@@ -198,6 +199,19 @@ def test_labels_without_images_and_images_without_labels_are_left_out_and_told(t
     assert record["n_train"] == 6
     assert any("labels without an image" in one and "2 galaxies (such as X0, X1)" in one for one in record["left_out"])
     assert any("images without a label" in one and "1 (such as stranger.png)" in one for one in record["left_out"])
+
+
+def test_status_tells_that_the_table_of_labels_has_changed(tmp_path):
+    given = prepared(tmp_path, "objid,class", ["disc", "smooth"] * 4)
+    inputs.main(given)
+    asked = cli.parse(cli.parser("status"), given[:4])
+    assert "  inputs     1 of 1 complete" in status.table(asked)
+    table = tmp_path / "mine" / "labels.csv"
+    table.write_text(table.read_text().replace("smooth", "disc", 1))
+    told = "    changed   inputs: the table of labels is not the one that stage 0 read"
+    assert told in status.table(asked)
+    shutil.rmtree(tmp_path / "mine")
+    assert "  inputs     1 of 1 complete" in status.table(asked)
 
 
 def test_labels_that_the_schema_does_not_know_are_not_told_as_images_that_are_missing(tmp_path):
