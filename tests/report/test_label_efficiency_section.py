@@ -68,6 +68,16 @@ def test_of_a_single_draw_no_interval_is_claimed():
     assert "are worth 400 from ImageNet (by one: 1 draw of the labels)" in sentence(0.1, 0.0, 1)
 
 
+def test_the_interval_of_a_share_ends_at_all_and_at_none():
+    few = table(0.0, 0.3, 2)
+    curves = section.Found.of(facts(), few.assign(accuracy=few["accuracy"].clip(0.02, 0.98))).curves()
+    assert (curves["low"].min(), curves["high"].max()) == (0, 1)
+    errors = section.Found.of(facts(measure={"name": "rmse", "title": "RMSE", "larger_is_better": False}),
+                              few.rename(columns={"accuracy": "rmse"})).curves()  # fmt: skip
+    assert errors["low"].min() == 0
+    assert errors["high"].max() > 1
+
+
 def test_of_one_start_alone_nothing_is_compared():
     alone = table(0.1, 0.0)
     alone = alone[alone["start"] == "galaxies"]

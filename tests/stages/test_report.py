@@ -159,6 +159,10 @@ def test_an_ensemble_of_one_run_is_not_said_to_gain_nothing(made):
     for entry in board.of_kind("ensemble"):
         entry.errors[:] = board.best("run").errors
     assert any("not significantly better" in caveat for caveat in caveats.ensemble_without_gain(plan, board))
+    for entry in board.of_kind("ensemble"):
+        entry.errors[:] *= 2
+    (told,) = caveats.ensemble_without_gain(plan, board)
+    assert f"is worse than the run {board.best('run').name} alone" in told
     alone = [ensemble.model_copy(update={"runs": ensemble.runs[:1]}) for ensemble in plan.ensembles]
     assert not list(caveats.ensemble_without_gain(plan.model_copy(update={"ensembles": alone}), board))
 

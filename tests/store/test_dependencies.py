@@ -13,7 +13,7 @@ from pipeline.store import unit as unit_module
 from pipeline.store.artifacts import Store
 from pipeline.store.records import save_json
 from pipeline.store.unit import to_do
-from tests.builders import fabricated
+from tests.builders import fabricated, stage_outputs
 
 
 @pytest.fixture
@@ -341,6 +341,15 @@ def test_status_counts_what_is_complete(tmp_path, store):
     assert lines[0] == f"mine in {store.root}"
     assert "  train      4 of 4 complete" in lines
     assert len(lines) == 1 + len(dependencies.STAGES)
+
+
+def test_status_counts_the_kept_features_in_what_a_rebuild_discards(tmp_path, store):
+    fabricated.plan(tmp_path, ("size = 64", "size = 65"))
+    asked = request(tmp_path)
+    features = dependencies.features(asked.plan, store, asked.plan.run("a"))
+    before = status.table(asked)[-1]
+    stage_outputs.write(features.artifact, {"features.npy": ""}, features.spec, seconds=7200.0)
+    assert "took 2 h" in status.table(asked)[-1], before
 
 
 def test_status_after_one_run_of_two_knows_its_submission_and_that_the_report_is_of_a_part(tmp_path, plan, store):
