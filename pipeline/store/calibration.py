@@ -108,17 +108,17 @@ def require_current(store: Store, name: str) -> None:
 def require_networks(store: Store, name: str, runs: Collection[str] | None = None) -> None:
     """UserError where predictions or networks, of these runs, are others than those that the ensemble is made from.
 
-    Predictions that are gone tell nothing: see `untold`.
+    Predictions that are gone tell nothing: see `untold`; of a network that is gone its reader says so.
     """
     for fact, source in store.ensemble(name).fact("made_from", dict).items():
         run, fold = _fold(fact)
-        predicted = store.predicted(run, fold)
-        if predicted.record() is None or (runs is not None and run not in runs):
+        predicted, trained = store.predicted(run, fold), store.trained(run, fold)
+        if None in (predicted.record(), trained.record()) or (runs is not None and run not in runs):
             continue
         so = "so its score and its blend do not hold for them"
         if predicted.digest() != source:
             raise _outdated(store, name, f"the predictions of {fact} in {store.root}", so)
-        if store.trained(run, fold).digest() != predicted.fact("made_from", dict).get(f"runs/{fact}"):
+        if trained.digest() != predicted.fact("made_from", dict).get(f"runs/{fact}"):
             raise _outdated(store, name, f"the networks (first {fact}) in {store.root}", so)
 
 
