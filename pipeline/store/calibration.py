@@ -119,7 +119,7 @@ def require_networks(store: Store, name: str, runs: Collection[str] | None = Non
         if predicted.digest() != source:
             raise _outdated(store, name, f"the predictions of {fact} in {store.root}", so)
         if trained.digest() != predicted.fact("made_from", dict).get(f"runs/{fact}"):
-            raise _outdated(store, name, f"the networks (first {fact}) in {store.root}", so)
+            raise _outdated(store, name, f"the networks (such as {fact}) in {store.root}", so)
 
 
 def untold(store: Store, name: str) -> list[str]:

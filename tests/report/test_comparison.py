@@ -118,5 +118,5 @@ def test_an_ensemble_of_networks_that_were_made_anew_is_told(survey, tmp_path):
     trained.write({key: value for key, value in trained.required().items() if key != "seal"} | {"digest": "0" * 64})
     (line,) = [line for line in comparison.comparison_lines(survey.store.root, other) if "OUTDATED" in line]
     assert line.startswith(
-        f"OUTDATED: the networks (first fine/fold1) in {other} are not those that the ensemble final was"
+        f"OUTDATED: the networks (such as fine/fold1) in {other} are not those that the ensemble final was"
     )

@@ -51,7 +51,7 @@ def test_galaxies_whose_images_could_not_be_used_calibrate_nothing(store):
 OTHERS = {
     "labels": (lambda store: store.inputs(), "the labels"),
     "folds": (lambda store: store.folds(), "the folds"),
-    "network": (lambda store: store.trained("fine", 1), r"the networks \(first fine/fold1\)"),
+    "network": (lambda store: store.trained("fine", 1), r"the networks \(such as fine/fold1\)"),
     "predictions": (lambda store: store.predicted("head", 0), "the predictions of head/fold0"),
 }
 
@@ -70,7 +70,7 @@ def test_answers_of_other_networks_than_the_ensembles_are_refused_and_what_canno
     assert not any("cannot be told" in sentence for sentence in Classifier(folder).caveats)
     changed(store.trained("fine", 1), digest="0" * 64)
     with pytest.raises(
-        UserError, match=r"the networks \(first fine/fold1\) in .* not those that the ensemble final was"
+        UserError, match=r"the networks \(such as fine/fold1\) in .* not those that the ensemble final was"
     ):
         Classifier(folder)
     assert Classifier(folder, only="head"), "whose networks are the same"
