@@ -84,6 +84,17 @@ def test_decimal_commas(tmp_path):
 
 
 @pytest.mark.parametrize("suffix", ["fits", "vot", "ecsv", "parquet"])
+def test_types_are_those_of_the_file(tmp_path, suffix):
+    mag = np.array([17.5, np.nan], np.float32)
+    table = Table({"id": [1, 2], "long": [LONG, 2], "digits": ["007", "12"], "mag": mag})
+    path = tmp_path / f"a.{suffix}"
+    table.write(path, format={"vot": "votable", "ecsv": "ascii.ecsv"}.get(suffix, suffix))
+    rows = kept(path, "long", "digits", "mag")
+    assert rows.schema.types == [pa.int64(), pa.string(), pa.float32()]
+    assert rows.to_pylist()[0] == {"long": LONG, "digits": "007", "mag": 17.5}
+
+
+@pytest.mark.parametrize("suffix", ["fits", "vot", "ecsv", "parquet"])
 def test_units_ucds_and_descriptions_go_along(tmp_path, suffix):
     table = Table({"id": [1], "R90": [6.0], "Mag": MaskedColumn([17.5], mask=[True])})
     table["R90"].unit, table["R90"].description, table["R90"].meta["ucd"] = "arcmin", "a radius", "phys.angSize"

@@ -120,8 +120,8 @@ def ecsv(path: Path, values: list) -> Path:
     return path
 
 
-TYPED = [parquet, dictionary, indexed, feather, binary, votable, votable_binary]  # which know integers from text
-UNTYPED = [csv, tsv, semicolons, gzipped, ecsv]
+TYPED = [parquet, dictionary, indexed, feather, binary, votable, votable_binary, ecsv]  # which know integers from text
+UNTYPED = [csv, tsv, semicolons, gzipped]
 NAMES = [  # legitimate, and each spoilt by a reader that guesses
     *("000104", "104", "12e5", "1e3", "0x1F", "1_000", "+5", "-0", "1237.1", "1237.10", "NA", "null", "None", "nan"),
     *("True", "inf", "12345678901234567890123", "J112953.88+000427.4", "NGC 1068", "2021-01-01", "5d", "#1", "é", "星"),
@@ -365,8 +365,14 @@ ENCODINGS = ["utf-8", "utf-8-sig", "utf-16"]
 def test_text_as_people_have_it(tmp_path, text):
     (tmp_path / "a.dat").write_bytes(text.encode())
     frame = read(tmp_path / "a.dat")
-    assert frame["id"].tolist() == ["1", "2"]
+    assert frame["id"].tolist() == ([1, 2] if "%ECSV" in text else ["1", "2"])
     assert frame[["ra", "dec"]].to_numpy().tolist() == [[1.5, 2], [3, 4]]
+
+
+def test_a_cell_of_ecsv_that_is_not_of_the_type_that_the_header_tells_is_refused(tmp_path):
+    (tmp_path / "a.ecsv").write_text(TEXTS["ECSV"].replace("2 3 4", "two 3 4"), encoding="utf-8")
+    with pytest.raises(UserError, match=r"a\.ecsv: column 'objid' is int64 by the header of the file, .*'two'"):
+        read(tmp_path / "a.ecsv")
 
 
 @pytest.mark.parametrize("encoding", ENCODINGS)

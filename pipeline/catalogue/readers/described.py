@@ -1,4 +1,4 @@
-"""What the headers of ECSV and Parquet tell of columns: units, UCDs, descriptions."""
+"""What the headers of ECSV and Parquet tell of columns: units, UCDs, descriptions; of ECSV their types, too."""
 
 import io
 from collections.abc import Iterable, Mapping
@@ -12,11 +12,20 @@ SERIALIZED = "--BEGIN-ASTROPY-SERIALIZED-COLUMNS--", "--END-ASTROPY-SERIALIZED-C
 ECSV = " %ECSV "  # how the comments of such a file begin
 ASTROPY = b"table_meta_yaml"  # where astropy keeps the same header in a Parquet file
 VOPARQUET = b"IVOA.VOTable-Parquet.content"  # a VOTable without rows, in a Parquet file
+NUMBERS = (*(f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)), "float32", "float64", "bool")
+TYPES = {name: pa.type_for_alias(name) for name in NUMBERS} | {"float16": pa.float32()}  # of ECSV; all else is text
 
 
 def of_comments(comments: list[str]) -> dict[str, Meaning]:
     """Column -> what the comments above a text table, without their #, tell of it: nothing, unless it is ECSV."""
     return _of_yaml(comments[1:]) if comments and comments[0].startswith(ECSV) else {}
+
+
+def types_of_comments(comments: list[str]) -> dict[str, pa.DataType] | None:
+    """Column -> its type, as the comments above an ECSV table tell; None where it is none."""
+    if not (comments and comments[0].startswith(ECSV)):
+        return None
+    return {column["name"]: TYPES.get(column.get("datatype"), pa.string()) for column in _columns(comments[1:])}
 
 
 def of_fits(comments: list[str]) -> dict[str, Meaning]:
@@ -45,10 +54,13 @@ def of_schema(schema: pa.Schema) -> dict[str, Meaning]:
 
 
 def _of_yaml(lines: Iterable[str]) -> dict[str, Meaning]:
+    return {column["name"]: _meaning(column | (column.get("meta") or {})) for column in _columns(lines)}
+
+
+def _columns(lines: Iterable[str]) -> list[dict[str, Any]]:
     from astropy.table.meta import get_header_from_yaml
 
-    columns = get_header_from_yaml(lines)["datatype"]
-    return {column["name"]: _meaning(column | (column.get("meta") or {})) for column in columns}
+    return get_header_from_yaml(lines)["datatype"]
 
 
 def _of_votable(content: bytes) -> dict[str, Meaning]:

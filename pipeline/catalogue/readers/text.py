@@ -1,4 +1,7 @@
-"""Delimited text: CSV, TSV, ECSV, semicolons, blanks; comments above the header, any compression. Cells are text."""
+"""Delimited text: CSV, TSV, ECSV, semicolons, blanks; comments above the header, any compression.
+
+Cells are text, but those of ECSV have the type that its header tells.
+"""
 
 import csv
 import io
@@ -27,13 +30,15 @@ class Layout(NamedTuple):
     header: list[str]
     delimiter: str
     meanings: dict[str, Meaning]  # of its columns, as the comments tell
+    types: dict[str, pa.DataType] | None  # of its columns; None: the file tells none
 
 
 def parts(path: Path) -> list[Part]:
     """The table of a text file."""
     layout = _layout(path)
     decimal = "," if layout.delimiter == ";" else "."
-    return [Part("", layout.header, partial(_rows, path, layout), layout.meanings, typed=False, decimal=decimal)]
+    rows, typed = partial(_rows, path, layout), layout.types is not None
+    return [Part("", layout.header, rows, layout.meanings, typed=typed, decimal=decimal)]
 
 
 def _open(path: Path, encoding: str) -> TextIO:
@@ -54,13 +59,13 @@ def _layout(path: Path) -> Layout:
         else:
             raise UserError(f"{path} has no header and no rows")
         lines = [line, *islice(read, SAMPLE)]
-    meanings = described.of_comments(comments)
+    told = described.of_comments(comments), described.types_of_comments(comments)
     delimiter = max(DELIMITERS, key=lambda delimiter: _likely(lines, delimiter))
     header = _fields(lines[0], delimiter)
     commented = _fields(comments[-1], delimiter) if comments else []
     if len(commented) == len(header) > 0 and _is_data(header) and not _is_data(commented):
-        return Layout(encoding, above, commented, delimiter, meanings)
-    return Layout(encoding, above + 1, header, delimiter, meanings)
+        return Layout(encoding, above, commented, delimiter, *told)
+    return Layout(encoding, above + 1, header, delimiter, *told)
 
 
 def _decoded(file: TextIO, path: Path) -> Iterator[str]:
@@ -96,9 +101,21 @@ def _rows(path: Path, layout: Layout, wanted: list[str], size: int) -> Iterator[
     with _open(path, layout.encoding) as file:
         records = _records(file, path, layout)
         while rows := list(islice(records, size)):
-            columns = zip(*rows, strict=True)
-            texts = [list(column) for column in columns]
-            yield pa.table({name: pa.array(texts[i], pa.string()) for name, i in zip(wanted, places, strict=True)})
+            texts = [list(column) for column in zip(*rows, strict=True)]
+            yield pa.table({name: _typed(texts[i], name, path, layout) for name, i in zip(wanted, places, strict=True)})
+
+
+def _typed(texts: list[str], name: str, path: Path, layout: Layout) -> pa.Array:
+    """Cells of a column as text, or of the type that the file tells, null where they are empty."""
+    kind = (layout.types or {}).get(name, pa.string())
+    if kind == pa.string():
+        return pa.array(texts, kind)
+    try:
+        return pa.array([text or None for text in texts], pa.string()).cast(kind)
+    except pa.ArrowInvalid as error:
+        raise UserError(
+            f"{path}: column {name!r} is {kind} by the header of the file, and not all of it: {error}"
+        ) from None
 
 
 def _records(file: TextIO, path: Path, layout: Layout) -> Iterator[list[str]]:
