@@ -38,14 +38,26 @@ class Request:
         selected = list(self._selected(units))
         if not self.options.force:
             takeover.take_over(selected, self.plan, self.store)
-        todo = to_do(iter(selected), self.options.plan, force=self.options.force)
+        todo = to_do(selected, self.options.plan, force=self.options.force)
         self.require(todo)
         self._discard(todo)
         if todo:
             self.store.require_space(0, f"the files of stage {todo[0].stage}")
         elif selected and selected[0].stage != "inputs":  # which says what there is
-            log.info("%-10s complete, nothing to do", selected[0].stage)
+            self._tell_nothing_to_do(selected)
         return todo
+
+    def _tell_nothing_to_do(self, selected: list[dependencies.Unit]) -> None:
+        """Say that these are complete, or what they wait for: stages before theirs have to run again first."""
+        stage, labels = selected[0].stage, {unit.label for unit in selected}
+        stale = {label: why for label, why in self._stale(stage) if label in labels}
+        if not stale:
+            log.info("%-10s complete, nothing to do", stage)
+            return
+        roots = list(dict.fromkeys(root for why in stale.values() for root in why))
+        count = f"{len(stale)} of {len(selected)} OUTDATED, and earlier stages are to run first"
+        more = f"`./run.sh status {self.options.plan}` says more"
+        log.warning("%-10s %s: %s%s; %s", stage, count, "; ".join(roots[:3]), " …" * (len(roots) > 3), more)
 
     def _discard(self, todo: list[dependencies.Unit]) -> None:
         """Say what work is lost by making these units; UserError where that is much and the user does not agree."""
@@ -57,12 +69,18 @@ class Request:
 
     def warn_of_stale(self, stage: str) -> None:
         """Say which artifacts of a stage are complete, but made from what is not as the plan wants it."""
-        walk = staleness.Walk()
-        for unit in dependencies.all_units(self.plan, self.store):
-            state, why = walk.state(unit)
-            if unit.stage == stage and state == "outdated":
-                more = f"`./run.sh status {self.options.plan}` says more"
-                log.warning("%-10s %s is OUTDATED: %s; %s", stage, unit.label, "; ".join(why[:3]), more)
+        for label, why in self._stale(stage):
+            more = f"`./run.sh status {self.options.plan}` says more"
+            log.warning("%-10s %s is OUTDATED: %s; %s", stage, label, "; ".join(why[:3]), more)
+
+    def _stale(self, stage: str) -> Iterator[tuple[str, list[str]]]:
+        """(label, why) of the units of a stage that are complete, but made from what is not as the plan wants it."""
+        walk, stages = staleness.Walk(), list(dependencies.STAGES)
+        for one in stages[: stages.index(stage) + 1]:
+            for unit in dependencies.units_of(one, self.plan, self.store):
+                state, why = walk.state(unit)
+                if one == stage and state == "outdated":
+                    yield unit.label, why
 
     def without_failed_runs(self) -> "Request":
         """The request without failed runs; UserError where no ensemble is left, or a backbone graph has changed."""

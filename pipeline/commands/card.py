@@ -60,5 +60,7 @@ def _require_ours(path: Path, *, force: bool) -> None:
     """UserError where a file is there that is no card of ours, unless `force`d, or a folder."""
     if path.is_dir():
         raise UserError(f"--to {path}: is a folder: give a file in it, such as {path / 'README.md'}")
+    if path.exists() and not path.is_file():
+        raise UserError(f"--to {path}: is no file; without --to the card is printed")
     if path.exists() and not force and MARK not in path.read_text(encoding="utf-8", errors="replace"):
         raise UserError(f"--to {path}: is there and is no card of ours: choose another name, or replace it by --force")

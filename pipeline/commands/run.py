@@ -11,14 +11,17 @@ writes  output/<plan>: every artifact that is missing; submissions, leaderboard 
 import argparse
 import importlib
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from pipeline import cli
 from pipeline.competition import download
 from pipeline.competition.source_files import INPUT
+from pipeline.errors import Damaged
 from pipeline.execution import engines
 from pipeline.store import dependencies, staleness
 from pipeline.store.dependencies import Unit
+from pipeline.store.unit import refuse_changed
 
 OF_RUNS, OF_ENSEMBLES = ("train", "predict", "insight"), ("ensemble", "submit")  # stages, by what their --run names
 
@@ -97,6 +100,9 @@ def ask(options: argparse.Namespace) -> list[str] | None:
             return True
         return unit.run in runs if unit.stage in OF_RUNS else unit.run == options.run
 
+    if not (options.weights or options.resume_from or options.force == "inputs"):  # by which stage 0 changes what holds
+        require_unchanged(request, options.force, selected)
+
     def rebuilt(unit: Unit) -> bool:
         other = unit.state()[0] == "outdated" or staleness.starts_over(unit)
         return selected(unit) and (unit.stage == options.force or other)
@@ -106,6 +112,17 @@ def ask(options: argparse.Namespace) -> list[str] | None:
     if options.force or staleness.needs_agreement(lost):
         cli.agree_to_discard(lost, first, options)
     return runs
+
+
+def require_unchanged(request: cli.Request, forced: str | None, selected: Callable[[Unit], bool]) -> None:
+    """UserError for what a stage would refuse, before those that come first have worked for hours."""
+    for stage in dependencies.STAGES:
+        if stage != forced:
+            try:
+                units = list(dependencies.units_of(stage, request.plan, request.store))
+            except Damaged:  # of what all its units share, as the stage itself will say
+                continue
+            refuse_changed(filter(selected, units), request.options.plan)
 
 
 def main(argv: list[str] | None = None) -> None:

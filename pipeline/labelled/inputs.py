@@ -44,8 +44,10 @@ class Prepared(NamedTuple):
     def part(self, train: np.ndarray, test: np.ndarray) -> "Prepared":
         """Of these rows of the training galaxies and of those to predict alone."""
         frame = self.frame.iloc[train]
+        images = {galaxy: self.train.names[galaxy] for galaxy in frame.index.tolist()}
         return self._replace(
             frame=frame,
+            train=LabelledImages(self.train.source, images),
             votes=None if self.votes is None else self.votes[train],
             names=[self.names[row] for row in train],
             by_people=self.by_people & set(frame.index),

@@ -48,6 +48,7 @@ def of_plan(plan: Plan, store: Store) -> Known | None:
     for other in others:
         there = other.load_folds()
         alike, why = _same_images(store, other)
+        alike = {mine: its for mine, its in alike.items() if its in there.index}  # of a part that was trained on
         found = _folds_there(ids, there, alike)
         _require_same(fold, found, other)
         by_image += sum(str(mine) != str(its) for mine, its in alike.items())
@@ -104,7 +105,7 @@ def _chain(starts: list[starting_run.Start]) -> tuple[list[Store], list[str]]:
 
 
 def _folds_there(ids: pd.Index, there: pd.Series, alike: dict[Any, Any]) -> pd.Series:
-    """Fold in the other output of the galaxies that it knows: by their image, else by their id."""
+    """Fold in the other output of the galaxies that it was trained on: by their image, else by their id."""
     its = {str(galaxy): galaxy for galaxy in there.index}
     same = {galaxy: alike.get(galaxy, its.get(str(galaxy))) for galaxy in ids.tolist()}
     known = {mine: there[other] for mine, other in same.items() if other is not None}

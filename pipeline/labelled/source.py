@@ -9,7 +9,7 @@ from pipeline.labelled import folder, images
 from pipeline.labelled.images import LabelledImages
 from pipeline.store.artifacts import Store
 
-TRAINED_ON = "train_images"  # in the record of the inputs, where people labelled some of them
+TRAINED_ON = "train_images"  # in the record of the inputs, where people labelled some of them, or a part is taken
 
 
 def open_images(store: Store, split: str) -> ImageSet:
@@ -25,7 +25,7 @@ def open_images(store: Store, split: str) -> ImageSet:
         now = opened.fingerprint()
     except (KeyError, OSError):  # one is gone
         now = None
-    checked = inputs.required().get(TRAINED_ON) if split == "train" else None  # with those that people labelled
+    checked = inputs.required().get(TRAINED_ON) if split == "train" else None  # not those of the table alone
     if now != (checked or inputs.fact("spec", dict).get(split)):
         raise UserError(f"the {split} images in {place} have changed since they were checked: check them by {again}")
     return opened

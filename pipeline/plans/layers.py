@@ -31,6 +31,12 @@ def plan_path(name: str, beside: Path | None = None) -> Path:
     return PLANS / f"{name}.toml"
 
 
+def own_path(name: str) -> str | None:
+    """Absolute path of a plan that is not a shipped one."""
+    path = plan_path(name).resolve()
+    return None if path.parent == PLANS.resolve() else str(path)
+
+
 def read(name: str) -> list[Layer]:
     """The file of a plan and those that it extends, one after the other. UserError says what is wrong where."""
     layers, path = [], plan_path(name)

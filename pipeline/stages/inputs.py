@@ -33,6 +33,7 @@ from pipeline.models import pretrained
 from pipeline.plans import label_schemas
 from pipeline.plans.config import Plan
 from pipeline.plans.label_schemas import DEFAULT, galaxy_zoo_2
+from pipeline.plans.layers import own_path
 from pipeline.store import answers, dependencies, resume, starting_run
 from pipeline.store.artifacts import Store
 from pipeline.store.fractions import save_fractions
@@ -96,15 +97,18 @@ def make(request: cli.Request, folder: Path, synthetic: bool) -> dict[str, Any]:
         record = unit.finish(**found, n_train=len(labels), n_test=len(ids), of=chosen.of, copies=copies)
         for caveat in duplicates.caveats(record):
             log.warning("%-10s %s", "inputs", caveat)
-    if any(record.get(key) != value for key, value in found.items()):  # the same files, elsewhere
-        record |= found
-        store.inputs().write(record)
-    return record
+    return record | found
 
 
 def place_of(folder: Path, store: Store) -> str:
     """The folder as records hold it: relative where it is the plan's own, so that an output folder may be moved."""
     return str(folder.relative_to(store.root)) if folder.is_relative_to(store.root) else str(folder)
+
+
+def remember(record: dict[str, Any], store: Store) -> None:
+    """Write the record where it has changed: the same files, or the plan, lie elsewhere now."""
+    if record != store.inputs().facts():
+        store.inputs().write(record)
 
 
 def is_own(plan: Plan, folder: Path) -> bool:
@@ -133,7 +137,8 @@ def make_own(request: cli.Request, folder: Path) -> dict[str, Any]:
         save_labels(labels_path, made.frame, made.schema, made.votes, made.names)
         write_sample(sample_path, made.header, made.test_ids)
         digested = {key: made.prints[key] for key in (*dependencies.SPLITS, "schema")}  # another schema, other networks
-        by_people = {TRAINED_ON: made.train.fingerprint(), "by_people": len(made.by_people)} if made.by_people else {}
+        trained_on = {TRAINED_ON: made.train.fingerprint()} if made.by_people or plan.galaxies is not None else {}
+        by_people = trained_on | {"by_people": len(made.by_people)} if made.by_people else trained_on
         save_json(images_path, digested | by_people)
         with atomic(labels_path.with_name("labels.toml")) as temporary:
             temporary.write_text(label_schemas.to_toml(made.given), encoding="utf-8")
@@ -260,6 +265,7 @@ def main(argv: list[str] | None = None) -> None:
     if synthetic:
         render_sky(request)
     record = make_own(request, folder) if own else make(request, folder, synthetic)
+    remember(record | {"folder": place_of(folder, store), "plan": own_path(request.options.plan)}, store)
     if request.options.weights:
         store.save_weights_list(weights)
         log.info("%-10s weights given for %s", "inputs", ", ".join(weights))

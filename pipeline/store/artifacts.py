@@ -31,13 +31,24 @@ def _in_words(size: float) -> str:
 
 
 class Store:
-    """One plan's output folder; `flags` of the command line name plan and folder, by default as the folder has it."""
+    """One plan's output folder; `flags` of the command line name plan and folder, by default as stage 0 had them."""
 
     def __init__(self, root: Path, flags: tuple[str, ...] | None = None):
         self.root = Path(root)
-        shipped = (PLANS / f"{self.root.name}.toml").is_file()
-        plan = self.root.name if shipped else f"{self.root.name}.toml"
-        self.flags = flags or ("--plan", plan, "--output", str(self.root.parent))
+        self.flags = flags or ("--plan", self._recorded_plan(), "--output", str(self.root.parent))
+
+    @property
+    def plan(self) -> str:
+        """The plan's path, or the name of a shipped one."""
+        return self.flags[self.flags.index("--plan") + 1]
+
+    def _recorded_plan(self) -> str:
+        """The plan that stage 0 read last, where it is still there."""
+        recorded = Artifact(self.root / "inputs" / "inputs.json", ()).facts().get("plan")
+        if isinstance(recorded, str) and Path(recorded).is_file():
+            return recorded
+        name = self.root.name
+        return name if (PLANS / f"{name}.toml").is_file() else f"{name}.toml"
 
     def command(self, stage: str, *flags: str) -> str:
         """A command on this plan and folder, as a user may type it."""

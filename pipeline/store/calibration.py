@@ -18,6 +18,7 @@ import pandas as pd
 from pipeline.core import classes, confidence, conformal
 from pipeline.core.labels import Schema
 from pipeline.errors import UserError
+from pipeline.plans.config import load_plan
 from pipeline.store.artifacts import Store
 from pipeline.store.fractions import aligned_to, load_fractions
 
@@ -134,7 +135,16 @@ def _fold(fact: str) -> tuple[str, int]:
 
 
 def _outdated(store: Store, name: str, what: str, so: str) -> UserError:
-    return UserError(
-        f"{what} are not those that the ensemble {name} was made from, {so}: {store.command('run')} brings it up to "
-        f"date"
-    )
+    return UserError(f"{what} are not those that the ensemble {name} was made from, {so}: {_how_made(store, name)}")
+
+
+def _how_made(store: Store, name: str) -> str:
+    """What brings an ensemble up to date, as the plan is now."""
+    again = store.command("run")
+    try:
+        plan = load_plan(store.plan)
+    except UserError:  # it lies elsewhere now
+        return f"{again} brings it up to date"
+    if name not in {one.name for one in (*plan.ensembles, *plan.runs)}:
+        return f"{store.plan} names it no longer. Name it there again, and {again} makes it anew; else use another"
+    return f"{again} brings it up to date, or says what else is changed in the plan"

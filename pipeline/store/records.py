@@ -226,7 +226,12 @@ class Version:
 
 @contextmanager
 def atomic(path: Path) -> Iterator[Path]:
-    """Yields a temporary path beside `path`; renames it to `path` when the block ends well, else removes it."""
+    """Yields a temporary path beside `path`; renames it to `path` when the block ends well, else removes it.
+
+    UserError where `path` is a device or the like, which a file would replace.
+    """
+    if path.exists() and not path.is_file():
+        raise UserError(f"{path} is there and is no file: choose another name")
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{os.getpid()}.{path.name}")  # keeps the suffix that writers go by
     try:

@@ -6,7 +6,7 @@ outdated (one of its sources was rebuilt, by the user's choice: rebuilt too).
 
 import logging
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,7 +17,7 @@ log = logging.getLogger(__name__)
 PAGE = "the page's own code"  # a source of the report
 SOURCE_FILES = {  # what the inputs are specified by, and what people call it
     "labels": "the table of labels",
-    "train": "the training images",
+    "train": "the labelled images",
     "test": "the images to predict",
     "sample": "the sample file",
 }
@@ -105,21 +105,28 @@ def _sources_changed(then: dict[str, str | None], now: dict[str, str | None]) ->
     return [f"{name} {what}" for name, what in changes.items()]
 
 
-def to_do(units: Iterator[Unit], plan: str, *, force: bool) -> list[Unit]:
+def to_do(units: Iterable[Unit], plan: str, *, force: bool) -> list[Unit]:
     """The units that must be made; UserError for those that would lose work unless `force`."""
     todo: list[Unit] = []
-    refused: list[tuple[Unit, str, list[str]]] = []
-    for unit in units:
-        state, why = unit.state()
-        if state in ("changed", "damaged") and not force:
-            refused.append((unit, state, why))
-        elif state != "complete" or force or _made_from_any(unit, todo):
+    found = [(unit, *unit.state()) for unit in units]
+    if not force:
+        _refuse_changed(found, plan)
+    for unit, state, why in found:
+        if state != "complete" or force or _made_from_any(unit, todo):
             if state == "outdated":
                 log.info("%s is rebuilt: %s", unit.label, "; ".join(why))
             todo.append(unit)
-    if refused:
-        _refuse(refused, plan)
     return todo
+
+
+def refuse_changed(units: Iterable[Unit], plan: str) -> None:
+    """What `to_do` refuses of the units of a stage, for those who ask earlier."""
+    _refuse_changed([(unit, *unit.state()) for unit in units], plan)
+
+
+def _refuse_changed(found: list[tuple[Unit, str, list[str]]], plan: str) -> None:
+    if refused := [one for one in found if one[1] in ("changed", "damaged")]:
+        _refuse(refused, plan)
 
 
 def _made_from_any(unit: Unit, others: list[Unit]) -> bool:
@@ -137,9 +144,9 @@ def _refuse(refused: list[tuple[Unit, str, list[str]]], plan: str) -> None:
     changed = list(dict.fromkeys(SOURCE_FILES.get(re.split(r"[.:]", difference)[0], "") for difference in why))
     if unit.label == "inputs" and all(changed):
         raise UserError(
-            f"what stage 0 finds is not what it found before: {', '.join(changed)} of another folder, or changed. "
-            f"`./run.sh {plan} --force inputs --input DIR` takes what is there now; else restore what was there, or "
-            f"choose another --output"
+            f"stage 0 finds other inputs than before: {', '.join(changed)} changed, or this is another folder. "
+            f"`./run.sh {plan} --force inputs` takes what is there now, with --input DIR what another folder holds; "
+            f"else restore what was there, or choose another --output"
         )
     raise UserError(
         f"{unit.label} was not made by this plan: {'; '.join(why[:4])}{more}. Restore the plan, choose another "

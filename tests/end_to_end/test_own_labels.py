@@ -366,6 +366,34 @@ def test_images_are_read_wherever_they_lie(tmp_path, kind):
     assert len(store.load_crops("whole", "test")[1]) == 0
 
 
+@pytest.mark.parametrize("kind", ["folder", "zip", "tar", "paths"])
+def test_a_part_of_own_galaxies_goes_on_to_its_crops_and_notices_images_that_change(tmp_path, kind):
+    rng = np.random.default_rng(0)
+    images = {name: rng.integers(0, 255, (32, 32, 3), np.uint8) for name in names(12)}
+    place = tmp_path / "mine"
+    own_galaxies.write(place, list(images.values()), list(images), "id,label", ["x", "y"] * 6)
+    (place / "test").mkdir()
+    for name in names(4):
+        (place / "test" / f"t{name}").write_bytes(own_galaxies.encoded(images[name]))
+    packed(place, kind)
+    plan = own_galaxies.plan(tmp_path, "galaxies = 0.5")
+    inputs.main(flags(tmp_path, plan))
+    for stage in (folds, crops):
+        stage.main(flags(tmp_path, plan)[:4])
+    store = Store(tmp_path / "output" / "mine")
+    assert sorted(store.load_folds()) == [0, 0, 0, 1, 1, 1]
+    for split, prefix, count in (("train", "", 6), ("test", "t", 2)):
+        made, ids = store.load_crops("whole", split)
+        assert len(ids) == count
+        for image, galaxy in zip(made, ids.tolist(), strict=True):
+            np.testing.assert_array_equal(image, images[f"{galaxy.removeprefix(prefix)}.png"])
+    if kind in ("folder", "paths"):
+        where = "images" if kind == "folder" else "pictures"
+        (place / where / f"{store.load_folds().index[0]}.png").unlink()
+        with pytest.raises(UserError, match=r"the train images in .* have changed since they were checked"):
+            crops.main([*flags(tmp_path, plan)[:4], "--force", "--yes"])
+
+
 @pytest.fixture(scope="module")
 def dotted(tmp_path_factory, drawn) -> SimpleNamespace:
     """Two classes again, by a run and an ensemble whose names have dots."""

@@ -143,6 +143,20 @@ def copied(few, tmp_path):
     )
 
 
+def test_galaxies_that_a_starting_run_of_a_part_was_not_trained_on_are_not_known(few, monkeypatch):
+    load = Store.load_folds
+    there = sorted(load(Store(few.folder / "output" / "survey")).index)
+    left_out = [there[0], there[BY_ID + BY_IMAGE - 1]]  # known by its id, and by the image of the last of mine-…
+
+    def of_a_part(store: Store):
+        return load(store).drop(left_out) if store.root.name == "survey" else load(store)
+
+    monkeypatch.setattr(Store, "load_folds", of_a_part)
+    known = known_galaxies.of_plan(few.plan, few.store)
+    assert set(few.expected) - set(known.fold.index) == {str(there[0]), f"mine-{BY_IMAGE - 1}"}
+    assert (len(known.fold), known.by_image, known.trained_on) == (BY_ID + BY_IMAGE - 2, BY_IMAGE - 1, 28)
+
+
 def test_a_run_that_trained_its_head_alone_brings_nothing_of_galaxies_along(copied):
     for run, expected in (("head", True), ("fine", False)):
         plan = load_plan(flags(copied.folder, start=f"survey/runs/{run}")[1])

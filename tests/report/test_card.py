@@ -1,5 +1,6 @@
 """A model card says what the records say, as hubs read it, and overwrites nothing of others."""
 
+import os
 import shutil
 
 import numpy as np
@@ -74,6 +75,9 @@ def test_the_command_prints_or_writes_it_and_replaces_only_its_own(survey, tmp_p
     assert card.write_beside(tmp_path, f"{card.MARK} new") == path
     with pytest.raises(UserError, match="is a folder"):
         command.main([*survey.flags, "--to", str(tmp_path)])
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(UserError, match="is no file; without --to the card is printed"):
+        command.main([*survey.flags, "--to", str(tmp_path / "pipe"), "--force"])
     with pytest.raises(UserError, match="--ensemble nobody: plan survey has final"):
         command.main([*survey.flags, "--ensemble", "nobody"])
 

@@ -229,12 +229,8 @@ def test_other_files_of_the_user_are_no_other_plan(plan, store):
     (unit,) = dependencies.inputs(plan, store, {"labels": {"bytes": 2}, "test": {"count": 1}}, synthetic=False)
     with pytest.raises(UserError) as error:
         to_do(iter([unit]), "mine", force=False)
-    told = (
-        "what stage 0 finds is not what it found before: the table of labels, the images to predict of another folder, "
-    )
-    assert str(error.value).startswith(
-        f"{told}or changed. `./run.sh mine --force inputs --input DIR` takes what is there"
-    )
+    told = "stage 0 finds other inputs than before: the table of labels, the images to predict changed, or this is"
+    assert str(error.value).startswith(f"{told} another folder. `./run.sh mine --force inputs` takes what is there now")
     (unit,) = dependencies.inputs(plan, store, {"labels": {"bytes": 2}, "schema": {"name": "x"}}, synthetic=False)
     with pytest.raises(UserError, match=r"^inputs was not made by this plan: "):
         to_do(iter([unit]), "mine", force=False)

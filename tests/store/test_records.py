@@ -1,5 +1,7 @@
 """Artifacts are whole or absent, and a record vouches for their files."""
 
+import os
+
 import pytest
 
 from pipeline.errors import UserError
@@ -25,6 +27,13 @@ def test_an_atomic_write_appears_whole_under_its_name(tmp_path):
         assert not path.exists()
     assert path.read_text() == "x"
     assert list(path.parent.iterdir()) == [path]
+
+
+def test_what_is_no_file_is_not_replaced(tmp_path):
+    os.mkfifo(tmp_path / "pipe")  # a device such as /dev/null is no other case, but for that it takes root to make
+    with pytest.raises(UserError, match="pipe is there and is no file"), atomic(tmp_path / "pipe"):
+        pass
+    assert (tmp_path / "pipe").is_fifo()
 
 
 def write_half(path, error: type[BaseException]) -> None:
