@@ -100,8 +100,8 @@ def projection(target: Target, network: Embedder, options: argparse.Namespace) -
     if options.force or (known.get("spec"), known.get("made_from")) != (spec, made_from):
         if known and not options.force:
             raise UserError(
-                f"{target.folder} holds features of something else (other --pca, --views, --fold or --run): choose "
-                f"another --to, or replace them by --force"
+                f"{target.folder} holds features of something else (other --pca, --views, --fold or --run, or that run "
+                f"before it was trained again): choose another --to, or replace them by --force"
             )
         embedding.save_projection(artifact, embedding.fit_projection(network, options.pca), spec, made_from)
     artifact.verify()

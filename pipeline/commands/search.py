@@ -147,6 +147,19 @@ def forget(request: cli.Request, folder: Path) -> None:
     shutil.rmtree(folder, ignore_errors=True)
 
 
+def agree_to_replace(unit: Unit, *, yes: bool) -> None:
+    """Say what result of another plan, or of other galaxies, is replaced; UserError where the user does not agree."""
+    state, why = unit.state()
+    if state not in ("changed", "outdated"):
+        return
+    found = unit.artifact.required()
+    work = f"{found['trials']} trials ({duration(found['seconds'])} of work)"
+    text = f"the result of {work} is replaced: {'; '.join(why[:3])}"
+    if not yes:
+        cli.require_agreement(text)
+    log.info("%-10s %s", "search", text)
+
+
 def arguments() -> argparse.ArgumentParser:
     """The flags of the search."""
     parser = cli.parser(__doc__)
@@ -167,6 +180,7 @@ def main(argv: list[str] | None = None) -> None:
     unit = study.unit(request.plan, request.store, options.run)
     if options.force:
         forget(request, unit.artifact.record_path.parent)
+    agree_to_replace(unit, yes=options.yes)
     if not is_done(unit, options.trials):
         request.require([unit])
         trials = trials_of(request)
@@ -187,10 +201,10 @@ def advice(found: Artifact, request: cli.Request) -> list[str]:
     verdict, run = found.required()["verdict"], request.options.run
     if found.required()["low"] == found.required()["high"] == 0:
         return [f"no trial was better than {run} as it stands, which is the best plan: nothing is to be run"]
-    lines = [f"best plan  {found.files[1]}", f"run it by  {run_command(found.files[1], request.store)}"]
+    best = f"best plan  {found.files[1]}"
     if verdict == "better":
-        return lines
-    return [f"fresh folds do not show the best trial to be better than {run} as it stands: {verdict}", *lines]
+        return [best, f"run it by  {run_command(found.files[1], request.store)}"]
+    return [f"fresh folds do not show the best trial to be better than {run} as it stands: {verdict}", best]
 
 
 def _log_progress(trials: Trials) -> None:

@@ -8,13 +8,14 @@ while its size, times and inode are unchanged: silent disk corruption of such a 
 """
 
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from itertools import groupby
 from typing import NamedTuple
 
 from pipeline import cli
 from pipeline.core.durations import duration
 from pipeline.errors import Damaged
-from pipeline.store import dependencies, staleness
+from pipeline.store import dependencies, staleness, superseded
 from pipeline.store.artifacts import Store
 from pipeline.store.records import Artifact
 
@@ -108,7 +109,10 @@ def _other_labels(store: Store) -> bool:
 
 
 def _optional(request: cli.Request, checked: Checked | None) -> Iterator[Found]:
-    """The same for optional artifacts."""
+    """The same for optional artifacts, and those that an earlier plan left."""
+    with suppress(Damaged):  # as is told below, or by its stage
+        for label, why in superseded.found(request.plan, request.store):
+            yield Found(label, "outdated", tuple(why))
     for name, artifact in dependencies.optional_artifacts(request.plan, request.store):
         if problems := artifact.missing_or_resized():
             yield Found(name, "damaged", tuple(problems))

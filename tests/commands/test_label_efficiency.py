@@ -13,6 +13,7 @@ from pipeline.commands.label_efficiency import hand_made, measure, networks
 from pipeline.commands.label_efficiency import setting as settings
 from pipeline.errors import UserError
 from pipeline.models import pretrained
+from pipeline.stages import crops, folds, inputs
 from pipeline.store.artifacts import Store
 from tests.builders import own_galaxies
 
@@ -112,6 +113,32 @@ def test_what_was_measured_is_kept_and_only_what_is_missing_is_measured_again(tm
     assert len(learners.seen) == n + 4 * 2  # the new size alone
     label_efficiency.main(arguments(folder, "--sizes", "4,8,16", "--repeats", "2", "--fold", "1"))
     assert len(learners.seen) == n + 4 * 2 + 4 * 3 * 2  # other galaxies are scored: nothing is the same
+
+
+def test_long_measurements_of_other_labels_are_not_replaced_unasked(tmp_path, learners, monkeypatch):
+    folder = write(tmp_path, ["disc", "smooth"])
+    flags = arguments(folder, "--sizes", "4,8", "--repeats", "1")
+    label_efficiency.main([*flags, "--input", str(folder / "raw")])
+    store = Store(folder / "output" / "few")
+    table = store.efficiency("a", tuned=False).files[0]
+    before, n = table.read_text(), len(learners.seen)
+    labels = folder / "raw" / "labels.csv"
+    labels.write_text(labels.read_text().replace("g00,disc", "g00,smooth"))
+    monkeypatch.setattr("pipeline.store.staleness.FREE", 0.0)  # seconds
+    for stage in (inputs, folds, crops):
+        stage.main([*flags[:4], "--yes", *["--force"] * (stage is inputs)])
+    fewer = arguments(folder, "--sizes", "4", "--repeats", "1")
+    with pytest.raises(
+        UserError, match=r"rebuilding discards .* of work on label-efficiency/a; inputs was rebuilt.*--yes"
+    ):
+        label_efficiency.main(fewer)
+    assert (table.read_text(), len(learners.seen)) == (before, n)
+    label_efficiency.main([*fewer, "--yes"])
+    assert len(learners.seen) == n + 4
+    label_efficiency.main(arguments(folder, "--sizes", "4,12", "--repeats", "1"))  # what is there is kept
+    assert len(learners.seen) == n + 8
+    with pytest.raises(UserError, match="rebuilding discards"):
+        label_efficiency.main([*fewer, "--force"])
 
 
 def test_a_rare_answer_is_scored_by_its_average_precision(tmp_path, learners):

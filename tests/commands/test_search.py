@@ -19,7 +19,7 @@ import pytest
 pytest.importorskip("optuna", reason="Optuna is an extra")
 
 from pipeline import cli
-from pipeline.commands import search
+from pipeline.commands import search, status
 from pipeline.errors import UserError
 from pipeline.execution import locks
 from pipeline.nn.fit import Trainer
@@ -431,6 +431,7 @@ def test_only_what_is_better_is_recommended(searched, low, high, verdict, told):
     lines = search.advice(found, cli.parse(cli.parser(""), flags, select=("run",)))
     assert lines[: len(told)] == told
     assert (lines[len(told) :] == []) == (verdict == "the same")
+    assert any(line.startswith("run it by") for line in lines) == (verdict == "better")
 
 
 def test_a_search_that_finds_nothing_better_says_so(tmp_path, searched):
@@ -446,6 +447,26 @@ def test_a_search_that_finds_nothing_better_says_so(tmp_path, searched):
     assert (
         "nothing better than that run as it stands" in Store(tmp_path / "searched").search("head").files[1].read_text()
     )
+
+
+def test_a_result_of_another_run_is_not_replaced_unasked(tmp_path, searched, capsys):
+    _, store = searched
+    shutil.copytree(store.root, tmp_path / "searched")
+    flags, found = written(tmp_path), Store(tmp_path / "searched").search("head")
+    before = found.digest()
+    path = tmp_path / "searched.toml"
+    path.write_text(path.read_text().replace("batch_size = 16", "batch_size = 8"))
+    with pytest.raises(
+        UserError, match=r"the result of \d+ trials \(.* of work\) is replaced: run.batch_size: 16 -> 8"
+    ):
+        search.main([*flags, "--trials", "1"])
+    assert found.digest() == before
+    status.main(flags[:4])
+    assert "outdated  search/head: batch_size: 16 -> 8" in capsys.readouterr().out
+    search.main([*flags, "--trials", "1", "--yes"])
+    assert found.required()["trials"] == 1
+    status.main(flags[:4])
+    assert "search/head" not in capsys.readouterr().out
 
 
 def test_trials_are_not_forgotten_unasked(searched):

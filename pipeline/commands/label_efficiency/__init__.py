@@ -15,6 +15,7 @@ whole networks. Killed, the same command resumes. The report has a section of it
 
 import argparse
 import logging
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from pipeline import cli
 from pipeline.commands.label_efficiency import setting as settings
 from pipeline.commands.label_efficiency.measure import Measurement
 from pipeline.commands.label_efficiency.setting import IMAGENET, Setting
+from pipeline.core.durations import duration
 from pipeline.execution import locks
 from pipeline.labelled import known_galaxies
 from pipeline.report.sections import label_efficiency as section
@@ -85,6 +87,17 @@ def unit_of(setting: Setting, measurement: Measurement) -> Unit:
     return Unit("label-efficiency", f"label-efficiency/{setting.run.name}", artifact, spec, sources, setting.run.name)
 
 
+def agree_to_replace(unit: Unit, measurement: Measurement, *, yes: bool) -> None:
+    """Say what results are replaced, of other galaxies, of another run or by --force; UserError without agreement."""
+    record = unit.artifact.facts()
+    sizes = {key: record.get("spec", {}).get(key) for key in ("sizes", "repeats")}  # others are kept beside
+    state, why = replace(unit, spec=unit.spec | sizes).state()
+    other = why if state in ("changed", "outdated") else []
+    seconds = max(measurement.overwritten(), record["seconds"] if other else 0.0)
+    what = f"{duration(seconds)} of work on {'; '.join([unit.label, *other[:3]])}" if seconds else ""
+    cli.agree_to_lose("labels", seconds, what, yes=yes)
+
+
 def finish(unit: Unit, setting: Setting, measurement: Measurement, known: known_galaxies.Known | None) -> None:
     """Measure, and write what was found."""
     table = measurement.table()
@@ -115,6 +128,7 @@ def main(argv: list[str] | None = None) -> None:
     unit = unit_of(setting, measurement)
     if options.force or unit.state()[0] != "complete" or unit.artifact.checksum_mismatches():
         request.require([unit])
+        agree_to_replace(unit, measurement, yes=options.yes)
         unit.artifact.record_path.parent.mkdir(parents=True, exist_ok=True)
         with locks.holding(unit.artifact.lock):
             finish(unit, setting, measurement, known)

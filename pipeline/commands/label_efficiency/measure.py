@@ -6,6 +6,7 @@ import logging
 import math
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
 import pandas as pd
@@ -90,6 +91,17 @@ class Measurement:
             log.warning("%-10s %s", "labels", error)
             return None
         return found["scores"] if found and found.get("key") == self._key(start, size, repeat) else None
+
+    def overwritten(self) -> float:
+        """Seconds of work on results that are there, and that this measurement replaces."""
+        there = [(start, size, repeat) for start in self.names for size in self.setting.sizes
+                 for repeat in range(self.setting.repeats) if self._path(start, size, repeat).exists()]  # fmt: skip
+        seconds = 0.0
+        for one in there:
+            with suppress(Damaged):
+                found = sealed_json.load(self._path(*one), "") or {}
+                seconds += found["scores"]["seconds"] if self.fresh or found.get("key") != self._key(*one) else 0.0
+        return seconds
 
     def _path(self, start: str, size: int, repeat: int):
         setting = self.setting
