@@ -38,7 +38,7 @@ class Request:
         selected = list(self._selected(units))
         if not self.options.force:
             takeover.take_over(selected, self.plan, self.store)
-        todo = to_do(selected, self.options.plan, force=self.options.force)
+        todo = to_do(selected, self.store.command, force=self.options.force)
         self.require(todo)
         self._discard(todo)
         if todo:
@@ -56,7 +56,7 @@ class Request:
             return
         roots = list(dict.fromkeys(root for why in stale.values() for root in why))
         count = f"{len(stale)} of {len(selected)} OUTDATED, and earlier stages are to run first"
-        more = f"`./run.sh status {self.options.plan}` says more"
+        more = f"{self.store.command('status')} says more"
         log.warning("%-10s %s: %s%s; %s", stage, count, "; ".join(roots[:3]), " …" * (len(roots) > 3), more)
 
     def _discard(self, todo: list[dependencies.Unit]) -> None:
@@ -70,7 +70,7 @@ class Request:
     def warn_of_stale(self, stage: str) -> None:
         """Say which artifacts of a stage are complete, but made from what is not as the plan wants it."""
         for label, why in self._stale(stage):
-            more = f"`./run.sh status {self.options.plan}` says more"
+            more = f"{self.store.command('status')} says more"
             log.warning("%-10s %s is OUTDATED: %s; %s", stage, label, "; ".join(why[:3]), more)
 
     def _stale(self, stage: str) -> Iterator[tuple[str, list[str]]]:
@@ -116,10 +116,10 @@ class Request:
                 except Damaged as error:
                     raise Damaged(f"{unit.label} cannot be made from {name}: {error}") from None
                 if not found:
-                    given = "" if self.plan.sky or self.store.inputs().exists() else " --input DIR"
+                    given = [] if self.plan.sky or self.store.inputs().exists() else ["--input", "DIR"]
                     raise UserError(
-                        f"{unit.label} waits for {name}, which is missing ({source.record_path}): `./run.sh "
-                        f"{self.options.plan}{given}` makes what is missing, `./run.sh status {self.options.plan}` "
+                        f"{unit.label} waits for {name}, which is missing ({source.record_path}): "
+                        f"{self.store.command('run', *given)} makes what is missing, {self.store.command('status')} "
                         f"lists it"
                     )
 
@@ -131,7 +131,7 @@ class Request:
             flags = " ".join(f"--{name} {value}" for name, value in selection)
             raise UserError(
                 f"{flags}: nothing in plan {self.plan.name} matches{self._meant(units)}; see "
-                f"`./run.sh status {self.options.plan}`"
+                f"{self.store.command('status')}"
             )
         return iter(found)
 

@@ -122,7 +122,7 @@ def require_unchanged(request: cli.Request, forced: str | None, selected: Callab
                 units = list(dependencies.units_of(stage, request.plan, request.store))
             except Damaged:  # of what all its units share, as the stage itself will say
                 continue
-            refuse_changed(filter(selected, units), request.options.plan)
+            refuse_changed(filter(selected, units), request.store.command)
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -97,10 +97,11 @@ def compare(trials: Trials, best: Run) -> tuple[pd.DataFrame, dict]:
 def best_plan(trials: Trials, plan: str, settings: dict, found: dict) -> str:
     """A plan that extends this one by the settings found, with the evidence as comments."""
     base = plan if plan_path(plan).parent == PLANS else str(plan_path(plan).resolve())
+    of = " of the probabilities" if trials.store.schema().describes_classes else ""
     lines = [
         f"# {trials.plan.name} with what {found['trials']} trials found for its run {trials.run.name}"
         f"{': nothing better than that run as it stands' if found['verdict'] == 'the same' else ''}.",
-        f"# On {trials.search.repeats} x {trials.plan.folds} fresh folds: RMSE {found['fresh_best']:.5f}, before "
+        f"# On {trials.search.repeats} x {trials.plan.folds} fresh folds: RMSE{of} {found['fresh_best']:.5f}, before "
         f"{found['fresh_before']:.5f}; {found['difference']:+.5f} ({found['low']:+.5f} to {found['high']:+.5f}): "
         f"{found['verdict']}.",
         f"extends = {json.dumps(base)}",
@@ -236,7 +237,7 @@ def run_command(plan: Path, store: Store) -> str:
     """The command that makes all of a plan from the same files and weights."""
     words = ["./run.sh", str(plan)]
     folder = store.inputs().fact("folder", str)
-    words += [] if folder == "sky" else ["--input", folder]
+    words += [*store.flags[2:], *([] if folder == "sky" else ["--input", folder])]
     for backbone, weights in store.load_weights_list().items():
         words += ["--weights", f"{backbone}={weights['path']}"]
     return shlex.join(words)

@@ -68,7 +68,7 @@ def of_plan(plan: Plan, store: Store) -> Known | None:
     return Known(names, fold.astype("int64").rename_axis(ID), by_image, len(ids), trained_on, tuple(untold))
 
 
-def require_unseen(known: Known, fold: pd.Series) -> None:
+def require_unseen(known: Known, fold: pd.Series, store: Store) -> None:
     """UserError where a galaxy would be scored by a network that was trained on it before."""
     here = fold.reindex(known.fold.index)
     seen = here.index[(here >= 0) & (here != known.fold)]
@@ -77,7 +77,7 @@ def require_unseen(known: Known, fold: pd.Series) -> None:
         raise UserError(
             f"{len(seen):,} galaxies would be scored by networks that start from others which were trained on them "
             f"(such as GalaxyID {first}: fold {here[first]} here, {known.fold[first]} in {known.names[0]}): the folds "
-            f"must follow those of {known.names[0]}, as `./run.sh folds --plan PLAN --force` assigns them"
+            f"must follow those of {known.names[0]}, as {store.command('folds', '--force')} assigns them"
         )
 
 

@@ -173,7 +173,7 @@ def trained_member(store: Store, schema: Schema, name: str, folds: int, view_set
     spec = {key: value for key, value in trained[0].fact("spec", dict).items() if key in Run.model_fields}
     run = Run.model_validate(spec)
     for fold, artifact in enumerate(trained):
-        backbone_graphs.require_graph(run, artifact.required(), f"fold {fold} of {name}")
+        backbone_graphs.require_graph(run, artifact.required(), f"fold {fold} of {name}", store)
     if view_set is None:  # which training does not depend on
         view_set = store.predicted(name, 0).fact("spec", dict).get("views", "dihedral8")
     run = run.model_copy(update={"views": view_set})

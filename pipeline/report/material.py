@@ -24,7 +24,6 @@ class Material:
     plan: Plan
     store: Store
     board: Leaderboard
-    plan_option: str  # the plan as the command line names it
 
     @cached_property
     def best(self) -> Entry:

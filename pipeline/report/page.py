@@ -39,15 +39,15 @@ class Report(NamedTuple):
     figures: tuple[Figure, ...]
 
 
-def render(plan: Plan, store: Store, board: Leaderboard, plan_option: str) -> Report:
-    """The report as one self-contained HTML page; `plan_option` is the plan as the command line names it."""
+def render(plan: Plan, store: Store, board: Leaderboard) -> Report:
+    """The report as one self-contained HTML page."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
     from markupsafe import Markup
 
     layout = {"trim_blocks": True, "lstrip_blocks": True}
     environment = Environment(loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined, **layout)
     environment.filters |= FILTERS | {"svg": lambda figure: Markup(figure.inline())}
-    material = Material(plan, store, board, plan_option)
+    material = Material(plan, store, board)
     with closing(material.thumbnails):
         sections = [made for module in SECTIONS if (made := module.section(material))]
         page = environment.get_template("report.html.jinja")

@@ -186,7 +186,7 @@ def check_policy(plan: Plan, store: Store) -> None:
         label, ids = next(iter(aside.items()))
         raise UserError(
             f"{label} was built without {len(ids):,} images (such as {ids[:3]}) and the plan now says corrupt_images = "
-            f'"stop": restore "set-aside", or replace them and run `./run.sh crops --plan {plan.name} --force`'
+            f'"stop": restore "set-aside", or replace them and run {store.command("crops", "--force")}'
         )
 
 

@@ -63,7 +63,7 @@ def fold_of_all(plan: Plan, store: Store, known: known_galaxies.Known | None) ->
         return duplicates.keep_in_one_fold(assign(schema, labels, plan.folds, plan.seed), copies)
     fold = following(schema, labels, plan.folds, plan.seed, known.fold)
     fold = duplicates.keep_in_one_fold(fold, _known_first(copies, known.fold))
-    known_galaxies.require_unseen(known, fold)
+    known_galaxies.require_unseen(known, fold, store)
     log.info("folds      %s of %s galaxies, %s by their image alone, are known to %s and keep their folds there",
              f"{len(known.fold):,}", f"{len(fold):,}", f"{known.by_image:,}", " and ".join(known.names))  # fmt: skip
     return fold

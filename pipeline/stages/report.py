@@ -33,14 +33,14 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
-def build(unit: dependencies.Unit, plan: Plan, store: Store, plan_option: str) -> None:
+def build(unit: dependencies.Unit, plan: Plan, store: Store) -> None:
     """Score everything and write the three files."""
     from pipeline.report.page import render
 
     started = time.monotonic()
     board = leaderboard.score_all(plan, store)
     frame = board.frame()
-    page = render(plan, store, board, plan_option)
+    page = render(plan, store, board)
     unit.artifact.begin()
     texts = (frame.to_csv(index=False), leaderboard_text.to_markdown(frame), page.html)
     for path, text in zip(unit.artifact.files, texts, strict=True):
@@ -61,14 +61,14 @@ def save_figures(folder: Path, figures: "Iterable[Figure]") -> None:
         figure.numbers.to_csv(folder / f"{figure.name}.csv", index=False)
 
 
-def show(plan: Plan, store: Store, plan_option: str) -> str:
+def show(plan: Plan, store: Store) -> str:
     """The leaderboard, and the paths of submissions and report: printed at the end of a run."""
     table = leaderboard_text.to_text(leaderboard.read(store.report().verified("leaderboard.csv")))
     lines, walk = [table, ""], staleness.Walk()
     for unit in dependencies.all_units(plan, store):
         state, _ = walk.state(unit)
         if unit.stage == "submit" and unit.artifact.record():
-            old = "" if state == "complete" else f"  OUTDATED: `./run.sh status {plan_option}` says why"
+            old = "" if state == "complete" else f"  OUTDATED: {store.command('status')} says why"
             lines.append(f"submission {unit.artifact.files[0]}{old}")
     return "\n".join([*lines, f"report     {store.report().files[2]}"])
 
@@ -97,6 +97,6 @@ def main(argv: list[str] | None = None) -> None:
     for missing in request.plan.missing:
         log.warning("%-10s not in it, since it is missing: %s", "report", missing)
     for unit in request.to_do(dependencies.report(request.plan, request.store)):
-        build(unit, request.plan, request.store, request.options.plan)
+        build(unit, request.plan, request.store)
     request.warn_of_stale("report")
-    print(show(request.plan, request.store, request.options.plan))
+    print(show(request.plan, request.store))

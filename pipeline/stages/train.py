@@ -142,7 +142,7 @@ def _start(unit: dependencies.Unit, run: Run, store: Store) -> Path | None:
     first, label = store.trained(run.start_from, unit.fold), f"runs/{run.start_from}/fold{unit.fold}"
     if (record := first.record()) is None:
         raise TrainingFailed(f"it starts from {label}, which is not trained")
-    backbone_graphs.require_graph(run.model_copy(update={"name": run.start_from}), record, label)
+    backbone_graphs.require_graph(run.model_copy(update={"name": run.start_from}), record, label, store)
     return first.verified("model.weights.h5")
 
 
@@ -205,7 +205,7 @@ def _require_same_start(todo: list[dependencies.Unit], plan: Plan, store: Store,
         if "weights" in record and record["weights"].get("sha256") != weights.get("sha256"):
             raise UserError(
                 f"fold {fold} of run {todo[0].run} started from {record['weights']}, this one would start from "
-                f"{weights}: retrain all its folds by `./run.sh train --run {todo[0].run} --force …`"
+                f"{weights}: retrain all its folds by {store.command('train', '--run', todo[0].run, '--force')}"
             )
 
 
@@ -261,7 +261,7 @@ def main(argv: list[str] | None = None) -> None:
     failed: dict[str, str] = {}
     known = known_galaxies.of_plan(plan, store) if todo else None
     if known:
-        known_galaxies.require_unseen(known, store.load_folds())
+        known_galaxies.require_unseen(known, store.load_folds(), store)
     if engines.in_this_process(request.options):
         for _, of_run in groupby(todo, key=lambda unit: unit.run):
             failed |= train_run(list(of_run), plan, store, known, fresh=fresh)

@@ -9,14 +9,14 @@ from pipeline.plans.run import Run
 from pipeline.store.artifacts import Store
 
 
-def require_graph(run: Run, record: dict[str, Any], what: str) -> None:
-    """UserError where trained weights, by their record, are of another graph than the run's network has now."""
+def require_graph(run: Run, record: dict[str, Any], what: str, store: Store) -> None:
+    """UserError where trained weights of a store, by their record, have another graph than the run's network now."""
     then, now = (graph or "as Keras has it" for graph in (record["spec"].get("graph"), BACKBONES[run.backbone].graph))
     if then != now:
         raise UserError(
             f"{what} was trained by another version of this program, whose {run.backbone} was built {then} and not "
-            f"{now}: in the present network its weights predict wrongly. Retrain run {run.name} by `./run.sh "
-            f"train --plan PLAN --run {run.name} --force`"
+            f"{now}: in the present network its weights predict wrongly. Retrain run {run.name} by "
+            f"{store.command('train', '--run', run.name, '--force')}"
         )
 
 
@@ -25,4 +25,4 @@ def require_graphs(plan: Plan, store: Store) -> None:
     for run in plan.runs:
         for fold in range(plan.folds):
             if record := store.trained(run.name, fold).record():
-                require_graph(run, record, f"runs/{run.name}/fold{fold}")
+                require_graph(run, record, f"runs/{run.name}/fold{fold}", store)

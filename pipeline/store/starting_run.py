@@ -134,7 +134,7 @@ def require_fit(run: Run, n_folds: int, start: Start, fold: int, record: dict[st
             f"the plan has {n_folds} folds, and {start.label}, which run {run.name} starts from, {start.n_folds}: a "
             f"fold starts from the network of the same fold, so say folds = {start.n_folds}"
         )
-    backbone_graphs.require_graph(run.model_copy(update={"name": start.run}), record, label)
+    backbone_graphs.require_graph(run.model_copy(update={"name": start.run}), record, label, start.store)
     for name, artifact in (("folds", start.store.folds()), ("inputs", start.store.inputs())):
         if record["made_from"].get(name) != artifact.digest():
             raise UserError(

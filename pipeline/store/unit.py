@@ -6,7 +6,7 @@ outdated (one of its sources was rebuilt, by the user's choice: rebuilt too).
 
 import logging
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,6 +21,7 @@ SOURCE_FILES = {  # what the inputs are specified by, and what people call it
     "test": "the images to predict",
     "sample": "the sample file",
 }
+Command = Callable[..., str]
 VERSIONS: dict[str, int] = {}  # stage -> a number, raised when its code makes something else of the same plan
 
 
@@ -105,12 +106,15 @@ def _sources_changed(then: dict[str, str | None], now: dict[str, str | None]) ->
     return [f"{name} {what}" for name, what in changes.items()]
 
 
-def to_do(units: Iterable[Unit], plan: str, *, force: bool) -> list[Unit]:
-    """The units that must be made; UserError for those that would lose work unless `force`."""
+def to_do(units: Iterable[Unit], command: Command, *, force: bool) -> list[Unit]:
+    """The units that must be made; UserError for those that would lose work unless `force`.
+
+    `command`: see `Store.command`.
+    """
     todo: list[Unit] = []
     found = [(unit, *unit.state()) for unit in units]
     if not force:
-        _refuse_changed(found, plan)
+        _refuse_changed(found, command)
     for unit, state, why in found:
         if state != "complete" or force or _made_from_any(unit, todo):
             if state == "outdated":
@@ -119,14 +123,14 @@ def to_do(units: Iterable[Unit], plan: str, *, force: bool) -> list[Unit]:
     return todo
 
 
-def refuse_changed(units: Iterable[Unit], plan: str) -> None:
+def refuse_changed(units: Iterable[Unit], command: Command) -> None:
     """What `to_do` refuses of the units of a stage, for those who ask earlier."""
-    _refuse_changed([(unit, *unit.state()) for unit in units], plan)
+    _refuse_changed([(unit, *unit.state()) for unit in units], command)
 
 
-def _refuse_changed(found: list[tuple[Unit, str, list[str]]], plan: str) -> None:
+def _refuse_changed(found: list[tuple[Unit, str, list[str]]], command: Command) -> None:
     if refused := [one for one in found if one[1] in ("changed", "damaged")]:
-        _refuse(refused, plan)
+        _refuse(refused, command)
 
 
 def _made_from_any(unit: Unit, others: list[Unit]) -> bool:
@@ -134,22 +138,22 @@ def _made_from_any(unit: Unit, others: list[Unit]) -> bool:
     return any(other.artifact in unit.sources.values() for other in others)
 
 
-def _refuse(refused: list[tuple[Unit, str, list[str]]], plan: str) -> None:
+def _refuse(refused: list[tuple[Unit, str, list[str]]], command: Command) -> None:
     unit, state, why = refused[0]
     more = f" (and {len(refused) - 1} more of this stage)" if len(refused) > 1 else ""
     if state == "damaged":
         raise Damaged(f"{unit.label} is damaged: {why[0].removesuffix(f'; {unit.artifact.mend}')}{more}; "
                       f"{unit.artifact.mend}")  # fmt: skip
-    select = f" --run {unit.run}" if unit.run else ""
+    select = ["--run", unit.run] if unit.run else []
     changed = list(dict.fromkeys(SOURCE_FILES.get(re.split(r"[.:]", difference)[0], "") for difference in why))
     if unit.label == "inputs" and all(changed):
         raise UserError(
             f"stage 0 finds other inputs than before: {', '.join(changed)} changed, or this is another folder. "
-            f"`./run.sh {plan} --force inputs` takes what is there now, with --input DIR what another folder holds; "
-            f"else restore what was there, or choose another --output"
+            f"{command('run', '--force', 'inputs')} takes what is there now, with --input DIR what another folder "
+            f"holds; else restore what was there, or choose another --output"
         )
     raise UserError(
         f"{unit.label} was not made by this plan: {'; '.join(why[:4])}{more}. Restore the plan, choose another "
-        f"--output, or rebuild it by `./run.sh {unit.stage} --plan {plan}{select} --force` "
-        f"(`./run.sh {plan} --force {unit.stage}` for the whole stage)"
+        f"--output, or rebuild it by {command(unit.stage, *select, '--force')} "
+        f"({command('run', '--force', unit.stage)} for the whole stage)"
     )

@@ -1,6 +1,9 @@
 """A part of a plan: what each stage is asked for, and that it becomes a submission and a report."""
 
+import re
+import shlex
 import shutil
+from pathlib import Path
 
 import pytest
 
@@ -62,6 +65,39 @@ def test_an_ensemble_asks_for_its_runs(monkeypatch, tmp_path):
 def test_what_the_plan_does_not_have_is_answered_with_what_it_has(monkeypatch, tmp_path):
     with pytest.raises(UserError, match=r"^--run c: plan mine has the runs and ensembles a, b, on, both, alone$"):
         asked(monkeypatch, tmp_path, "--run", "c")
+
+
+@pytest.fixture
+def copied(survey, tmp_path):
+    """(path of a plan, flags, store) of a finished plan that may be changed."""
+    shutil.copytree(survey.store.root, tmp_path / "survey")
+    plan = tmp_path / "survey.toml"
+    plan.write_text(Path(survey.flags[1]).read_text())
+    return plan, ["--plan", str(plan), "--output", str(tmp_path)], Store(tmp_path / "survey", survey.store.flags)
+
+
+def test_what_a_later_stage_would_refuse_stops_a_run_before_it_begins(copied, monkeypatch):
+    plan, flags, store = copied
+    begun = []
+    monkeypatch.setattr(run.importlib, "import_module", begun.append)
+    plan.write_text(re.sub('method = ".*"', 'method = "mean"', plan.read_text()))
+    store.trained("head", 0).record_path.unlink()  # so that there is training to do
+    with pytest.raises(UserError, match=r"ensembles/final was not made by this plan: method: .* -> mean"):
+        run.main([*flags[1:], "--yes"])
+    assert begun == []
+
+
+@pytest.mark.parametrize(("stage", "name"), [(ensemble, "ensemble"), (submit, "submit")])
+def test_a_stage_is_not_complete_where_earlier_ones_are_to_run_first(copied, caplog, stage, name):
+    _, flags, store = copied
+    submit.main(flags)
+    trained = store.trained("head", 0)
+    trained.write({key: value for key, value in trained.required().items() if key != "seal"} | {"digest": "0" * 64})
+    caplog.set_level("INFO")
+    stage.main(flags)
+    told = f"{name:<10} 1 of 1 OUTDATED, and earlier stages are to run first: predictions of head/fold0 is outdated; "
+    assert told in caplog.text
+    assert "nothing to do" not in caplog.text
 
 
 @pytest.fixture
@@ -133,7 +169,7 @@ def test_what_run_has_made_of_a_run_alone_is_brought_up_to_date_with_the_plan_or
     predicted = store.predicted("head", 0)
     predicted.write({key: value for key, value in predicted.required().items() if key != "seal"} | {"digest": "0" * 64})
     report.main(flags)
-    assert f"{line}  OUTDATED: `./run.sh status {flags[1]}` says why" in capsys.readouterr().out.splitlines()
+    assert f"{line}  OUTDATED: `./run.sh status {shlex.join(flags)}` says why" in capsys.readouterr().out.splitlines()
     for stage in (ensemble, submit):
         stage.main(flags)
     assert store.ensemble("head").fact("made_from", dict)["head/fold0"] == "0" * 64

@@ -166,8 +166,10 @@ def test_the_command_that_runs_the_best_plan_brings_files_and_weights(searched, 
     _, store = searched
     path = store.search("head").files[1]
     told = shlex.split(search.run_command(path, store))
-    assert told == ["./run.sh", str(path), "--input", store.inputs().record()["folder"]]
-    weights = SimpleNamespace(inputs=store.inputs, load_weights_list=lambda: {"vgg16": {"path": "/a b/w.h5"}})
+    assert told == ["./run.sh", str(path), *store.flags[2:], "--input", store.inputs().record()["folder"]]
+    weights = SimpleNamespace(
+        inputs=store.inputs, flags=store.flags, load_weights_list=lambda: {"vgg16": {"path": "/a b/w.h5"}}
+    )
     assert shlex.split(search.run_command(path, weights))[-2:] == ["--weights", "vgg16=/a b/w.h5"]
 
 

@@ -1,6 +1,7 @@
 """./run.sh itself: what it refuses, the smoke plan from end to end, and (slow) the demo's promise and real files."""
 
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -192,7 +193,8 @@ def test_the_smoke_plan_from_end_to_end_then_nothing_twice_then_a_change_is_refu
     made = run(home, *flags, cwd=tmp_path)
     assert made.returncode == 2
     assert "runs/mobilenetv2/fold0 was not made by this plan: fine_tune.epochs: 1 -> 2" in made.stderr
-    assert f"./run.sh {plan} --force train" in made.stderr
+    again = shlex.join(["./run.sh", "run", "--plan", *map(str, flags), "--force", "train"])
+    assert f"`{again}`" in made.stderr
     assert files(store.root) == before
 
 

@@ -139,7 +139,7 @@ def test_the_figures_of_classes_fit_too(count, canvases):
 @pytest.fixture(scope="module")
 def material(tmp_path_factory) -> Material:
     _, plan, store = finished_plan.make(tmp_path_factory.mktemp("plan"), n=120)
-    return Material(plan, store, leaderboard.score_all(plan, store), "made-up")
+    return Material(plan, store, leaderboard.score_all(plan, store))
 
 
 RATES = {

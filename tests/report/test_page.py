@@ -39,7 +39,7 @@ CLASSES = {  # class -> (column, least fraction) ..., the last its own
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
     _, plan, store = finished_plan.make(tmp_path_factory.mktemp("plan"), n=300)
-    return Material(plan, store, leaderboard.score_all(plan, store), "made-up")
+    return Material(plan, store, leaderboard.score_all(plan, store))
 
 
 @pytest.fixture(scope="module")

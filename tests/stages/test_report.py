@@ -12,6 +12,7 @@ import pytest
 from pipeline.report import caveats, formatting, leaderboard, page
 from pipeline.report.sections import training
 from pipeline.stages import report
+from pipeline.store.artifacts import Store
 from tests.builders import finished_plan, stage_outputs
 
 VOID = {"meta", "link", "br", "img", "input", "hr"}
@@ -119,6 +120,7 @@ def test_showing_it_again_loads_neither_matplotlib_nor_jinja(made):
     code = f"""
 import sys
 from pipeline.stages import report
+from pipeline.store.artifacts import Store
 report.main({arguments!r})
 assert not {{"matplotlib", "jinja2", "keras", "tensorflow", "sklearn"}} & set(sys.modules)
 """
@@ -136,7 +138,8 @@ def test_a_missing_fold_is_told(tmp_path, caplog):
 def test_names_are_escaped(made):
     _, _, plan, store = made
     board = leaderboard.score_all(plan, store)
-    page_of = page.render(plan, store, board, "<script>alert(1)</script>").html
+    store = Store(store.root, ("--plan", "<script>alert(1)</script>"))
+    page_of = page.render(plan, store, board).html
     assert "<script>alert" not in page_of
     assert "&lt;script&gt;" in page_of
 

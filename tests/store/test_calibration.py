@@ -1,6 +1,7 @@
 """A calibration is of the ensemble's own predictions and labels, or there is none."""
 
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -62,6 +63,25 @@ def test_what_was_made_anew_since_is_told(store, artifact, said):
     changed(artifact(store), digest="0" * 64)
     with pytest.raises(UserError, match=f"{said} .*, so its (inter|score).*: `./run.sh run --plan .*` brings it up"):
         calibration.require_current(store, "final")
+
+
+def test_what_brings_an_ensemble_up_to_date_is_told_of_the_plan_as_it_is_now(survey, tmp_path):
+    shutil.copytree(survey.store.root, tmp_path / "output" / "survey")
+    store = Store(tmp_path / "output" / "survey")  # as a classifier opens it, which knows no plan
+    text, mine = Path(survey.flags[1]).read_text(), tmp_path / "mine" / "survey.toml"
+    mine.parent.mkdir()
+    changed(store.predicted("head", 0), digest="0" * 64)
+    told = {
+        "the plan lies elsewhere": (None, "`./run.sh run --plan survey.toml --output .*` brings it up to date$"),
+        "it is as it was": (text, f"`./run.sh run --plan {mine} --output .*` brings it up to date, or says what else"),
+        "without the ensemble": (text.replace('"final"', '"other"'), f"{mine} names it no longer. Name it there again"),
+    }
+    changed(store.inputs(), plan=str(mine))
+    for text, said in told.values():
+        if text is not None:
+            mine.write_text(text)
+        with pytest.raises(UserError, match=f"predictions of head/fold0 .*: {said}"):
+            Classifier(Store(store.root).ensemble("final").record_path.parent)
 
 
 def test_answers_of_other_networks_than_the_ensembles_are_refused_and_what_cannot_be_told_is(store):

@@ -215,12 +215,12 @@ def test_the_report_does_without_insight_and_is_made_anew_once_it_is_there(plan,
 def test_changed_is_refused_naming_the_difference_and_the_command(tmp_path, store):
     changed = fabricated.plan(tmp_path, ("epochs = 2", "epochs = 5, ema = 0"))
     with pytest.raises(UserError) as error:
-        to_do(dependencies.train(changed, store), "mine.toml", force=False)
+        to_do(dependencies.train(changed, store), store.command, force=False)
     text = str(error.value)
     assert text.startswith("runs/b/fold0 was not made by this plan: fine_tune.epochs: 2 -> 5; fine_tune.ema: 0.99 -> 0")
     assert "(and 1 more of this stage)" in text
-    assert "`./run.sh train --plan mine.toml --run b --force`" in text
-    assert "`./run.sh mine.toml --force train`" in text
+    assert f"`./run.sh train {' '.join(store.flags)} --run b --force`" in text
+    assert f"`./run.sh run {' '.join(store.flags)} --force train`" in text
 
 
 def test_other_files_of_the_user_are_no_other_plan(plan, store):
@@ -228,12 +228,12 @@ def test_other_files_of_the_user_are_no_other_plan(plan, store):
     fabricated.make(unit)
     (unit,) = dependencies.inputs(plan, store, {"labels": {"bytes": 2}, "test": {"count": 1}}, synthetic=False)
     with pytest.raises(UserError) as error:
-        to_do(iter([unit]), "mine", force=False)
+        to_do(iter([unit]), store.command, force=False)
     told = "stage 0 finds other inputs than before: the table of labels, the images to predict changed, or this is"
-    assert str(error.value).startswith(f"{told} another folder. `./run.sh mine --force inputs` takes what is there now")
+    assert str(error.value).startswith(f"{told} another folder. {store.command('run', '--force', 'inputs')} takes")
     (unit,) = dependencies.inputs(plan, store, {"labels": {"bytes": 2}, "schema": {"name": "x"}}, synthetic=False)
     with pytest.raises(UserError, match=r"^inputs was not made by this plan: "):
-        to_do(iter([unit]), "mine", force=False)
+        to_do(iter([unit]), store.command, force=False)
 
 
 @pytest.mark.parametrize(
@@ -246,26 +246,26 @@ def test_other_files_of_the_user_are_no_other_plan(plan, store):
 def test_damaged_is_refused_naming_the_file(plan, store, damage, sentence):
     damage(store.folds().files[0])
     with pytest.raises(UserError, match=sentence):
-        to_do(dependencies.folds(plan, store), "mine", force=False)
-    assert len(to_do(dependencies.folds(plan, store), "mine", force=True)) == 1
+        to_do(dependencies.folds(plan, store), store.command, force=False)
+    assert len(to_do(dependencies.folds(plan, store), store.command, force=True)) == 1
 
 
 def test_force_makes_all_that_is_asked_for_and_nothing_else(tmp_path, store):
     changed = fabricated.plan(tmp_path, ("epochs = 2", "epochs = 5"))
-    todo = to_do(dependencies.train(changed, store), "mine", force=True)
+    todo = to_do(dependencies.train(changed, store), store.command, force=True)
     assert [unit.label for unit in todo] == ["runs/a/fold0", "runs/a/fold1", "runs/b/fold0", "runs/b/fold1"]
 
 
 def test_nothing_is_to_do_where_all_is_complete(plan, store):
     for makers in dependencies.STAGES.values():
         for maker in makers:
-            assert to_do(maker(plan, store), "mine", force=False) == []
+            assert to_do(maker(plan, store), store.command, force=False) == []
 
 
 def test_outdated_is_to_do_without_force_and_logged(plan, store, caplog):
     caplog.set_level("INFO")
     fabricated.make(fabricated.only(plan, store, "runs/a/fold1"), "2")
-    todo = to_do(dependencies.predict(plan, store), "mine", force=False)
+    todo = to_do(dependencies.predict(plan, store), store.command, force=False)
     assert [unit.label for unit in todo] == ["predictions of a/fold1"]
     assert "predictions of a/fold1 is rebuilt: runs/a/fold1 was rebuilt" in caplog.text
 

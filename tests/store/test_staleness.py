@@ -98,7 +98,7 @@ def test_stale_results_are_not_shown_without_a_word(tmp_path, store, caplog, mon
     assert "OUTDATED" not in caplog.text
     fabricated.plan(tmp_path, ("seed = 1", "seed = 2"))
     report.main(flags(tmp_path))
-    assert "report.html is OUTDATED: sky is changed; `./run.sh status " in caplog.text
+    assert "report.html is OUTDATED: sky is changed; `./run.sh status --plan " in caplog.text
 
 
 def test_yes_agrees_and_it_is_still_said(tmp_path, store, caplog):

@@ -123,7 +123,7 @@ def main(argv: list[str] | None = None) -> None:
     setting = settings.of_request(request, options.sizes, options.repeats, tuned=options.fine_tune)
     known = known_galaxies.of_plan(plan, store) if setting.start else None
     if known:
-        known_galaxies.require_unseen(known, store.load_folds())
+        known_galaxies.require_unseen(known, store.load_folds(), store)
     measurement = Measurement(setting, fresh=options.force)
     unit = unit_of(setting, measurement)
     if options.force or unit.state()[0] != "complete" or unit.artifact.checksum_mismatches():

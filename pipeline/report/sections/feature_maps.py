@@ -29,7 +29,12 @@ def section(material: Material) -> Section:
     found = {entry.name: load(material, entry.name) for entry in material.board.of_kind("run")}
     missing = [name for name, arrays in found.items() if arrays is None]
     known = {name: arrays for name, arrays in found.items() if arrays is not None}
-    facts: dict[str, Any] = {"missing": missing, "plan": material.plan_option, "runs": [], "map": None}
+    facts: dict[str, Any] = {
+        "missing": missing,
+        "command": material.store.command("insight").strip("`"),
+        "runs": [],
+        "map": None,
+    }
     if not known:
         finding = "No network of this plan was inspected."
         return Section("feature-maps", "Feature maps", finding, facts)

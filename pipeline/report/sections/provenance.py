@@ -36,7 +36,7 @@ def section(material: Material) -> Section:
 def command(material: Material) -> str:
     """What makes the results again, where the files still lie where they did."""
     plan, store = material.plan, material.store
-    words = ["./run.sh", material.plan_option]
+    words = ["./run.sh", store.plan]
     folder = store.inputs().facts().get("folder")
     if folder and not dependencies.uses_synthetic_galaxies(plan, store):
         words += ["--input", str(store.root / folder)]
