@@ -334,7 +334,8 @@ def test_what_a_unit_waits_for_is_said(tmp_path):
     drawn = request(tmp_path)
     real = replace(drawn, plan=drawn.plan.model_copy(update={"sky": None}))
     for one, given in ((drawn, ""), (real, " --input DIR")):
-        said = rf"^runs/a/fold0 waits for inputs, which is missing .*\): `\./run\.sh run --plan \S*mine.toml --output \S*{given}` makes"
+        again = rf"`\./run\.sh run --plan \S*mine.toml --output \S*{given}`"
+        said = rf"^runs/a/fold0 waits for inputs, which is missing .*\): {again} makes"
         with pytest.raises(UserError, match=said):
             one.to_do(dependencies.train(one.plan, one.store))
 
