@@ -42,22 +42,35 @@ class Request:
         self.require(todo)
         self._discard(todo)
         if todo:
+            self._warn_of_stale_sources(todo)
             self.store.require_space(0, f"the files of stage {todo[0].stage}")
         elif selected and selected[0].stage != "inputs":  # which says what there is
             self._tell_nothing_to_do(selected)
         return todo
 
     def _tell_nothing_to_do(self, selected: list[dependencies.Unit]) -> None:
-        """Say that these are complete, or what they wait for: stages before theirs have to run again first."""
+        """Say that these are complete; UserError where they wait for earlier stages, which are to run again first."""
         stage, labels = selected[0].stage, {unit.label for unit in selected}
-        stale = {label: why for label, why in self._stale(stage) if label in labels}
+        stale = {label: why for label, all_why in self._stale(stage) if label in labels and (why := _wrong(all_why))}
         if not stale:
             log.info("%-10s complete, nothing to do", stage)
-            return
-        roots = list(dict.fromkeys(root for why in stale.values() for root in why))
-        count = f"{len(stale)} of {len(selected)} OUTDATED, and earlier stages are to run first"
-        more = f"{self.store.command('status')} says more"
-        log.warning("%-10s %s: %s%s; %s", stage, count, "; ".join(roots[:3]), " …" * (len(roots) > 3), more)
+        elif stage != "report":  # which is made of what there is
+            roots = list(dict.fromkeys(root for why in stale.values() for root in why))
+            raise UserError(
+                f"{stage}: {len(stale)} of {len(selected)} OUTDATED, and earlier stages are to run first: "
+                f"{_listed(roots)}; {self.store.command('status')} says more"
+            )
+
+    def _warn_of_stale_sources(self, todo: list[dependencies.Unit]) -> None:
+        """Say what of that which these are made from is not as the plan wants it."""
+        stage, making = todo[0].stage, [unit.artifact for unit in todo]
+        walk = staleness.Walk()
+        for unit in self._units_up_to(stage):
+            if unit.artifact not in making:
+                walk.state(unit)
+        if roots := _wrong(list(dict.fromkeys(root for unit in todo for root in walk.roots(unit)))):
+            more = f"{self.store.command('status')} says more"
+            log.warning("%-10s is made from what is OUTDATED: %s; %s", stage, _listed(roots), more)
 
     def _discard(self, todo: list[dependencies.Unit]) -> None:
         """Say what work is lost by making these units; UserError where that is much and the user does not agree."""
@@ -75,12 +88,18 @@ class Request:
 
     def _stale(self, stage: str) -> Iterator[tuple[str, list[str]]]:
         """(label, why) of the units of a stage that are complete, but made from what is not as the plan wants it."""
-        walk, stages = staleness.Walk(), list(dependencies.STAGES)
-        for one in stages[: stages.index(stage) + 1]:
-            for unit in dependencies.units_of(one, self.plan, self.store):
-                state, why = walk.state(unit)
-                if one == stage and state == "outdated":
-                    yield unit.label, why
+        walk = staleness.Walk()
+        for unit in self._units_up_to(stage):
+            state, why = walk.state(unit)
+            if unit.stage == stage and state == "outdated":
+                yield unit.label, why
+
+    def _units_up_to(self, stage: str) -> Iterator[dependencies.Unit]:
+        """All units of this stage and of those before it."""
+        for one in dependencies.STAGES:
+            yield from dependencies.units_of(one, self.plan, self.store)
+            if one == stage:
+                return
 
     def without_failed_runs(self) -> "Request":
         """The request without failed runs; UserError where no ensemble is left, or a backbone graph has changed."""
@@ -141,6 +160,16 @@ class Request:
             return meant(given, known)
         folds = [unit.fold for unit in units if unit.fold is not None]
         return f", its folds are {min(folds)} to {max(folds)}" if folds else ""
+
+
+def _wrong(roots: list[str]) -> list[str]:
+    """Those of what makes something stale that may have made it other than the plan wants it."""
+    return [root for root in roots if not root.endswith(" is missing")]
+
+
+def _listed(sentences: list[str]) -> str:
+    """The first of them."""
+    return "; ".join(sentences[:3]) + " …" * (len(sentences) > 3)
 
 
 class Parser(argparse.ArgumentParser):

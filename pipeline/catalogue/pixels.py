@@ -15,6 +15,7 @@ from pipeline.plans.crops import IMAGE_SIDE, Crop
 JPEG, PNG, FITS, GZIP = b"\xff\xd8", b"\x89PNG\r\n\x1a\n", fits_image.MAGIC, b"\x1f\x8b"
 OTHERS = {b"GIF8": "a GIF", b"RIFF": "a WebP", b"II*\0": "a TIFF", b"MM\0*": "a TIFF", b"<": "a web page"}
 MAX_BYTES = 1 << 28  # bytes of an unpacked image
+BEYOND = "are needed around the galaxy"  # ends the reason of an image that shows too little
 OBLONG = 1.05  # times as long as wide: no square that lost a row
 # Grey levels, and a share of pixels, that none of 9,750 images of the competition comes near: their brightest pixel
 # has 92 or more, their centre is never more than 0 darker than their border, 0.2 % of their pixels are white at most.
@@ -48,7 +49,7 @@ def _write(data: bytes, crops: Sequence[Crop], targets: Sequence[np.ndarray], fr
     for crop, target in zip(crops, targets, strict=True):
         region = crop.pixels(frame)
         if region > side:
-            raise DamagedImage(f"shows {side} pixels, and {region} are needed around the galaxy")
+            raise DamagedImage(f"shows {side} pixels, and {region} {BEYOND}")
         target[...] = cutout.resize(cutout.central_crop(image, region), crop.size)
     return caveat
 

@@ -3,6 +3,7 @@
 import pyarrow.parquet as pq
 
 from pipeline.catalogue import images
+from pipeline.catalogue.pixels import BEYOND
 from pipeline.catalogue.target import ShardPlan
 from pipeline.errors import UserError
 
@@ -16,10 +17,14 @@ def refuse_all_unread(plan: ShardPlan) -> None:
         return
     told = "; ".join(_examples(plan))
     plan.delete_shards()
-    raise UserError(
-        f"not one of {facts['galaxies']:,} images could be read: {told}. Look at --images, at the "
-        f"column of images (--image-column), and whether the images are JPEG, PNG or FITS"
+    angular = any(word in told for word in (BEYOND, "radius"))
+    look = (
+        "Look at the columns of the radius and the pixel scale and at their units (--radius-column, "
+        "--pixel-scale-column), or take images as they are by --whole-images"
+        if angular
+        else "Look at --images, at the column of images (--image-column), and whether the images are JPEG, PNG or FITS"
     )
+    raise UserError(f"not one of {facts['galaxies']:,} images could be {'used' if angular else 'read'}: {told}. {look}")
 
 
 def _examples(plan: ShardPlan) -> list[str]:

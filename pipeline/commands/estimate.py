@@ -54,9 +54,10 @@ class Cost(NamedTuple):
     """Cost of a run, or of the rest of a plan."""
 
     seconds: float
-    disk: float  # bytes
+    disk: float  # bytes that stay
     memory: float  # bytes
     uncertainty: float = OTHERS  # of the seconds, as a share
+    checkpoint: float = 0.0  # bytes on disk while a fold is trained
 
 
 def _are_counted(plan: Plan, store: Store) -> bool:
@@ -97,8 +98,8 @@ def cost_of_run(run: Run, speeds: "Speeds", n: int, m: int, folds: int, answers:
         seconds += m * n_views / speeds.forward
     features = 4 * n * speeds.features if run.head_phase.epochs else 0
     weights = 4 * speeds.params
-    disk = folds * weights + 4 * weights + features + 4 * answers * (n + folds * m)
-    return Cost(seconds, disk, 3 * features + 16 * weights)
+    disk = folds * weights + features + 4 * answers * (n + folds * m)
+    return Cost(seconds, disk, 3 * features + 16 * weights, checkpoint=4 * weights if epochs else 0.0)
 
 
 def memory_of_a_step(run: Run, activations: float) -> float:
@@ -220,7 +221,8 @@ def _in_all(costs: list[Cost], price: float | None, width: int) -> str:
     seconds = sum(cost.seconds for cost in costs)
     uncertainty = sum(cost.seconds * cost.uncertainty for cost in costs) / seconds  # one machine: they err together
     memory = peak_memory() + max(cost.memory for cost in costs)
-    whole = Cost(seconds, sum(cost.disk for cost in costs), memory, uncertainty)
+    disk = sum(cost.disk for cost in costs) + max(cost.checkpoint for cost in costs)
+    whole = Cost(seconds, disk, memory, uncertainty)
     low, high = (duration(seconds * factor) for factor in (1 - uncertainty, 1 + uncertainty))
     return f"{_line('in all', whole, price, width)}\n  that is {low} to {high}; up to {memory / 1e9:.1f} GB of memory"
 

@@ -51,7 +51,8 @@ def find(folder: Path, *, needs_table: bool = True) -> Folder:
             f"{folder}: expected a table of labels, such as labels.csv or labels.parquet, and its images in images/, "
             f"images.zip or images.tar; the tables there: {found}. "
             f"Say where they are by --input DIR; `./run.sh label --plan PLAN --input DIR` asks people for labels of "
-            f"images, and has no complete answer so far"
+            f"images, and has no complete answer so far (answers given under another plan lie in its output's "
+            f"answers/: copy that folder into this plan's output)"
         )
     return Folder(folder, labels, _pick(places, "images"), _pick(places, "test"), sample)
 

@@ -21,6 +21,7 @@ from pipeline.plans.run import Run
 
 log = logging.getLogger(__name__)
 MIN_VARIANCE = 1e-2  # of a map of activations
+MIN_SIDE = 4  # pixels; smaller maps have no spatial meaning
 
 
 class Folded(NamedTuple):
@@ -185,7 +186,7 @@ class CentralStatistics(keras.layers.Layer):
 
 
 def last_layer_per_resolution(backbone: keras.Model) -> list[keras.layers.Layer]:
-    """The last layer of every resolution from the input's down to 4 pixels; smaller maps have no spatial meaning."""
+    """The last layer of every resolution from the input's down to MIN_SIDE."""
     last: dict[int, keras.layers.Layer] = {}
     for layer in backbone.layers:
         shape = getattr(layer.output, "shape", ())
@@ -193,7 +194,7 @@ def last_layer_per_resolution(backbone: keras.Model) -> list[keras.layers.Layer]
         if spatial and not isinstance(layer, keras.layers.InputLayer | keras.layers.ZeroPadding2D):
             last[shape[1]] = layer
     last[backbone.output_shape[1]] = backbone.output._keras_history.operation
-    return [layer for side, layer in sorted(last.items(), reverse=True) if side and side >= 4]
+    return [layer for side, layer in sorted(last.items(), reverse=True) if side and side >= MIN_SIDE]
 
 
 def _freeze(backbone: keras.Model, run: Run) -> None:

@@ -58,7 +58,7 @@ class Prober:
         forward = correction / (probe.per_pixel * self.plan.input_size(run) ** 2)
         step_cost = float(np.median(self.step_costs)) if self.step_costs else STEP_COST
         train = forward / step_cost if run.fine_tune.epochs else float("inf")
-        answers = len(self.schema.columns)
-        head = 3 * answers * probe.features * run.head_phase.epochs * self.n_train / HEAD_SPEED
+        answers, (params, features) = len(self.schema.columns), probe.kept(run.pooling, self.plan.input_size(run))
+        head = 3 * answers * features * run.head_phase.epochs * self.n_train / HEAD_SPEED
         start = probe.build + START_PER_LAYER * probe.layers
-        return speed_probe.Speeds(start, train, forward, head, probe.params + answers * probe.features, probe.features)
+        return speed_probe.Speeds(start, train, forward, head, params + answers * features, features)

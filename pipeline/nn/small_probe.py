@@ -10,13 +10,23 @@ import time
 from collections.abc import Callable
 from typing import NamedTuple
 
+import keras
 import numpy as np
 from keras import tree
 
 from pipeline.nn.backbone import construct
 from pipeline.nn.folding import clone_without_normalisation
+from pipeline.nn.network import MIN_SIDE, last_layer_per_resolution
 
 SIDE, BATCH, CALLS = 128, 8, 3  # pixels; images; calls after the first
+
+
+class Level(NamedTuple):
+    """A backbone's layers down to one resolution."""
+
+    scale: float  # side of its maps, as a share of the image's
+    params: int  # of all layers up to its last
+    channels: int  # of that
 
 
 class Probe(NamedTuple):
@@ -26,8 +36,14 @@ class Probe(NamedTuple):
     activations: float  # numbers that its layers make of a pixel of an image
     build: float  # seconds to make it, of random weights
     layers: int
-    params: int
-    features: int  # channels of its last layer
+    levels: tuple[Level, ...]  # from the finest resolution down; the last is the whole backbone
+
+    def kept(self, pooling: str, size: int) -> tuple[int, int]:
+        """(parameters, pooled features) of a network for images of that size: `network.pool` leaves out small maps."""
+        if pooling != "multi":
+            return self.levels[-1].params, self.levels[-1].channels
+        kept = [level for level in self.levels if level.scale * size >= MIN_SIDE]
+        return kept[-1].params, 3 * sum(level.channels for level in kept)
 
 
 def measure(backbone: str) -> Probe:
@@ -38,14 +54,13 @@ def measure(backbone: str) -> Probe:
     images = np.random.default_rng(0).random((BATCH, SIDE, SIDE, 3), np.float32)
     per_image = _fastest(lambda: model.predict_on_batch(images)) / BATCH
     activations = sum(math.prod(tensor.shape[1:]) for layer in model.layers for tensor in tree.flatten(layer.output))
-    return Probe(
-        per_image / SIDE**2,
-        activations / SIDE**2,
-        build,
-        len(model.layers),
-        model.count_params(),
-        model.output_shape[-1],
-    )
+    return Probe(per_image / SIDE**2, activations / SIDE**2, build, len(model.layers), _levels(model))
+
+
+def _levels(backbone: keras.Model) -> tuple[Level, ...]:
+    ends = [layer.output for layer in last_layer_per_resolution(backbone)]
+    params = [keras.Model(backbone.input, end).count_params() for end in ends]
+    return tuple(Level(end.shape[1] / SIDE, n, end.shape[-1]) for end, n in zip(ends, params, strict=True))
 
 
 def _fastest(work: Callable[[], object]) -> float:

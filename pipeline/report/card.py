@@ -9,7 +9,7 @@ from pipeline.core import metrics, stats
 from pipeline.core.durations import duration
 from pipeline.core.labels import Schema
 from pipeline.errors import UserError
-from pipeline.report import coverage, wording
+from pipeline.report import chance, coverage, wording
 from pipeline.report.caveats import SOURCES
 from pipeline.report.coverage import Coverage
 from pipeline.report.formatting import FILTERS
@@ -28,9 +28,9 @@ def card(store: Store, name: str, format: str = "") -> str:
     if not store.ensemble(name).exists():
         raise UserError(f"{store.ensemble(name).record_path} is missing: {store.ensemble(name).make}")
     calibration.require_current(store, name)
-    schema, oof = store.schema(), calibration.load(store, name)
+    schema, oof, every = store.schema(), calibration.load(store, name), calibration.load(store, name, every=True)
     made = coverage.measure(schema, oof, LEVEL)
-    scores, sure = scored(store, schema, oof), coverage.measure_confidence(schema, oof)
+    scores, sure = scored(store, schema, every), coverage.measure_confidence(schema, oof)
     record, runs = store.ensemble(name).required(), store.ensemble(name).fact("weights", dict)
     trained = network_caveats.trained_records(store, dict.fromkeys(runs, int(oof.fold.max()) + 1))
     environment = Environment(
@@ -52,22 +52,24 @@ def card(store: Store, name: str, format: str = "") -> str:
         coverage=made,
         bound=100 * coverage.BOUND,
         errors=sure.errors if sure else None,
-        questions=by_question(schema, oof, made),
+        questions=by_question(schema, every, made),
         data=data(store, oof),
         runs=[_run(run, trained[run], weight) for run, weight in runs.items()],
         method=record.get("method", ""),
         made=record["made"],
         digest=record["digest"],
-        seconds=duration(sum(_seconds(store, run, of_folds) for run, of_folds in trained.items())),
-        caveats=network_caveats.of_ensemble(store, name, {run: len(folds) for run, folds in trained.items()}),
+        seconds=duration(sum(_seconds(store, run, folds) for run, folds in _with_first(store, trained).items())),
+        caveats=[
+            *network_caveats.of_ensemble(store, name, {run: len(folds) for run, folds in trained.items()}),
+            *chance.caveats(store, schema, name, every.ids, _errors(schema, every)),
+        ],
         format=format,
     )
 
 
 def scored(store: Store, schema: Schema, oof: OutOfFold) -> dict[str, Any]:
     """The score that decides, out of fold, with its 95 % interval, and those of the baselines from their records."""
-    decides = metrics.deciding(schema)
-    errors = decides.per_galaxy(schema, oof.truth, oof.predicted)
+    decides, errors = metrics.deciding(schema), _errors(schema, oof)
     errors = errors[np.isfinite(errors)]
     seed = store.folds().fact("spec", dict).get("seed", 0)
     baselines = {name: store.baseline(name).facts().get(decides.name) for name in store.baselines()}
@@ -78,6 +80,11 @@ def scored(store: Store, schema: Schema, oof: OutOfFold) -> dict[str, Any]:
         "galaxies": len(errors),
         "baselines": dict(sorted(known.items(), key=lambda pair: pair[1])),
     }
+
+
+def _errors(schema: Schema, oof: OutOfFold) -> np.ndarray:
+    """Of each galaxy (n,), what the score that decides is the mean of; NaN without a known answer."""
+    return metrics.deciding(schema).per_galaxy(schema, oof.truth, oof.predicted)
 
 
 def by_question(schema: Schema, oof: OutOfFold, made: Coverage) -> list[dict[str, Any]]:
@@ -151,6 +158,17 @@ def _run(name: str, records: list[dict[str, Any]], weight: float | list[float]) 
         "after": spec.get("start_from") or "",
         "fine_tuned": bool(spec.get("fine_tune", {}).get("epochs")),
     }
+
+
+def _with_first(store: Store, trained: network_caveats.Records) -> network_caveats.Records:
+    """The records of these runs, and of those of this plan that they start from."""
+    found, names = dict(trained), list(trained)
+    for name in names:
+        first = found[name][0]["spec"].get("start_from")
+        if first and first not in found and store.trained(first, 0).exists():
+            found |= network_caveats.trained_records(store, {first: len(found[name])})
+            names.append(first)
+    return found
 
 
 def _seconds(store: Store, run: str, trained: list[dict[str, Any]]) -> float:

@@ -7,6 +7,7 @@ import numpy as np
 from pipeline.competition import duplicates
 from pipeline.core import stats
 from pipeline.plans.config import Plan
+from pipeline.report import chance
 from pipeline.report.leaderboard import Entry, Leaderboard
 from pipeline.store import dependencies, network_caveats, superseded
 from pipeline.store.artifacts import Store
@@ -30,6 +31,7 @@ def collect(plan: Plan, store: Store, board: Leaderboard) -> list[str]:
         *(f"{sentence[:1].upper()}{sentence[1:]}." for sentence in store.inputs().required().get("left_out", [])),
         *synthetic_galaxies(plan, store),
         *unusable_images(plan, store),
+        *chosen_galaxies(store, board),
         *superseded.sentences(plan, store),
         *outlier_folds(board),
         *not_above_baseline(board),
@@ -37,6 +39,12 @@ def collect(plan: Plan, store: Store, board: Leaderboard) -> list[str]:
         *network_caveats.seen_by_what_they_start_from(records),
         *network_caveats.uncommitted_code(records),
     ]
+
+
+def chosen_galaxies(store: Store, board: Leaderboard) -> Iterator[str]:
+    """Labels that people gave of galaxies which the page of `label` chose."""
+    if best := board.best("ensemble") or board.best("run"):
+        yield from chance.caveats(store, board.schema, best.name, board.ids, best.errors)
 
 
 def trained_records(plan: Plan, store: Store) -> network_caveats.Records:

@@ -97,7 +97,7 @@ def make(request: cli.Request, folder: Path, synthetic: bool) -> dict[str, Any]:
         record = unit.finish(**found, n_train=len(labels), n_test=len(ids), of=chosen.of, copies=copies)
         for caveat in duplicates.caveats(record):
             log.warning("%-10s %s", "inputs", caveat)
-    return record | found
+    return store.inputs().required() | found  # made here, or meanwhile by another process
 
 
 def place_of(folder: Path, store: Store) -> str:
@@ -107,7 +107,7 @@ def place_of(folder: Path, store: Store) -> str:
 
 def remember(record: dict[str, Any], store: Store) -> None:
     """Write the record where it has changed: the same files, or the plan, lie elsewhere now."""
-    if record != store.inputs().facts():
+    if store.inputs().exists() and record != store.inputs().facts():
         store.inputs().write(record)
 
 
@@ -130,7 +130,6 @@ def make_own(request: cli.Request, folder: Path) -> dict[str, Any]:
     chosen = part.choose(plan, made.schema, made.frame.to_numpy(), len(made.test_ids))
     made = made.part(chosen.train, chosen.test)
     _require_same_schema(request, made)
-    record = store.inputs().facts()
     for unit in request.to_do(dependencies.inputs(plan, store, made.prints, synthetic=False, answered=answered)):
         unit.artifact.begin()
         labels_path, sample_path, images_path = unit.artifact.files
@@ -152,7 +151,7 @@ def make_own(request: cli.Request, folder: Path) -> dict[str, Any]:
             log.warning("%-10s %s", "inputs", caveat)
         log.info("%-10s labels %s: kind %s, answers %s", "inputs", made.schema.name, made.schema.kind,
                  ", ".join(made.schema.columns[:12]))  # fmt: skip
-    return record
+    return store.inputs().required()
 
 
 def _in_recorded_words(request: cli.Request, made: Prepared) -> Prepared:

@@ -72,8 +72,8 @@ def fit(schema: Schema, oof: OutOfFold, level: float) -> Calibration:
     return Calibration(schema, level, len(oof.truth), columns, temperature=temperature)
 
 
-def load(store: Store, name: str) -> OutOfFold:
-    """Of the ensemble of that name, but for galaxies whose images could not be used."""
+def load(store: Store, name: str, *, every: bool = False) -> OutOfFold:
+    """Of the ensemble of that name, but for galaxies whose images could not be used, unless `every` one is wanted."""
     schema, labels, ensemble = store.schema(), store.load_labels(), store.ensemble(name)
     weights = ensemble.fact("weights", dict)
     fold = store.load_folds().loc[labels.index].to_numpy()
@@ -83,7 +83,8 @@ def load(store: Store, name: str) -> OutOfFold:
     blended = load_fractions(ensemble.verified("oof.parquet"), schema)
     predicted = aligned_to(blended, labels.index, f"out-of-fold predictions of {name}").to_numpy(np.float64)
     crops = {store.trained(run, 0).fact("spec", dict).get("crop") for run in weights} - {None}
-    used = ~labels.index.isin([galaxy for crop in crops for galaxy in store.set_aside(crop, "train")])
+    aside = [] if every else [galaxy for crop in crops for galaxy in store.set_aside(crop, "train")]
+    used = ~labels.index.isin(aside)
     truth = labels.to_numpy(np.float64)
     return OutOfFold(truth[used], predicted[used], variance[used], fold[used], labels.index.to_numpy()[used])
 

@@ -130,7 +130,7 @@ def not_above_baseline(store: Store, name: str) -> Iterator[str]:
     best = min(scores, key=scores.get)
     compared = f"{scores[best]:.4f} of the baseline {best}"
     if score >= scores[best]:
-        yield f"Its out-of-fold {decides.title} is {score:.4f}, no better than {compared}."
+        yield f"The ensemble's out-of-fold {decides.title} is {score:.4f}, no better than {compared}."
         return
     try:
         surely = _surely_better(store, store.ensemble(name), store.baseline(best))
@@ -138,7 +138,8 @@ def not_above_baseline(store: Store, name: str) -> Iterator[str]:
     except UserError as error:  # answers are given all the same
         surely, why = False, f"they cannot be compared ({error})"
     if not surely:
-        yield f"Its out-of-fold {decides.title} is {score:.4f}, not for certain better than {compared}: {why}."
+        compared = f"not for certain better than {compared}: {why}"
+        yield f"The ensemble's out-of-fold {decides.title} is {score:.4f}, {compared}."
 
 
 def _surely_better(store: Store, one: Artifact, other: Artifact) -> bool:

@@ -11,7 +11,7 @@ import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +38,7 @@ class Artifact:
     files: tuple[Path, ...]
     make: str = field(default="the command that makes it was not run", compare=False)  # shown where it is missing
     mend: str = field(default=DELETE, compare=False)  # shown where it is damaged
+    seen: int | None = field(default=None, compare=False)  # see `looked_at`
 
     def record(self) -> dict[str, Any] | None:
         """The record, or None where the artifact is absent; Damaged where it is no record."""
@@ -128,11 +129,15 @@ class Artifact:
     def begin(self) -> None:
         """Make the folder, lock the artifact and delete its record: a partial artifact never counts as complete.
 
-        Temporary files left by a killed process are deleted. UserError where another process holds the lock.
+        Temporary files left by a killed process are deleted. UserError where another process holds the lock, or has
+        made the artifact since it was `looked_at`.
         """
         folder = self.record_path.parent
         folder.mkdir(parents=True, exist_ok=True)
         locks.acquire(self.lock)
+        if self.seen is not None and self.seen != self._written_at():
+            locks.release(self.lock)
+            raise UserError(f"{folder} was made by another process meanwhile: the same command goes on from there")
         for path in (self.record_path, *self.files):
             _clear_folder(path)
         self.record_path.unlink(missing_ok=True)
@@ -140,6 +145,17 @@ class Artifact:
             for left in path.parent.glob(f".*.{glob.escape(path.name)}"):
                 if left.name.split(".")[1].isdigit():
                     left.unlink(missing_ok=True)
+
+    def looked_at(self) -> "Artifact":
+        """The same, as it is now: `begin` refuses what another process has made anew by then."""
+        return replace(self, seen=self._written_at())
+
+    def _written_at(self) -> int:
+        """When the record was written, in nanoseconds; 0 where there is none."""
+        try:
+            return self.record_path.stat().st_mtime_ns
+        except (FileNotFoundError, NotADirectoryError):
+            return 0
 
     def finish(
         self,

@@ -25,12 +25,16 @@ class Walk:
     def state(self, unit: Unit) -> tuple[str, list[str]]:
         """As `Unit.state`; "outdated" also where a source, however far up, is not as the plan wants it."""
         state, why = unit.state()
-        roots = list(dict.fromkeys(root for source in unit.sources.values() for root in self._stale.get(source, [])))
+        roots = self.roots(unit)
         if state == "complete" and roots:
             state, why = "outdated", roots
         if state != "complete":
             self._stale[unit.artifact] = roots or [f"{unit.label} is {state}"]
         return state, why
+
+    def roots(self, unit: Unit) -> list[str]:
+        """What makes its sources stale, of the units that were walked, as sentences."""
+        return list(dict.fromkeys(root for source in unit.sources.values() for root in self._stale.get(source, [])))
 
 
 def everything(plan: Plan, store: Store) -> Iterator[Unit]:

@@ -7,7 +7,7 @@ outdated (one of its sources was rebuilt, by the user's choice: rebuilt too).
 import logging
 import re
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from pipeline.errors import Damaged, UserError
@@ -112,7 +112,7 @@ def to_do(units: Iterable[Unit], command: Command, *, force: bool) -> list[Unit]
     `command`: see `Store.command`.
     """
     todo: list[Unit] = []
-    found = [(unit, *unit.state()) for unit in units]
+    found = [(replace(unit, artifact=unit.artifact.looked_at()), *unit.state()) for unit in units]
     if not force:
         _refuse_changed(found, command)
     for unit, state, why in found:

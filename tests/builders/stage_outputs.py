@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from pipeline.core import tree
+from pipeline.plans.crops import Crop
 from pipeline.store.artifacts import ID, Store
 from pipeline.store.fractions import fractions_frame, save_fractions
 from pipeline.store.records import Artifact
@@ -17,12 +18,14 @@ FIRST_TRAIN, FIRST_TEST = 100_000, 500_000
 SAVE = {str: Path.write_text, np.ndarray: np.save, pd.DataFrame: lambda path, frame: save_fractions(path, frame, GZ2)}
 
 
-def write(artifact: Artifact, files: Mapping[str, Any], spec: dict | None = None, **facts: Any) -> None:
+def write(
+    artifact: Artifact, files: Mapping[str, Any], spec: dict | None = None, made_from: dict | None = None, **facts: Any
+) -> None:
     """An artifact: its files by name (text, arrays or fractions) and its record."""
     artifact.begin()
     for path in artifact.files:
         SAVE[type(files[path.name])](path, files[path.name])
-    artifact.finish(spec or {}, {}, **facts)
+    artifact.finish(spec or {}, made_from or {}, **facts)
 
 
 def votes(n: int, seed: int = 0) -> np.ndarray:
@@ -58,8 +61,10 @@ def folds(store: Store, fold: np.ndarray, galaxies: np.ndarray | None = None) ->
 
 def split_crops(store: Store, crop: str, split: str, images: np.ndarray, galaxies: np.ndarray, **facts: Any) -> None:
     """Stage 2, one crop of one split: images (n, s, s, 3) of `galaxies`."""
-    spec = {"region": 256, "size": images.shape[1]}
-    write(store.crops(crop, split), {f"{split}.npy": images, f"{split}.ids.npy": galaxies}, spec, **facts)
+    spec = Crop(region=256, size=images.shape[1]).model_dump() | {"split": split}
+    made_from = {"inputs": store.inputs().digest()}
+    files = {f"{split}.npy": images, f"{split}.ids.npy": galaxies}
+    write(store.crops(crop, split), files, spec, made_from, **facts)
 
 
 def crops(store: Store, crop: str, *, train: np.ndarray, test: np.ndarray, aside: dict[str, list[int]]) -> None:

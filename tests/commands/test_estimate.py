@@ -1,9 +1,11 @@
 """What a plan costs: the arithmetic by hand, the table, and a probe of a real network."""
 
+import functools
+
 import pytest
 
 from pipeline.commands import estimate
-from pipeline.nn import run_speeds, small_probe, speed_probe
+from pipeline.nn import network, run_speeds, small_probe, speed_probe
 from pipeline.nn.fit import SCORED_EPOCHS
 from pipeline.store.artifacts import Store
 from tests.builders import fabricated, stage_outputs
@@ -20,7 +22,8 @@ def test_a_head_on_frozen_features(tmp_path):
     run = edited(tmp_path).run("a")  # 8 views, head only
     cost = estimate.cost_of_run(run, SPEEDS, n=1000, m=100, folds=2, answers=37)
     assert cost.seconds == pytest.approx(3 * 5 + 5 + 2 * 3 + 1000 * 8 / 200 + 100 * 8 / 200)
-    assert cost.disk == 2 * 4_000_000 + 4 * 4_000_000 + 4 * 1000 * 50 + 4 * 37 * (1000 + 2 * 100)
+    assert cost.checkpoint == 0
+    assert cost.disk == 2 * 4_000_000 + 4 * 1000 * 50 + 4 * 37 * (1000 + 2 * 100)
 
 
 def test_fine_tuning(tmp_path):
@@ -28,6 +31,8 @@ def test_fine_tuning(tmp_path):
     cost = estimate.cost_of_run(run, SPEEDS, n=1000, m=100, folds=2, answers=37)
     predicted = (1000 + 2 * 100) * 8 / 200
     assert cost.seconds == pytest.approx(3 * 5 + 5 + 2 * 3 + 2 * 2 * 500 / 100 + 2 * 1000 / 200 + predicted)
+    assert cost.disk == 2 * 4_000_000 + 4 * 37 * (1000 + 2 * 100)
+    assert cost.checkpoint == 4 * 4_000_000
 
 
 def test_only_early_stopping_scores_every_epoch(tmp_path):
@@ -65,7 +70,9 @@ def test_every_speed_of_a_real_network_is_measured(tmp_path):
     assert (made.params, made.features) == (backbone + 1280 * 37 + 37 + 2 * 1280, 1280)
 
 
-SMALL = small_probe.Probe(per_pixel=1e-6, activations=400.0, build=2.0, layers=100, params=5000, features=10)
+SMALL = small_probe.Probe(
+    per_pixel=1e-6, activations=400.0, build=2.0, layers=100, levels=(small_probe.Level(1 / 32, 5000, 10),)
+)
 
 
 @pytest.fixture
@@ -129,9 +136,22 @@ def test_memory_is_that_of_a_batch_s_activations_where_the_backbone_learns(probe
     assert estimate.memory_of_a_step(head, 1000.0) == 4 * head.batch_size * 1000 * estimate.FREED
 
 
+@pytest.mark.parametrize("name", ["vgg16", "mobilenetv3small", "efficientnetlite0"])
+@pytest.mark.parametrize(("pooling", "size"), [("avg", 32), ("multi", 32), ("multi", 96), ("multi", 128)])
+def test_parameters_and_features_are_those_of_the_network_that_pooling_leaves(tmp_path, probed, name, pooling, size):
+    run = edited(tmp_path).run("a").model_copy(update={"backbone": name, "pooling": pooling, "first_weights": "random"})
+    built = network.build(run, GZ2, stored=size, size=size, seed=0)
+    assert probed(name).kept(pooling, size) == (built.features.count_params(), built.features.output_shape[-1])
+
+
+@pytest.fixture(scope="module")
+def probed():
+    return functools.cache(small_probe.measure)
+
+
 def test_a_small_probe_of_a_real_backbone():
     made = small_probe.measure("mobilenetv3small")
     assert 1e-9 < made.per_pixel < 1e-3
     assert 50 < made.activations < 500
-    assert (made.features, made.params) == (576, 920_952)  # without what folds into the convolutions
+    assert made.kept("avg", 96) == (920_952, 576)  # without what folds into the convolutions
     assert made.layers > 100

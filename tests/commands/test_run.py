@@ -94,10 +94,12 @@ def test_a_stage_is_not_complete_where_earlier_ones_are_to_run_first(copied, cap
     trained = store.trained("head", 0)
     trained.write({key: value for key, value in trained.required().items() if key != "seal"} | {"digest": "0" * 64})
     caplog.set_level("INFO")
-    stage.main(flags)
-    told = f"{name:<10} 1 of 1 OUTDATED, and earlier stages are to run first: predictions of head/fold0 is outdated; "
-    assert told in caplog.text
-    assert "nothing to do" not in caplog.text
+    outdated = "predictions of head/fold0 is outdated; "
+    with pytest.raises(UserError, match=f"^{name}: 1 of 1 OUTDATED, and earlier stages are to run first: {outdated}"):
+        stage.main(flags)
+    assert f"{name:<10} complete" not in caplog.text
+    stage.main([*flags, "--force", "--yes"])
+    assert f"{name:<10} is made from what is OUTDATED: {outdated}" in caplog.text
 
 
 @pytest.fixture

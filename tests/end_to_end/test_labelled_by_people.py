@@ -4,13 +4,15 @@ import logging
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from pipeline.commands.label import advice as advising
-from pipeline.core import acquisition
+from pipeline.core import acquisition, metrics
 from pipeline.errors import UserError
 from pipeline.labelled import unlabelled as pool
 from pipeline.plans.config import load_plan
+from pipeline.report import chance
 from pipeline.stages import crops, folds, inputs, train
 from pipeline.store import answers, dependencies
 from pipeline.store.artifacts import Store
@@ -55,6 +57,23 @@ def test_more_answers_outdate_the_inputs_and_are_trained_on_by_the_next_run(tmp_
         stage.main([*given, "--yes"])
     assert len(store.load_labels()) == len(store.load_folds()) == len(store.load_crops("whole", "train")[1]) == 12
     assert store.inputs().fact("by_people", int) == 12
+
+
+def test_the_score_on_galaxies_that_came_by_chance_is_told_beside_that_of_all(tmp_path):
+    given, store = prepared(tmp_path, 24)
+    for i in range(24):
+        chosen = "random" if i < 12 else "rule"
+        answers.append(store.answers(), replace(line(f"g{i:02d}", *WAYS[i % 3]), chosen=chosen))
+    inputs.main([*given, "--input", str(tmp_path / "mine")])
+    ids, errors = store.load_labels().index.to_numpy(), np.where(np.arange(24) < 12, 0.5, 0.1)
+    (told,) = chance.caveats(store, store.schema(), "final", ids, errors)
+    score = metrics.deciding(store.schema()).of(errors[:12])
+    assert told.startswith("12 of 24 galaxies were chosen to be labelled, since they teach most, and are unlike")
+    assert "on the 12 that came by chance final has a " in told
+    assert f" of {score:.4f} (95 % interval {score:.4f} to {score:.4f}), which holds for all." in told
+    (few,) = chance.caveats(store, store.schema(), "final", ids[4:], errors[4:])
+    assert few.endswith("8 came by chance, too few for a score of their own.")
+    assert not list(chance.caveats(store, store.schema(), "final", ids[:12], errors[:12])), "none was chosen"
 
 
 def test_without_answers_a_record_is_as_it_was(tmp_path):

@@ -92,6 +92,18 @@ def test_an_ensemble_of_one_run_that_run_alone_made_has_a_card(survey, tmp_path,
     assert "# survey/head\n" in capsys.readouterr().out
 
 
+def test_its_score_is_that_of_all_galaxies_as_on_the_leaderboard_also_where_images_were_set_aside(survey, tmp_path):
+    shutil.copytree(survey.store.root, tmp_path / "survey")
+    store = Store(tmp_path / "survey", survey.store.flags)
+    crops = store.crops("half", "train")
+    aside = [int(store.load_labels().index[3])]
+    crops.write({key: value for key, value in crops.required().items() if key != "seal"} | {"set_aside": aside})
+    text = card.card(store, "final")
+    assert "Out of fold: each of 30 galaxies" in text
+    assert f"| **this ensemble** | {store.ensemble('final').fact('rmse', float):.4f} |" in text
+    assert "of which 29 could be used" in text
+
+
 def test_it_says_which_run_the_networks_were_before(survey, tmp_path):
     shutil.copytree(survey.store.root, tmp_path / "survey")
     store = Store(tmp_path / "survey", survey.store.flags)

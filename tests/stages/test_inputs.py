@@ -74,6 +74,21 @@ def test_a_second_call_writes_nothing_and_remembers_the_folder(tmp_path, monkeyp
     assert times == {path: path.stat().st_mtime_ns for path in (store.root / "inputs").iterdir()}
 
 
+def test_what_another_process_made_meanwhile_is_read_and_not_written_over(tmp_path, monkeypatch):
+    raw, looked, prints = tiny.write(tmp_path / "raw"), [], inputs.fingerprints
+
+    def slowly(files):
+        looked.append(files)
+        if len(looked) == 1:
+            run_on(tmp_path, raw)  # by another process, from its beginning to its end
+        return prints(files)
+
+    monkeypatch.setattr(inputs, "fingerprints", slowly)
+    store = run_on(tmp_path, raw)
+    assert (store.inputs().required()["n_train"], store.inputs().required()["n_test"]) == (6, 3)
+    assert store.inputs().checksum_mismatches() == []
+
+
 def test_a_moved_folder_is_the_same_data(tmp_path):
     store = run_on(tmp_path, tiny.write(tmp_path / "raw"))
     digest = store.inputs().digest()

@@ -87,13 +87,18 @@ def test_an_ensemble_no_better_than_a_baseline_of_the_same_galaxies(store):
     shutil.copy(answers, worse)  # no better galaxy by galaxy, whatever the scores say
     resealed(store.baseline("ridge"))
     (sentence,) = [sentence for sentence in told(store) if "baseline" in sentence]
-    assert sentence.startswith(f"Its out-of-fold RMSE is {score:.4f}, not for certain better than {score * 1.1:.4f} of")
+    assert sentence.startswith(
+        f"The ensemble's out-of-fold RMSE is {score:.4f}, not for certain better than {score * 1.1:.4f} of"
+    )
     worse.unlink()  # which stops no answer
     (sentence,) = [sentence for sentence in told(store) if "baseline" in sentence]
     assert "of the baseline ridge: they cannot be compared (" in sentence
     alter(store.baseline("ridge"), rmse=score * 0.9)
     (sentence,) = [sentence for sentence in told(store) if "baseline" in sentence]
-    assert sentence == f"Its out-of-fold RMSE is {score:.4f}, no better than {score * 0.9:.4f} of the baseline ridge."
+    assert (
+        sentence
+        == f"The ensemble's out-of-fold RMSE is {score:.4f}, no better than {score * 0.9:.4f} of the baseline ridge."
+    )
 
 
 def test_random_weights_that_the_plan_asks_for_are_no_alarm(tmp_path):

@@ -29,6 +29,18 @@ def test_an_atomic_write_appears_whole_under_its_name(tmp_path):
     assert list(path.parent.iterdir()) == [path]
 
 
+def test_what_another_process_has_made_since_it_was_looked_at_is_not_made_again(tmp_path):
+    mine = artifact(tmp_path, **{"a.txt": "x"}).looked_at()
+    other = Artifact(mine.record_path, mine.files)
+    other.finish({}, {})
+    with pytest.raises(UserError, match="was made by another process meanwhile: the same command goes on"):
+        mine.begin()
+    assert other.record() is not None
+    assert not other.lock.exists()
+    other.looked_at().begin()
+    assert other.record() is None
+
+
 def test_what_is_no_file_is_not_replaced(tmp_path):
     os.mkfifo(tmp_path / "pipe")  # a device such as /dev/null is no other case, but for that it takes root to make
     with pytest.raises(UserError, match="pipe is there and is no file"), atomic(tmp_path / "pipe"):

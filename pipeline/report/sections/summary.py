@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from pipeline.core import metrics
-from pipeline.report import caveats
+from pipeline.report import caveats, leaderboard
 from pipeline.report.material import Material
 from pipeline.report.pictures import img_tag
 from pipeline.store import dependencies
@@ -30,7 +30,7 @@ def summary(material: Material) -> dict[str, Any]:
         "galaxies": len(board.truth),
         "test": len(store.load_sample()[1]),
         "clean": int((material.classes[0] >= 0).sum()),
-        "training": sum(entry.train_seconds for entry in board.of_kind("run")),
+        "training": sum(leaderboard.cost_of_run(store, plan, run.name)[1] for run in plan.runs),
         "predicting": sum(unit.seconds for unit in dependencies.predict(plan, store)),
         "strip": strip(material),
         "strip_of": list(schema.labels.values())[schema.leading_column],
