@@ -24,6 +24,7 @@ def made(tmp_path_factory):
     path = fabricated.write_plan(
         folder,
         ("sky = { train = 24, test = 6 }", ""),
+        ("region = 128", "region = 256"),  # as that of the builder
         ('backbone = "vgg16"\ncrop = "big"', 'backbone = "mobilenetv2"\ncrop = "small"'),
         ('[[runs]]\nname = "a"', '[defaults]\non_missing_weights = "random"\n[[runs]]\nname = "a"'),
         ("fine_tune = { epochs = 2 }", 'fine_tune = { epochs = 1 }\nviews = "single"'),
