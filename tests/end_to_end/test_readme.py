@@ -70,7 +70,9 @@ TABLE = {
     "./run.sh rings.toml --input ~/rings": Row(
         "./run.sh asking.toml --input ~/rings", makes="output/asking/report.html", says="log loss"
     ),
-    "./run.sh rings.toml --force inputs": Row("./run.sh asking.toml --force inputs", says="log loss"),
+    "./run.sh rings.toml --force inputs": Row(
+        "./run.sh asking.toml --input ~/rings --force inputs --yes", says="log loss"
+    ),
     "./run.sh demo": Row(makes="output/demo/report.html"),
     "./run.sh frozen --input ~/galaxy-zoo": Row(makes="output/frozen/submissions/final.csv"),
     "./run.sh laptop --input ~/galaxy-zoo": Row(makes="output/laptop/submissions/final.csv"),
