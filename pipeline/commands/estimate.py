@@ -4,9 +4,10 @@ reads   inputs/labels.parquet and inputs/sample.csv where stage 0 has run; else 
         plan's [sky], or of the competition
 writes  nothing
 
-The estimate takes at most a minute and a half: every backbone is timed on small images of noise, since speed does not
-depend on what is in them, and that is scaled to the run's images; steps of the real network are timed where the time
-allows. A run's uncertainty stands behind its time. Hours are for the whole plan from scratch.
+The estimate takes at most a minute and a half; on a GPU, for which XLA compiles each network, up to three and a half.
+Every backbone is timed on small images of noise, since speed does not depend on what is in them, and that is scaled to
+the run's images; steps of the real network are timed where the time allows. A run's uncertainty stands behind its time.
+Hours are for the whole plan from scratch.
 
     ./run.sh plan --plan demo [--estimate] [--price PER_HOUR]
 """

@@ -1,4 +1,7 @@
-"""Speeds of a plan's runs on this machine within a minute: real steps where time allows, else from small images."""
+"""Speeds of a plan's runs on this machine within a minute: real steps where time allows, else from small images.
+
+On a GPU it takes up to three, since XLA compiles each network before its first step.
+"""
 
 import contextlib
 import io
@@ -7,14 +10,15 @@ import time
 import numpy as np
 
 from pipeline.core.labels import Schema
-from pipeline.nn import small_probe, speed_probe
+from pipeline.nn import runtime, small_probe, speed_probe
 from pipeline.plans.config import Plan
 from pipeline.plans.run import Run
 
-BUDGET = 60.0  # seconds for the networks; what no time is left for is scaled from small images
+BUDGET, GPU_BUDGET = 60.0, 150.0  # seconds for the networks; what no time is left for is scaled from small images
 STEPS_SECONDS = 8.0  # that timing the real steps of a network takes, besides what is one step of each kind
 STEP_COST = 4.0  # forward passes that a training step costs: 3.0 (MobileNetV3-Small) to 4.8 (ResNet50) on a CPU
 START_PER_LAYER = 0.06  # seconds to build and trace a network, of each of its layers
+COMPILED = 3.0  # compilations of a forward pass that those of a network's steps take
 HEAD_SPEED = 1e10  # multiplications a second in training a head
 MEASURED, SCALED = 0.15, 0.4  # uncertainties, as a share
 
@@ -24,7 +28,7 @@ class Prober:
 
     def __init__(self, plan: Plan, schema: Schema, n: int):
         self.plan, self.schema, self.n_train = plan, schema, n * (plan.folds - 1) // plan.folds
-        self.began = time.monotonic()
+        self.began, self.budget = time.monotonic(), GPU_BUDGET if runtime.gpus() else BUDGET
         self.probes: dict[str, small_probe.Probe] = {}
         self.corrections: list[float] = []  # measured forward speeds over scaled ones
         self.step_costs: list[float] = []
@@ -37,8 +41,7 @@ class Prober:
     def speeds(self, run: Run) -> tuple[speed_probe.Speeds, float]:
         """(speeds of a run, their uncertainty)."""
         scaled, size = self._scaled(run), self.plan.input_size(run)
-        steps = 4 * min(run.batch_size, 64) * (1 / scaled.forward + (1 / scaled.train if run.fine_tune.epochs else 0))
-        if time.monotonic() - self.began + scaled.start + steps + STEPS_SECONDS > BUDGET:
+        if not self._has_time(run, scaled):
             return scaled, SCALED
         stored = self.plan.crops[run.crop].size
         with contextlib.redirect_stderr(io.StringIO()):  # its progress bar
@@ -47,6 +50,13 @@ class Prober:
         if run.fine_tune.epochs:
             self.step_costs.append(made.forward / made.train)
         return made, MEASURED
+
+    def _has_time(self, run: Run, scaled: speed_probe.Speeds) -> bool:
+        """Whether a run's real steps are timed: on a GPU at least one's, whose pixels come from the host's memory."""
+        if runtime.gpus() and not self.corrections:
+            return True
+        steps = 4 * min(run.batch_size, 64) * (1 / scaled.forward + (1 / scaled.train if run.fine_tune.epochs else 0))
+        return time.monotonic() - self.began + scaled.start + steps + STEPS_SECONDS <= self.budget
 
     def activations(self, run: Run) -> float:
         """How many numbers the layers of a run's backbone make of one image."""
@@ -61,4 +71,6 @@ class Prober:
         answers, (params, features) = len(self.schema.columns), probe.kept(run.pooling, self.plan.input_size(run))
         head = 3 * answers * features * run.head_phase.epochs * self.n_train / HEAD_SPEED
         start = probe.build + START_PER_LAYER * probe.layers
+        if runtime.gpus():
+            start += COMPILED * probe.compile
         return speed_probe.Speeds(start, train, forward, head, params + answers * features, features)

@@ -2,23 +2,24 @@
 
 Convolutions cost what their input has of pixels, so that a few calls at 128 pixels tell what a larger image costs: on
 two cores EfficientNetV2-S at 224 pixels made 54 images/s where these told 43. From 64 pixels they would tell 20, and
-without compilation 3: small maps and calls of single layers leave the processor idle.
+without compilation 3: small maps and calls of single layers leave the processor idle, as do few images a GPU.
 """
 
 import math
 import time
-from collections.abc import Callable
 from typing import NamedTuple
 
 import keras
 import numpy as np
 from keras import tree
 
+from pipeline.nn import runtime
 from pipeline.nn.backbone import construct
 from pipeline.nn.folding import clone_without_normalisation
 from pipeline.nn.network import MIN_SIDE, last_layer_per_resolution
 
-SIDE, BATCH, CALLS = 128, 8, 3  # pixels; images; calls after the first
+SIDE, CALLS = 128, 3  # pixels; calls after the first
+BATCH, GPU_BATCH = 8, 128  # images a call
 
 
 class Level(NamedTuple):
@@ -35,6 +36,7 @@ class Probe(NamedTuple):
     per_pixel: float  # seconds of a forward pass for a pixel of an image
     activations: float  # numbers that its layers make of a pixel of an image
     build: float  # seconds to make it, of random weights
+    compile: float  # seconds of its first call, in which XLA compiles it where there is a GPU
     layers: int
     levels: tuple[Level, ...]  # from the finest resolution down; the last is the whole backbone
 
@@ -47,14 +49,14 @@ class Probe(NamedTuple):
 
 
 def measure(backbone: str) -> Probe:
-    """Time a backbone of pipeline/plans/backbones.py in float32."""
+    """Time a backbone of pipeline/plans/backbones.py in the precision that is the best here."""
     started = time.monotonic()
+    keras.config.set_dtype_policy(runtime.choose_precision("auto")[0])
     model = clone_without_normalisation(construct(backbone, SIDE))  # the layers that train and predict
     build = time.monotonic() - started
-    images = np.random.default_rng(0).random((BATCH, SIDE, SIDE, 3), np.float32)
-    per_image = _fastest(lambda: model.predict_on_batch(images)) / BATCH
+    first, later = _calls(model, GPU_BATCH if runtime.gpus() else BATCH)
     activations = sum(math.prod(tensor.shape[1:]) for layer in model.layers for tensor in tree.flatten(layer.output))
-    return Probe(per_image / SIDE**2, activations / SIDE**2, build, len(model.layers), _levels(model))
+    return Probe(later / SIDE**2, activations / SIDE**2, build, first, len(model.layers), _levels(model))
 
 
 def _levels(backbone: keras.Model) -> tuple[Level, ...]:
@@ -63,12 +65,13 @@ def _levels(backbone: keras.Model) -> tuple[Level, ...]:
     return tuple(Level(end.shape[1] / SIDE, n, end.shape[-1]) for end, n in zip(ends, params, strict=True))
 
 
-def _fastest(work: Callable[[], object]) -> float:
-    """Seconds of the fastest of a few calls, which other programs held up least; the first is not counted."""
-    work()
+def _calls(backbone: keras.Model, batch: int) -> tuple[float, float]:
+    """(seconds of the first call, seconds an image of the fastest later one, which other programs held up least)."""
+    model = keras.Model(backbone.input, keras.layers.GlobalAveragePooling2D()(backbone.output))  # little to copy back
+    images = keras.ops.convert_to_tensor(np.random.default_rng(0).random((batch, SIDE, SIDE, 3), np.float32))
     took = []
-    for _ in range(CALLS):
+    for _ in range(1 + CALLS):
         started = time.monotonic()
-        work()
+        model.predict_on_batch(images)
         took.append(time.monotonic() - started)
-    return min(took)
+    return took[0], min(took[1:]) / batch

@@ -71,7 +71,7 @@ def test_every_speed_of_a_real_network_is_measured(tmp_path):
 
 
 SMALL = small_probe.Probe(
-    per_pixel=1e-6, activations=400.0, build=2.0, layers=100, levels=(small_probe.Level(1 / 32, 5000, 10),)
+    per_pixel=1e-6, activations=400.0, build=2.0, compile=4.0, layers=100, levels=(small_probe.Level(1 / 32, 5000, 10),)
 )
 
 
@@ -87,7 +87,7 @@ def prober(tmp_path, monkeypatch):
 
 
 def test_where_no_time_is_left_a_run_is_scaled_from_small_images(prober, monkeypatch):
-    monkeypatch.setattr(run_speeds, "BUDGET", 0.0)
+    prober.budget = 0.0
     monkeypatch.setattr(speed_probe, "measure", None)
     head, tuned = (prober.speeds(run) for run in prober.plan.runs)  # of 64 and 32 pixels
     assert head[1] == tuned[1] == run_speeds.SCALED
@@ -100,12 +100,38 @@ def test_where_no_time_is_left_a_run_is_scaled_from_small_images(prober, monkeyp
     assert head[0].params == 5000 + 370
 
 
+def test_on_a_gpu_compiling_counts_and_one_network_is_measured_whatever_it_takes(prober, monkeypatch):
+    monkeypatch.setattr(run_speeds.runtime, "gpus", lambda: 1)
+    prober.budget = 0.0
+    head, tuned = prober.plan.runs
+    monkeypatch.setattr(speed_probe, "measure", lambda *args, **kwargs: SPEEDS)
+    assert prober.speeds(tuned) == (SPEEDS, run_speeds.MEASURED)
+    scaled, uncertainty = prober.speeds(head)
+    assert uncertainty == run_speeds.SCALED
+    assert scaled.start == pytest.approx(2 + 100 * run_speeds.START_PER_LAYER + run_speeds.COMPILED * 4)
+
+
+def test_a_small_probe_gives_a_gpu_more_images_in_half_precision(monkeypatch):
+    seen = []
+    monkeypatch.setattr(small_probe.runtime, "gpus", lambda: 1)
+    monkeypatch.setattr(small_probe.runtime, "choose_precision", lambda wanted: ("mixed_bfloat16", wanted))
+    monkeypatch.setattr(
+        small_probe, "_calls", lambda model, batch: seen.append((batch, model.layers[1].compute_dtype)) or (3.0, 0.5)
+    )
+    try:
+        made = small_probe.measure("mobilenetv3small")
+    finally:
+        small_probe.keras.config.set_dtype_policy("float32")
+    assert seen == [(small_probe.GPU_BATCH, "bfloat16")]
+    assert (made.compile, made.per_pixel) == (3.0, 0.5 / small_probe.SIDE**2)
+
+
 def test_what_was_measured_corrects_what_is_scaled(prober, monkeypatch):
     head, tuned = prober.plan.runs
     measured = SPEEDS._replace(forward=3e6 / 32**2, train=1e6 / 32**2)  # thrice as fast as small images say
     monkeypatch.setattr(speed_probe, "measure", lambda *args, **kwargs: measured)
     assert prober.speeds(tuned) == (measured, run_speeds.MEASURED)
-    monkeypatch.setattr(run_speeds, "BUDGET", 0.0)
+    prober.budget = 0.0
     scaled, _ = prober.speeds(head.model_copy(update={"fine_tune": tuned.fine_tune}))
     assert scaled.forward == pytest.approx(3e6 / 64**2)
     assert scaled.train == pytest.approx(1e6 / 64**2)
