@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 
 from pipeline import program
 from pipeline.errors import Damaged, UserError, meant
-from pipeline.execution import deadline
+from pipeline.execution import deadline, locks
 from pipeline.plans.config import Plan, load_plan
 from pipeline.store import backbone_graphs, dependencies, folders, staleness, takeover
 from pipeline.store.artifacts import Store
@@ -122,7 +122,7 @@ class Request:
         return Request(dependencies.existing_part(self.plan, self.store), self.store, self.options)
 
     def require(self, todo: list[dependencies.Unit]) -> None:
-        """UserError where a source of these units is missing or damaged."""
+        """UserError where a source of these units is missing, being made or damaged."""
         making = [unit.artifact for unit in todo]
         for unit in todo:
             for name, source in (unit.sources | unit.reads).items():
@@ -135,6 +135,7 @@ class Request:
                 except Damaged as error:
                     raise Damaged(f"{unit.label} cannot be made from {name}: {error}") from None
                 if not found:
+                    locks.require_free(source.lock)
                     given = [] if self.plan.sky or self.store.inputs().exists() else ["--input", "DIR"]
                     raise UserError(
                         f"{unit.label} waits for {name}, which is missing ({source.record_path}): "
@@ -203,10 +204,15 @@ def parser(contract: str | None, *, makes: bool = True) -> argparse.ArgumentPars
     return parser
 
 
-def parse(parser: argparse.ArgumentParser, argv: list[str] | None, select: tuple[str, ...] = ()) -> Request:
-    """Read the command line; `select` names the flags that choose among the units ('run', 'fold')."""
+def parse(
+    parser: argparse.ArgumentParser, argv: list[str] | None, select: tuple[str, ...] = (), of: str = "run"
+) -> Request:
+    """Read the command line; `select` names the flags that choose among the units ('run', 'fold').
+
+    `of`: what --run names.
+    """
     if "run" in select:
-        parser.add_argument("--run", help="only the run, baseline or ensemble of this name")
+        parser.add_argument("--run", help=f"only the {of} of this name")
     if "fold" in select:
         parser.add_argument("--fold", type=int, help="only this fold (from 0)")
     options = parser.parse_args(argv)
@@ -236,6 +242,14 @@ def _for_labels(plan: Plan, store: Store) -> Plan:
     with contextlib.suppress(Damaged):  # which is told where the record is needed
         return plan.for_schema(store.schema())
     return plan
+
+
+def require_with(parser: argparse.ArgumentParser, options: argparse.Namespace, **needed: str) -> None:
+    """The parser's error where a flag is given without the one that it goes with: `top="most_likely"`."""
+    for flag, other in needed.items():
+        if getattr(options, flag) is not None and not getattr(options, other):
+            flags = (f"--{name.replace('_', '-')}" for name in (flag, other))
+            parser.error("{} goes with {}, which is not given".format(*flags))
 
 
 def agree_to_discard(lost: list[dependencies.Unit], rebuilt: list[Artifact], options: argparse.Namespace) -> None:

@@ -14,6 +14,10 @@ class Damaged(UserError):
     """A file of the output does not match its record, or is missing."""
 
 
+class Elsewhere(UserError):
+    """Another process is making, or has just made, what this one was about to make."""
+
+
 class TrainingFailed(UserError):
     """A fold cannot be trained as specified; others may."""
 

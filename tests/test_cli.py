@@ -1,5 +1,6 @@
 """The command line that all stages share: its help, its exit codes, what its flags select."""
 
+import argparse
 import errno
 import importlib
 import re
@@ -22,6 +23,7 @@ from pipeline.store.artifacts import Store
 from tests.builders import fabricated
 
 STAGES = (*dependencies.STAGES, "status")
+NAMED = {"baselines": "baseline", "ensemble": "ensemble, or run alone,", "submit": "ensemble, or run alone,"}
 SELECT = {"baselines": ["--run"], "train": ["--run", "--fold"], "predict": ["--run", "--fold"], "submit": ["--run"]}
 
 
@@ -37,6 +39,7 @@ def test_help_is_the_contract_of_the_stage(stage, capsys):
     assert stop.value.code == 0
     shown = capsys.readouterr().out
     assert module.__doc__.strip() in shown
+    assert all(f"only the {NAMED.get(stage, 'run')}" in shown for flag in SELECT.get(stage, []) if flag == "--run")
     for flag in ("--plan", "--output", *SELECT.get(stage, [])):
         assert flag in shown
     for flag in ("--force", "--yes", "--until"):
@@ -49,6 +52,37 @@ def test_the_contract_says_number_reads_writes_and_command(stage):
     assert lines[0].startswith(f"Stage {list(dependencies.STAGES).index(stage)} of 9: ")
     for beginning in ("reads   ", "writes  ", f"    ./run.sh {stage} --plan "):
         assert any(line.startswith(beginning) for line in lines), beginning
+
+
+CHECKED_LATER = {"--fold", "--port", "--trials", "--people", "--hours", "--until"}  # by who knows what there is
+
+
+@pytest.mark.parametrize("command", [name for name in COMMANDS if ":" not in COMMANDS[name].module])
+def test_no_flag_takes_just_any_number(command, monkeypatch):
+    """Infinitely many minutes, a share of 3 and a price below nothing are refused by the flag's type."""
+    bare, add = set(), argparse.ArgumentParser.add_argument
+
+    def add_argument(parser, *names, **facts):
+        bare.update(names if facts.get("type") in (int, float) else ())
+        return add(parser, *names, **facts)
+
+    monkeypatch.setattr(argparse.ArgumentParser, "add_argument", add_argument)
+    with pytest.raises(SystemExit):
+        module_of(command).main(["--help"])
+    assert not bare - CHECKED_LATER
+
+
+@pytest.mark.parametrize(("arguments", "flags"), [
+    (["classify", "x", "--ensemble", "y", "--to", "z.csv", "--top", "5"], "--top goes with --most-likely"),
+    (["plan", "--plan", "demo", "--price", "3"], "--price goes with --estimate"),
+    (["submit", "--plan", "demo", "--wait", "0"], "--wait goes with --upload"),
+    (["submit", "--plan", "demo", "-m", "mine"], "--message goes with --upload"),
+])  # fmt: skip
+def test_a_flag_that_would_do_nothing_is_refused(arguments, flags, capsys):
+    with pytest.raises(SystemExit) as stop:
+        module_of(arguments[0]).main(arguments[1:])
+    assert stop.value.code == 2
+    assert capsys.readouterr().err == f"error: {flags}, which is not given; --help lists all flags\n"
 
 
 def test_help_of_every_stage_needs_no_keras():

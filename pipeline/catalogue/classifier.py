@@ -71,8 +71,10 @@ class Classifier:
     def _of_list(self, given: Sequence[Image], ids: Sequence | None) -> Iterator[pd.DataFrame]:
         self._worker.source = Given(given)
         names, ids = list(self._worker.source.names()), _ids(given) if ids is None else list(ids)
-        if not names or len(ids) != len(names):
-            raise UserError(f"expected images, and as many ids, not {len(names)} and {len(ids)}")
+        if not names:
+            raise UserError("expected at least one image, not an empty list")
+        if len(ids) != len(names):
+            raise UserError(f"expected as many ids as images, not {len(ids)} for {len(names)}")
         yield self._worker.answers(pd.DataFrame({"id": pd.Series(ids, dtype=object), "image": names}))[0]
 
 

@@ -29,7 +29,7 @@ from pipeline.catalogue import columns, descriptions, most_likely, stated, unrea
 from pipeline.catalogue.classify_worker import ClassifyWorker
 from pipeline.catalogue.galaxies import Galaxies
 from pipeline.catalogue.target import ShardPlan, Target
-from pipeline.core import views
+from pipeline.core import flag_types, views
 from pipeline.execution import engines
 from pipeline.models import calibrated
 from pipeline.models.classifier import Classifier, view_set_of
@@ -39,6 +39,7 @@ from pipeline.store.artifacts import Store
 from pipeline.store.environment import environment
 
 log = logging.getLogger(__name__)
+TOP = 1000  # galaxies that most likely have an answer
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
@@ -59,26 +60,19 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
         "--intervals",
         nargs="?",
         const=calibration.LEVEL,
-        type=_share,
+        type=flag_types.share,
         metavar="SHARE",
         help="add intervals that hold this share of the answers, 0.9 by default, and the class's calibrated confidence",
     )
     parser.add_argument("--most-likely", metavar="ANSWER", help="also the galaxies that most likely have it, in order")
-    parser.add_argument("--top", type=engines.positive, default=1000, metavar="N", help="how many of these; 1,000")
+    parser.add_argument("--top", type=flag_types.count, metavar="N", help=f"how many of these; {TOP:,}")
     engines.add_flags(parser, "processes that each load the ensemble")
     parser.add_argument("--force", action="store_true", help="rebuild what exists")
     parser.add_argument("--yes", action="store_true", help="agree beforehand to what would be asked")
-    return parser.parse_args(argv)
-
-
-def _share(text: str) -> float:
-    try:
-        share = float(text)
-    except ValueError:
-        share = 0
-    if not 0 < share < 1:
-        raise argparse.ArgumentTypeError(f"expected a share between 0 and 1, such as 0.9, not {text!r}")
-    return share
+    options = parser.parse_args(argv)
+    cli.require_with(parser, options, top="most_likely")
+    options.top = options.top or TOP
+    return options
 
 
 def _names(text: str) -> list[str]:

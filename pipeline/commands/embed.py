@@ -23,7 +23,7 @@ from pipeline import cli
 from pipeline.catalogue import descriptions, embedded, embedding, remote, unread, work
 from pipeline.catalogue.galaxies import Galaxies
 from pipeline.catalogue.target import ShardPlan, Target
-from pipeline.core import views
+from pipeline.core import flag_types, views
 from pipeline.errors import UserError
 from pipeline.execution import engines
 from pipeline.models import embedder
@@ -46,7 +46,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--to", type=Path, required=True, help="the folder to write")
     parser.add_argument("--fold", type=int, default=0, help="the fold whose network looks, from 0")
     parser.add_argument("--float32", action="store_true", help="keep 32 bits of each feature, not 16")
-    parser.add_argument("--pca", type=engines.positive, metavar="K", help="keep K principal components")
+    parser.add_argument("--pca", type=flag_types.count, metavar="K", help="keep K principal components")
     parser.add_argument(
         "--views", help=f"views averaged per galaxy: {', '.join(views.VIEW_SETS)}, or how many; as trained"
     )

@@ -29,7 +29,7 @@ from tqdm import tqdm
 
 from pipeline import cli
 from pipeline.competition import cutout
-from pipeline.core import machine, views
+from pipeline.core import flag_types, machine, views
 from pipeline.core.durations import duration
 from pipeline.core.labels import Schema
 from pipeline.errors import UserError
@@ -238,9 +238,10 @@ def main(argv: list[str] | None = None) -> None:
     """Command line."""
     parser = cli.parser(__doc__, makes=False)
     parser.add_argument("--estimate", action="store_true", help="time a few steps of every run, then print the cost")
-    parser.add_argument("--price", type=float, help="what an hour of this machine costs, in any currency")
+    parser.add_argument("--price", type=flag_types.amount, help="what an hour of this machine costs, in any currency")
     request = cli.parse(parser, argv)
     options = request.options
+    cli.require_with(parser, options, price="estimate")
     logging.getLogger("pipeline.nn").setLevel(logging.WARNING)  # hide the logs of the probe's training
     for line in table(request.plan, request.store, estimate=options.estimate, price=options.price):
         print(line, flush=True)

@@ -2,7 +2,7 @@
 
 reads   OUTPUT/PLAN/ensembles/NAME and the networks that it is made of
 writes  DIR/model.onnx, DIR/saved_model/ or DIR/model.tflite, DIR/model.json: its inputs, outputs and its largest
-        difference, and DIR/README.md: its model card
+        difference, and DIR/README.md: its model card, of a whole ensemble with its own views
 
 The model takes images, uint8 (n, 424, 424, 3) RGB (others are resized to that), and gives vote fractions, or
 probabilities of classes, float32 (n, c), in the columns of the labels: crops, views, networks, blend and decision tree

@@ -25,6 +25,7 @@ from packaging.requirements import Requirement
 
 from pipeline import cli
 from pipeline.competition import source_files
+from pipeline.core import flag_types
 from pipeline.errors import UserError
 from pipeline.execution import engines
 from pipeline.plans.backbones import BACKBONES
@@ -148,7 +149,7 @@ def main(argv: list[str] | None = None) -> None:
     """Find, run, collect. Running out of time is not an error: exit code 0 and a message."""
     parser = cli.Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("plan", nargs="?", default="kaggle", metavar="PLAN")
-    parser.add_argument("--max-hours", type=float)
+    parser.add_argument("--max-hours", type=flag_types.amount)
     parser.add_argument("--resume-from", type=Path, metavar="DIR", help="default: the latest output that is attached")
     parser.add_argument("--root", type=Path, default=Path("/kaggle"))
     options = parser.parse_args(argv)

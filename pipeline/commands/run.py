@@ -17,8 +17,8 @@ from pathlib import Path
 from pipeline import cli
 from pipeline.competition import download
 from pipeline.competition.source_files import INPUT
+from pipeline.core import flag_types
 from pipeline.errors import Damaged
-from pipeline.execution import engines
 from pipeline.store import dependencies, staleness
 from pipeline.store.dependencies import Unit
 from pipeline.store.unit import refuse_changed
@@ -41,25 +41,17 @@ def arguments() -> argparse.ArgumentParser:
     )
     parser.add_argument("--force", choices=dependencies.STAGES, metavar="STAGE", help="rebuild what this stage makes")
     parser.add_argument("--yes", action="store_true", help="agree beforehand to what would be asked")
-    parser.add_argument("--max-hours", type=_hours, metavar="H", help="stop in time, between epochs (exit code 3)")
+    parser.add_argument(
+        "--max-hours", type=flag_types.amount, metavar="H", help="stop in time, between epochs (exit code 3)"
+    )
     parser.add_argument(
         "--workers",
-        type=engines.positive,
+        type=flag_types.count,
         metavar="N",
         help="folds that are trained at a time, each on a GPU of its own",
     )
     parser.add_argument("--resume-from", metavar="DIR", help="start from the output of an earlier session")
     return parser  # fmt: skip
-
-
-def _hours(text: str) -> float:
-    try:
-        hours = float(text)
-    except ValueError:
-        hours = -1.0
-    if not 0 <= hours < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text}: expected a number of hours, such as 11.5")
-    return hours
 
 
 def calls(stage: str, options: argparse.Namespace, until: float | None, runs: list[str] | None) -> list[list[str]]:

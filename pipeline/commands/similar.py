@@ -23,10 +23,10 @@ from tqdm import tqdm
 from pipeline import cli
 from pipeline.catalogue import image_files, lookup, thumbnails
 from pipeline.catalogue.embedded import Embedded
+from pipeline.core import flag_types
 from pipeline.core.neighbours import Nearest
 from pipeline.core.projection import directions
 from pipeline.errors import DamagedImage, UserError
-from pipeline.execution import engines
 from pipeline.report import contact_sheet
 from pipeline.report.contact_sheet import Strip, Tile
 from pipeline.store.records import atomic
@@ -52,7 +52,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--to", type=Path, required=True, metavar="FOLDER", help="the folder that `embed` has written")
     parser.add_argument("--id", action="append", default=[], help="a galaxy of the catalogue")
     parser.add_argument("--image", action="append", default=[], type=Path, help="an image: JPEG, PNG or FITS")
-    parser.add_argument("-n", type=engines.positive, default=500, help="how many galaxies; 500")
+    parser.add_argument("-n", type=flag_types.count, default=500, help="how many galaxies; 500")
     parser.add_argument("--save", type=Path, help="path of the table and the sheet, without .csv and .html")
     parser.add_argument("--run", type=Path, help="the run that made the features, where it was moved, for --image")
     options = parser.parse_args(argv)

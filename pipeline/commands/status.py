@@ -4,6 +4,8 @@ What is made from something outdated or changed, however far up, is outdated. --
 checksum mismatches. Without it only sizes are compared. A stage verifies what it uses, but a file above 1 GiB only once
 while its size, times and inode are unchanged: silent disk corruption of such a file is found by --check alone.
 
+With --check the exit code is 2 where a file is not what was written.
+
     ./run.sh status --plan demo [--check]
 """
 
@@ -19,6 +21,7 @@ from pipeline.store import dependencies, staleness, superseded
 from pipeline.store.artifacts import Store
 from pipeline.store.records import Artifact
 
+UNSOUND = ("corrupt", "damaged")  # states in which a file's content, size or record is not what was written
 SHOWN = 3  # differences of a unit, and folds of a run before they are told as a range
 
 
@@ -33,10 +36,10 @@ class Found(NamedTuple):
 
 
 class Checked:
-    """Counts the files whose content was compared with their records."""
+    """Counts the files whose content was compared with their records, and the artifacts that are not as recorded."""
 
     def __init__(self) -> None:
-        self.files = self.bytes = 0
+        self.files = self.bytes = self.unsound = 0
 
     def mismatches(self, artifact: Artifact) -> list[str]:
         """See `Artifact.checksum_mismatches`."""
@@ -45,32 +48,37 @@ class Checked:
         self.bytes += sum(path.stat().st_size for path in there)
         return artifact.checksum_mismatches()
 
+    def result(self) -> str:
+        """The last line of a table."""
+        read = f"{self.files} files, {self.bytes / 1e6:,.0f} MB, were read and compared with their sha256"
+        return f"check: {read}: {'see above' if self.unsound else 'all are what was written'}"
 
-def table(request: cli.Request, *, check: bool = False) -> list[str]:
+
+def table(request: cli.Request, checked: Checked | None = None) -> list[str]:
     """One line a stage and, below it, what is not complete; equal states of a run's folds share a line."""
-    lines, checked = [f"{request.plan.name} in {request.store.root}"], Checked() if check else None
-    walk, corrupt, lost = staleness.Walk(), False, []
+    lines, counted = [f"{request.plan.name} in {request.store.root}"], checked or Checked()
+    walk, lost = staleness.Walk(), []
     for stage in dependencies.STAGES:
         try:
             units, of_part = _units(stage, request)
         except Damaged as error:  # shared by all of its units
             lines.append(f"  {stage:<10} damaged: {error}")
+            counted.unsound += 1
             continue
         found = [_found(unit, walk, request, checked) for unit in units]
         lost += [unit.artifact for unit, one in zip(units, found, strict=True) if one.state in ("changed", "outdated")]
-        corrupt |= any(one.state == "corrupt" for one in found)
+        counted.unsound += sum(one.state in UNSOUND for one in found)
         complete = sum(one.state == "complete" for one in found)
         lines.append(f"  {stage:<10} {complete} of {len(found)} complete{of_part}")
         lines += _incomplete(found)
     optional = list(_optional(request, checked))
     lines += _incomplete(optional)
+    counted.unsound += sum(one.state in UNSOUND for one in optional)
     gone = staleness.discarded(staleness.everything(request.plan, request.store), lambda unit: unit.artifact in lost)
     if work := sum(staleness.seconds(unit) for unit in gone):
         lines.append(f"what is changed or outdated took {duration(work)} of work; to rebuild it is to discard that")
     if checked:
-        corrupt |= any(one.state == "corrupt" for one in optional)
-        read = f"{checked.files} files, {checked.bytes / 1e6:,.0f} MB, were read and compared with their sha256"
-        lines.append(f"check: {read}: {'see above' if corrupt else 'all are what was written'}")
+        lines.append(checked.result())
     return lines
 
 
@@ -146,4 +154,7 @@ def main(argv: list[str] | None = None) -> None:
     parser = cli.parser(__doc__, makes=False)
     parser.add_argument("--check", action="store_true", help="read every file and compare it with its record")
     request = cli.parse(parser, argv)
-    print("\n".join(table(request, check=request.options.check)))
+    checked = Checked() if request.options.check else None
+    print("\n".join(table(request, checked)), flush=True)
+    if checked and checked.unsound:
+        raise Damaged(f"{checked.unsound} of the plan's artifacts are not what was written; the table says which")

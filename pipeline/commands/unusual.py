@@ -22,10 +22,9 @@ from tqdm import tqdm
 from pipeline import cli
 from pipeline.catalogue import answers_table, thumbnails
 from pipeline.catalogue.embedded import Embedded
-from pipeline.core import neighbours
+from pipeline.core import flag_types, neighbours
 from pipeline.core.projection import directions
 from pipeline.errors import UserError
-from pipeline.execution import engines
 from pipeline.report import contact_sheet
 from pipeline.report.contact_sheet import Strip, Tile
 from pipeline.store.records import atomic
@@ -41,9 +40,13 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
         prog="./run.sh unusual", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--to", type=Path, required=True, metavar="FOLDER", help="the folder that `embed` has written")
-    parser.add_argument("-n", type=engines.positive, default=500, help="how many galaxies, and artifacts; 500")
+    parser.add_argument("-n", type=flag_types.count, default=500, help="how many galaxies, and artifacts; 500")
     parser.add_argument(
-        "--artifact-above", type=float, default=0.5, metavar="SHARE", help="share of volunteers above which it is one"
+        "--artifact-above",
+        type=flag_types.fraction,
+        default=0.5,
+        metavar="SHARE",
+        help="share of volunteers above which it is one",
     )
     parser.add_argument("--answers", type=Path, metavar="TABLE", help="what `classify` said of these galaxies: Parquet")
     parser.add_argument("--save", type=Path, help="path of the table and the sheet, without .csv and .html")

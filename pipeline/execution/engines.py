@@ -8,7 +8,7 @@ import multiprocessing
 import os
 import signal
 import threading
-from argparse import ArgumentParser, ArgumentTypeError, Namespace
+from argparse import ArgumentParser, Namespace
 from collections.abc import Callable, Iterable, Iterator
 from concurrent import futures
 from concurrent.futures.process import BrokenProcessPool
@@ -16,7 +16,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pipeline.core import machine
+from pipeline.core import flag_types, machine
 from pipeline.errors import UserError
 from pipeline.execution import progress
 
@@ -34,14 +34,7 @@ _worker: Work | None = None  # of this worker process
 def add_flags(parser: ArgumentParser, workers: str) -> None:
     """--engine and --workers."""
     parser.add_argument("--engine", choices=NAMES, default="local", help="this machine, or a Ray cluster (RAY_ADDRESS)")
-    parser.add_argument("--workers", type=positive, default=1, help=workers)
-
-
-def positive(text: str) -> int:
-    """A flag's value as a number above 0."""
-    if not (text.isascii() and text.isdecimal() and int(text) > 0):
-        raise ArgumentTypeError(f"{text!r}: expected a number above 0")
-    return int(text)
+    parser.add_argument("--workers", type=flag_types.count, default=1, help=workers)
 
 
 def in_this_process(options: Namespace) -> bool:

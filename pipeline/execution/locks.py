@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TextIO
 
-from pipeline.errors import UserError
+from pipeline.errors import Elsewhere
 
 NO_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP)  # some network file systems have no locks: then there is no exclusion
 _held: dict[Path, TextIO] = {}
@@ -20,7 +20,7 @@ _held: dict[Path, TextIO] = {}
 def acquire(path: Path, *, wait: bool = False) -> None:
     """Acquire the lock at `path` until `release` or the end of this process; nothing where it is held already.
 
-    Where another process holds it: UserError that says which, or with `wait` block until it is released.
+    Where another process holds it: Elsewhere, which says which, or with `wait` block until it is released.
     """
     path = path.absolute()
     while path not in _held:
@@ -29,7 +29,7 @@ def acquire(path: Path, *, wait: bool = False) -> None:
             fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         except BlockingIOError:
             with file:
-                raise UserError(f"{_holder(file, path)}: wait until it has ended, or stop it") from None
+                raise Elsewhere(f"{_holder(file, path)}: wait until it has ended, or stop it") from None
         except OSError as error:
             if error.errno not in NO_LOCKS:
                 raise
@@ -54,6 +54,13 @@ def release(path: Path) -> None:
     if file:
         path.unlink(missing_ok=True)  # while it is held, so that no other process locks a deleted file
         file.close()
+
+
+def require_free(path: Path) -> None:
+    """Elsewhere where another process holds the lock."""
+    if path.absolute() not in _held and path.exists():
+        with holding(path):
+            pass
 
 
 def release_all() -> None:

@@ -30,7 +30,7 @@ class Embedder:
         if self.folder.parent.name != "runs" or not trained.exists():
             raise UserError(
                 f"expected a trained run such as OUTPUT/PLAN/runs/NAME with fold {fold}, not {self.folder}: "
-                f"{_listed(self.folder, fold)}"
+                f"{_folds(self.folder) or _listed(self.folder, fold)}"
             )
         self.schema: Schema = self.store.schema()
         self._member = trained_member(self.store, self.schema, self.folder.name, fold + 1, view_set)
@@ -81,6 +81,12 @@ class Embedder:
 def of_process(run: Path, fold: int, view_set: str | None) -> Embedder:
     """The embedder that this process holds: what asks for its dimension and what embeds share the network."""
     return Embedder(run, fold, view_set)
+
+
+def _folds(folder: Path) -> str:
+    """The folds that a run has, as a phrase; nothing where it has none."""
+    there = sorted(int(record.parent.name.removeprefix("fold")) for record in folder.glob("fold*/run.json"))
+    return f"it has fold {', '.join(map(str, there))}" if folder.parent.name == "runs" and there else ""
 
 
 def _listed(folder: Path, fold: int) -> str:

@@ -196,7 +196,7 @@ def build(unit: dependencies.Unit, galaxies: Galaxies, seed: int) -> float:
 
 def main(argv: list[str] | None = None) -> None:
     """Command line of the stage."""
-    request = cli.parse(cli.parser(__doc__), argv, select=("run",))
+    request = cli.parse(cli.parser(__doc__), argv, select=("run",), of="baseline")
     todo = request.to_do(dependencies.baselines(request.plan, request.store))
     if todo:
         galaxies = load(request.plan, request.store)

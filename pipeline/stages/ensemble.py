@@ -70,7 +70,8 @@ def build(unit: dependencies.Unit, spec: Ensemble, plan: Plan, store: Store) -> 
 
 def main(argv: list[str] | None = None) -> None:
     """Command line of the stage."""
-    request = cli.parse(cli.parser(__doc__), argv, select=("run",)).without_failed_runs().for_a_run()
+    request = cli.parse(cli.parser(__doc__), argv, select=("run",), of="ensemble, or run alone,")
+    request = request.without_failed_runs().for_a_run()
     todo = request.to_do(dependencies.ensemble(request.plan, request.store))
     specs = {spec.name: spec for spec in request.plan.ensembles}
     for unit in todo:

@@ -19,6 +19,7 @@ from tqdm import tqdm
 
 from pipeline import cli
 from pipeline.core import metrics
+from pipeline.execution.shared_work import SharedWork
 from pipeline.models.predictor import Predictor
 from pipeline.store import dependencies
 from pipeline.store.artifacts import Store
@@ -97,6 +98,7 @@ def main(argv: list[str] | None = None) -> None:
     if todo:
         galaxies = len(store.load_labels()) / plan.folds + len(store.load_sample()[1])
         store.require_space(len(todo) * galaxies * bytes_per_galaxy(store.schema()), "the predictions")
+    shared = SharedWork("predict")
     for _, of_run in groupby(todo, key=lambda unit: unit.run):
         first, *_ = units = list(of_run)
         precision = store.trained(first.run, first.fold).fact("precision", str)
@@ -105,5 +107,7 @@ def main(argv: list[str] | None = None) -> None:
         predictor = Predictor(run, store.schema(), stored=stored, size=size, precision=precision)
         source = Source(predictor, store, precision)
         for unit in units:
-            predictor.load(store.trained(unit.run, unit.fold).verified("model.weights.h5"))
-            predict_fold(source, unit, store)
+            with shared.making(unit.label):
+                predictor.load(store.trained(unit.run, unit.fold).verified("model.weights.h5"))
+                predict_fold(source, unit, store)
+    shared.tell()

@@ -22,7 +22,7 @@ import pandas as pd
 
 from pipeline import cli
 from pipeline.competition import kaggle_client, uploads
-from pipeline.core import tree
+from pipeline.core import flag_types, tree
 from pipeline.core.labels import Schema
 from pipeline.errors import UserError
 from pipeline.store import dependencies, network_caveats
@@ -30,6 +30,7 @@ from pipeline.store.fractions import aligned_to, load_fractions
 from pipeline.store.records import atomic
 
 log = logging.getLogger(__name__)
+WAIT = 15.0  # minutes that Kaggle gets for the score
 
 
 def rows(predicted: pd.DataFrame, header: list[str], ids: np.ndarray) -> pd.DataFrame:
@@ -58,7 +59,7 @@ def arguments() -> argparse.ArgumentParser:
     parser = cli.parser(__doc__)
     parser.add_argument("--upload", action="store_true", help="send it to Kaggle: the --run, or the best out of fold")
     parser.add_argument("-m", "--message", help="its description there; by default members, score and code version")
-    parser.add_argument("--wait", type=float, default=15, metavar="MINUTES", help="for the score (15)")
+    parser.add_argument("--wait", type=flag_types.amount, metavar="MINUTES", help=f"for the score; {WAIT:g}")
     return parser
 
 
@@ -84,7 +85,11 @@ def upload(request: cli.Request) -> None:
 
 def main(argv: list[str] | None = None) -> None:
     """Command line of the stage."""
-    request = cli.parse(arguments(), argv, select=("run",)).without_failed_runs().for_a_run()
+    parser = arguments()
+    request = cli.parse(parser, argv, select=("run",), of="ensemble, or run alone,")
+    cli.require_with(parser, request.options, message="upload", wait="upload")
+    request.options.wait = WAIT if request.options.wait is None else request.options.wait
+    request = request.without_failed_runs().for_a_run()
     units = list(dependencies.submit(request.plan, request.store))
     if not units:
         log.info("submit     no galaxies to predict, so there is no submission")

@@ -22,8 +22,9 @@ import numpy as np
 from tqdm import tqdm
 
 from pipeline import cli
-from pipeline.errors import Damaged, TrainingFailed, UserError
-from pipeline.execution import deadline, engines
+from pipeline.errors import Damaged, Elsewhere, TrainingFailed, UserError
+from pipeline.execution import deadline, engines, locks
+from pipeline.execution.shared_work import SharedWork
 from pipeline.labelled import known_galaxies
 from pipeline.models import frozen_features, prediction_check, starting_backbone
 from pipeline.plans.config import Plan
@@ -88,14 +89,15 @@ def train_run(
     todo: list[dependencies.Unit],
     plan: Plan,
     store: Store,
-    known: known_galaxies.Known | None = None,
+    known: known_galaxies.Known | None,
+    shared: SharedWork,
     *,
     fresh: bool,
 ) -> dict[str, str]:
     """Train these folds of one run, one after the other; {label: why} of those that failed.
 
-    `known`: the galaxies that what runs start from was trained on. `fresh` discards half-trained folds. Out of memory,
-    batches are halved from there on.
+    `known`: the galaxies that what runs start from was trained on. `shared`: where folds go that other processes are
+    training. `fresh` discards half-trained folds. Out of memory, batches are halved from there on.
     """
     from pipeline.nn import runtime
 
@@ -109,20 +111,22 @@ def train_run(
     trainer = lru_cache(maxsize=1)(lambda size: make_trainer(todo, size, plan, store, data, facts, fresh=fresh))
     failed, batch_size = {}, run.batch_size
     for unit in todo:
-        try:
-            start = _start(unit, run, store)
-            _, batch_size = runtime.with_halved_batches(
-                lambda size, unit=unit, start=start: train_fold(
-                    _begun(trainer(size), starting, unit), unit, fold_of, check, start, fresh=fresh
-                ),
-                batch_size,
-                SMALLEST,
-            )
-            store.failure(unit.run, unit.fold).unlink(missing_ok=True)
-        except TrainingFailed as error:
-            failed[unit.label] = str(error)
-            store.save_failure(unit.run, unit.fold, unit.spec, str(error))
-            log.warning("train      %s failed: %s", unit.label, error)
+        with shared.making(unit.label):
+            try:
+                start = _start(unit, run, store)
+                _, batch_size = runtime.with_halved_batches(
+                    lambda size, unit=unit, start=start: train_fold(
+                        _begun(trainer(size), starting, unit), unit, fold_of, check, start, fresh=fresh
+                    ),
+                    batch_size,
+                    SMALLEST,
+                )
+                store.failure(unit.run, unit.fold).unlink(missing_ok=True)
+            except TrainingFailed as error:
+                locks.release(unit.artifact.lock)
+                failed[unit.label] = str(error)
+                store.save_failure(unit.run, unit.fold, unit.spec, str(error))
+                log.warning("train      %s failed: %s", unit.label, error)
     return failed
 
 
@@ -136,11 +140,12 @@ def _begun(
 
 
 def _start(unit: dependencies.Unit, run: Run, store: Store) -> Path | None:
-    """Initial weights of a fold whose run starts from another run; TrainingFailed where they are missing."""
+    """Initial weights of a fold whose run starts from another; TrainingFailed where they are missing, or Elsewhere."""
     if run.start_from is None or run.starts_elsewhere:
         return None
     first, label = store.trained(run.start_from, unit.fold), f"runs/{run.start_from}/fold{unit.fold}"
     if (record := first.record()) is None:
+        locks.require_free(first.lock)
         raise TrainingFailed(f"it starts from {label}, which is not trained")
     backbone_graphs.require_graph(run.model_copy(update={"name": run.start_from}), record, label, store)
     return first.verified("model.weights.h5")
@@ -215,11 +220,13 @@ class OneFold:
     def __init__(self, flags: list[str]):
         self.flags = flags
 
-    def __call__(self, unit: tuple[str, int]) -> tuple[str, int, str | None]:
+    def __call__(self, unit: tuple[str, int]) -> tuple[str, int, str | Elsewhere | None]:
         """(run, fold, why it failed or None). A fold that the deadline ends is neither done nor failed."""
         run, fold = unit
         try:
             main([*self.flags, "--run", run, "--fold", str(fold)])
+        except Elsewhere as error:
+            return run, fold, error
         except UserError as error:
             log.warning("train      %s fold %d failed: %s", run, fold, error)
             return run, fold, str(error)
@@ -228,7 +235,9 @@ class OneFold:
         return run, fold, None
 
 
-def train_by_workers(todo: list[dependencies.Unit], plan: Plan, options: Namespace) -> dict[str, str]:
+def train_by_workers(
+    todo: list[dependencies.Unit], plan: Plan, options: Namespace, shared: SharedWork
+) -> dict[str, str]:
     """Train each fold as a task of its own, those that others start from first; {label: why} of those that failed."""
     flags = ["--plan", str(plan_path(options.plan).resolve()), "--output", str(options.output.expanduser().resolve())]
     flags += [f"--until={options.until}"] * (options.until is not None) + ["--force", "--yes"] * options.force
@@ -243,8 +252,11 @@ def train_by_workers(todo: list[dependencies.Unit], plan: Plan, options: Namespa
                 make_worker, tasks, engine=options.engine, workers=workers, gpus=plan.gpus
             ):
                 bar.update()
-                failed |= {f"runs/{run}/fold{fold}": why} if why else {}
-            if any(not unit.artifact.exists() and unit.label not in failed for unit in group):
+                with shared.making(label := f"runs/{run}/fold{fold}"):
+                    if isinstance(why, Elsewhere):
+                        raise why
+                    failed |= {label: why} if why else {}
+            if any(not unit.artifact.exists() and unit.label not in failed | shared.left for unit in group):
                 raise deadline.TimeIsUp
     return failed
 
@@ -258,15 +270,16 @@ def main(argv: list[str] | None = None) -> None:
     todo = request.to_do(dependencies.train(plan, store))
     if plan.on_failed_run == "leave-out" and not fresh:
         todo = [unit for unit in todo if not dependencies.failure(unit, store)]
-    failed: dict[str, str] = {}
+    failed, shared = {}, SharedWork("train")
     known = known_galaxies.of_plan(plan, store) if todo else None
     if known:
         known_galaxies.require_unseen(known, store.load_folds(), store)
     if engines.in_this_process(request.options):
         for _, of_run in groupby(todo, key=lambda unit: unit.run):
-            failed |= train_run(list(of_run), plan, store, known, fresh=fresh)
+            failed |= train_run(list(of_run), plan, store, known, shared, fresh=fresh)
     else:
-        failed = train_by_workers(sorted(todo, key=lambda u: len(plan.lineage(u.run))), plan, request.options)
+        failed = train_by_workers(sorted(todo, key=lambda u: len(plan.lineage(u.run))), plan, request.options, shared)
+    shared.tell()
     if failed and plan.on_failed_run == "stop":
         label, why = next(iter(failed.items()))
         raise UserError(

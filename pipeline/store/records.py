@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from pipeline.errors import Damaged, UserError
+from pipeline.errors import Damaged, Elsewhere, UserError
 from pipeline.execution import locks
 from pipeline.store import digests, sealed_json
 from pipeline.store.digests import file_digest
@@ -129,7 +129,7 @@ class Artifact:
     def begin(self) -> None:
         """Make the folder, lock the artifact and delete its record: a partial artifact never counts as complete.
 
-        Temporary files left by a killed process are deleted. UserError where another process holds the lock, or has
+        Temporary files left by a killed process are deleted. Elsewhere where another process holds the lock, or has
         made the artifact since it was `looked_at`.
         """
         folder = self.record_path.parent
@@ -137,7 +137,7 @@ class Artifact:
         locks.acquire(self.lock)
         if self.seen is not None and self.seen != self._written_at():
             locks.release(self.lock)
-            raise UserError(f"{folder} was made by another process meanwhile: the same command goes on from there")
+            raise Elsewhere(f"{folder} was made by another process meanwhile: the same command goes on from there")
         for path in (self.record_path, *self.files):
             _clear_folder(path)
         self.record_path.unlink(missing_ok=True)

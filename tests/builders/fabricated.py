@@ -37,6 +37,15 @@ runs = ["a"]
 """
 
 
+RUN_ON = """[[runs]]
+name = "on"
+backbone = "mobilenetv2"
+crop = "big"
+start_from = "b"
+fine_tune = { epochs = 1 }
+"""
+
+
 def write_plan(folder: Path, *edits: tuple[str, str], more: str = "") -> Path:
     """The plan above as mine.toml, after (old, new) edits and with more tables at its end."""
     text = PLAN

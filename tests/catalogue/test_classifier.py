@@ -76,8 +76,8 @@ WRONG = {
     "floats": ([np.zeros((99, 99, 3))], None, r"image 0: .* received float64 \(99, 99, 3\)"),
     "grey": (np.zeros((2, 99, 99), np.uint8), None, r"received uint8 \(99, 99\)"),
     "numbers": ([b"x", 7], None, "image 1: .* received int"),
-    "nothing": ([], None, "expected images"),
-    "too few ids": ([b"x", b"y"], [1], "not 2 and 1"),
+    "nothing": ([], None, "at least one image, not an empty list"),
+    "too few ids": ([b"x", b"y"], [1], "as many ids as images, not 1 for 2"),
     "no place": ("nowhere", None, "nowhere"),
 }
 

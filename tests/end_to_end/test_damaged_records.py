@@ -258,7 +258,7 @@ def test_what_is_made_by_the_way_is_checked_too(made):
     fabricated.make(dependencies.features(plan, store, plan.run("a")))
     path = store.features("a").files[0]
     path.write_text(path.read_text().swapcase())
-    (line,) = [line for line in status.table(request(flags), check=True) if "corrupt" in line]
+    (line,) = [line for line in status.table(request(flags), status.Checked()) if "corrupt" in line]
     assert line.startswith(f"    corrupt   features of a: {path} is not what was written")
     store.features("a").record_path.write_text("null")
     (line,) = [line for line in status.table(request(flags)) if "damaged" in line]

@@ -10,17 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.errors import UserError
+from pipeline.errors import Elsewhere
 from pipeline.execution import locks
-
-HOLD = """
-import sys, time
-from pathlib import Path
-from pipeline.execution import locks
-locks.acquire(Path(sys.argv[1]))
-print("held", flush=True)
-time.sleep(float(sys.argv[2]))
-"""
+from tests.builders.lock_holder import hold, holding
 
 
 @pytest.fixture
@@ -29,39 +21,33 @@ def path(tmp_path):
     locks.release(tmp_path / ".run.json.lock")
 
 
-def holder(path: Path, seconds: float = 60) -> subprocess.Popen:
-    """Another process, once it holds the lock."""
-    command = [sys.executable, "-c", HOLD, str(path), str(seconds)]
-    made = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parents[2])
-    with made.stdout as told:
-        assert told.readline() == "held\n"
-    return made
-
-
 def test_the_second_is_refused_with_pid_and_command_of_the_first(path):
-    other = holder(path)
-    try:
-        with pytest.raises(UserError, match=re.escape(f"is being worked on by process {other.pid} (-c {path} 60)")):
+    with holding(path) as other:
+        said = re.escape(f"is being worked on by process {other.pid} (-c {path} 60)")
+        with pytest.raises(Elsewhere, match=said):
             locks.acquire(path)
-    finally:
-        other.kill()
-        other.wait()
+        with pytest.raises(Elsewhere, match=said):
+            locks.require_free(path)
+
+
+def test_what_nobody_else_holds_is_free_and_stays_as_it_is(path):
+    locks.require_free(path)
+    assert not path.exists()
+    locks.acquire(path)
+    locks.require_free(path)
+    assert path.exists()
 
 
 @pytest.mark.parametrize("content", ["null", "[]", '{"pid": 1}', "{", "\0" * 9, "[" * 200_000])
 def test_whatever_a_lock_says_the_second_is_refused(path, content):
-    other = holder(path)
-    try:
+    with holding(path):
         path.write_text(content)
-        with pytest.raises(UserError, match="is being worked on by another process"):
+        with pytest.raises(Elsewhere, match="is being worked on by another process"):
             locks.acquire(path)
-    finally:
-        other.kill()
-        other.wait()
 
 
 def test_a_lock_of_a_process_that_was_killed_is_taken_over(path):
-    other = holder(path)
+    other = hold(path)
     other.send_signal(signal.SIGKILL)
     other.wait()
     assert path.is_file()
@@ -71,7 +57,7 @@ def test_a_lock_of_a_process_that_was_killed_is_taken_over(path):
 
 
 def test_who_waits_goes_on_when_the_first_has_ended(path):
-    other = holder(path, 1.0)
+    other = hold(path, 1.0)
     began = time.monotonic()
     locks.acquire(path, wait=True)
     assert 0.3 < time.monotonic() - began < 30

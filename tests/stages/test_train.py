@@ -7,7 +7,7 @@ import pytest
 
 from pipeline import cli
 from pipeline.commands import status
-from pipeline.errors import TrainingFailed, UserError
+from pipeline.errors import Elsewhere, TrainingFailed, UserError
 from pipeline.plans.config import load_plan
 from pipeline.stages import train
 from pipeline.store import dependencies
@@ -15,6 +15,7 @@ from pipeline.store.artifacts import Store
 from pipeline.store.records import file_digest
 from tests.builders import fabricated, stage_outputs
 from tests.builders.galaxy_zoo_2 import GZ2
+from tests.builders.lock_holder import holding
 
 N = 12
 FOLD = np.arange(N) % 2
@@ -217,6 +218,52 @@ def test_a_fold_that_fails_keeps_no_other_from_being_trained(tmp_path, store, fa
         main(tmp_path, path)
     complete = [unit.label for unit in dependencies.train(load_plan(str(path)), store) if unit.state()[0] == "complete"]
     assert complete == ["runs/a/fold0", "runs/a/fold1", "runs/b/fold1"]
+
+
+@pytest.fixture
+def fakes(monkeypatch):
+    monkeypatch.setattr(train, "make_trainer", lambda *_, **__: Trainer())
+    monkeypatch.setattr(train.prediction_check, "Check", lambda *_, **__: agrees)
+
+
+def test_what_another_process_trains_is_left_to_it_and_the_rest_is_trained(tmp_path, store, fakes, caplog):
+    path = fabricated.write_plan(tmp_path)
+    caplog.set_level("INFO")
+    with holding(store.trained("a", 0).lock):
+        main(tmp_path, path)
+        assert "other processes make, or have made, runs/a/fold0" in caplog.text
+        states = {unit.label: unit.state()[0] for unit in dependencies.train(load_plan(str(path)), store)}
+        assert states == {label: "complete" for label in states} | {"runs/a/fold0": "missing"}
+        with pytest.raises(Elsewhere, match="fold0 is being worked on by process"):  # nothing else is left to do
+            main(tmp_path, path)
+    main(tmp_path, path)
+    assert store.trained("a", 0).exists()
+
+
+def test_what_another_process_has_trained_meanwhile_is_not_trained_again(tmp_path, store, fakes, monkeypatch):
+    path = fabricated.write_plan(tmp_path)
+    units = {unit.label: unit for unit in dependencies.train(load_plan(str(path)), store)}
+
+    class Slow(Trainer):
+        def fit(self, train, valid, fold, folder, start):
+            if not units["runs/b/fold1"].artifact.exists():
+                fabricated.make(units["runs/b/fold1"])  # as the other process does while this one trains
+            return super().fit(train, valid, fold, folder, start)
+
+    monkeypatch.setattr(train, "make_trainer", lambda *_, **__: Slow())
+    main(tmp_path, path)
+    assert "train_seconds" not in units["runs/b/fold1"].artifact.record()
+    assert "train_seconds" in units["runs/b/fold0"].artifact.record()
+
+
+def test_a_run_waits_for_what_it_starts_from_where_another_process_trains_that(tmp_path, store, fakes):
+    path = fabricated.write_plan(tmp_path, more=fabricated.RUN_ON)
+    with holding(store.trained("b", 0).lock):
+        main(tmp_path, path)
+        states = {unit.label: unit.state()[0] for unit in dependencies.train(load_plan(str(path)), store)}
+        left = ["runs/b/fold0", "runs/on/fold0"]
+        assert states == {label: "missing" if label in left else "complete" for label in states}
+        assert not store.failure("on", 0).exists()
 
 
 LEAVE = ("seed = 1", 'seed = 1\non_failed_run = "leave-out"')

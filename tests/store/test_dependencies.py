@@ -7,7 +7,7 @@ import pytest
 
 from pipeline import cli
 from pipeline.commands import status
-from pipeline.errors import UserError
+from pipeline.errors import Damaged, UserError
 from pipeline.store import dependencies
 from pipeline.store import unit as unit_module
 from pipeline.store.artifacts import Store
@@ -158,17 +158,8 @@ def test_what_lost_a_source_is_not_complete_and_says_so(plan, store):
     assert fabricated.only(plan, store, "report.html").state() == ("outdated", ["baselines/ridge is missing"])
 
 
-RUN_ON = """[[runs]]
-name = "on"
-backbone = "mobilenetv2"
-crop = "big"
-start_from = "b"
-fine_tune = { epochs = 1 }
-"""
-
-
 def test_a_run_that_starts_from_another_is_made_from_its_folds(tmp_path):
-    plan = fabricated.plan(tmp_path, more=RUN_ON)
+    plan = fabricated.plan(tmp_path, more=fabricated.RUN_ON)
     store = Store(tmp_path / "output" / "mine")
     fabricated.complete(plan, store)
     fabricated.make(fabricated.only(plan, store, "runs/b/fold1"), "other")
@@ -178,7 +169,7 @@ def test_a_run_that_starts_from_another_is_made_from_its_folds(tmp_path):
 
 def test_what_a_unit_is_made_from_may_be_made_in_the_same_stage(tmp_path):
     """Both runs are missing: one stage makes them, and so it does where only the first is."""
-    plan = fabricated.plan(tmp_path, more=RUN_ON)
+    plan = fabricated.plan(tmp_path, more=fabricated.RUN_ON)
     store = Store(tmp_path / "output" / "mine")
     fabricated.complete(plan, store)
     for run in ("b", "on"):
@@ -328,8 +319,23 @@ def test_status_reads_every_file_where_it_is_asked_to(tmp_path, store):
     path.write_text(path.read_text().swapcase())
     request = cli.parse(cli.parser("contract"), flags)
     assert not [line for line in status.table(request) if "corrupt" in line]
-    (line,) = [line for line in status.table(request, check=True) if "corrupt" in line]
+    (line,) = [line for line in status.table(request, status.Checked()) if "corrupt" in line]
     assert line.startswith(f"    corrupt   runs/b/fold1: {path} is not what was written")
+
+
+def test_a_check_that_finds_something_ends_with_the_exit_code_of_an_error(tmp_path, store, capsys):
+    flags = ["--plan", str(tmp_path / "mine.toml"), "--output", str(tmp_path / "output"), "--check"]
+    status.main(flags)
+    assert capsys.readouterr().out.endswith(" were read and compared with their sha256: all are what was written\n")
+    path, record = store.trained("b", 1).files[0], store.predicted("b", 0).record_path
+    path.write_text(path.read_text().swapcase())
+    record.write_text("null")
+    with pytest.raises(Damaged, match=r"^2 of the plan's artifacts are not what was written"):
+        status.main(flags)
+    assert capsys.readouterr().out.endswith("with their sha256: see above\n")
+    path.write_text("cut")
+    with pytest.raises(Damaged, match=r"^2 of"):
+        status.main(flags)
 
 
 def test_status_counts_what_is_complete(tmp_path, store):

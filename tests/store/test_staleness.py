@@ -171,7 +171,7 @@ def test_check_says_what_it_compared(tmp_path, store):
     files = [path for unit in dependencies.all_units(fabricated.plan(tmp_path), store) for path in unit.artifact.files]
     assert len(set(files)) == len(files)
     told = f"check: {len(files)} files, 0 MB, were read and compared with their sha256: "
-    assert status.table(request(tmp_path), check=True)[-1] == f"{told}all are what was written"
+    assert status.table(request(tmp_path), status.Checked())[-1] == f"{told}all are what was written"
     path = store.trained("b", 1).files[0]
     path.write_text(path.read_text().swapcase())
-    assert status.table(request(tmp_path), check=True)[-1] == f"{told}see above"
+    assert status.table(request(tmp_path), status.Checked())[-1] == f"{told}see above"
