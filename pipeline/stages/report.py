@@ -91,6 +91,8 @@ def main(argv: list[str] | None = None) -> None:
     if any(word.partition("=")[0] == "--compare" for word in given):  # needs no plan
         parser = cli.Parser(description=comparison.__doc__)
         _add_compare(parser)
+        if any(word.partition("=")[0] in ("--plan", "--output") for word in given):
+            parser.error("--compare takes the plans from the two folders: leave --plan and --output out")
         print("\n".join(comparison.comparison_lines(*parser.parse_args(given).compare)))
         return
     request = cli.parse(arguments(), argv).without_failed_runs().of_what_exists()

@@ -212,7 +212,11 @@ def _label_efficiencies(plan: Plan, store: Store) -> list[tuple[str, Artifact]]:
 
 
 def existing_part(plan: Plan, store: Store) -> Plan:
-    """The plan without what is missing, or lacks what it is made of; the whole plan where no run is complete."""
+    """The plan without what is missing, or lacks what it is made of; the whole plan where no run is complete.
+
+    With the ensembles of a run alone that `--run` has made.
+    """
+    plan = with_runs_alone(plan, store)
     predicted = {run.name: sum(store.predicted(run.name, fold).exists() for fold in range(plan.folds))
                  for run in plan.runs}  # fmt: skip
     runs = [name for name in predicted if all(predicted[one] == plan.folds for one in plan.lineage(name))]
@@ -256,7 +260,7 @@ def units_of(stage: str, plan: Plan, store: Store) -> Iterator[Unit]:
     """The units of a stage; after training without the runs that the plan lets be left out."""
     if stage in AFTER_TRAINING:
         plan = plan.without(failed_runs(plan, store))
-    if stage in ("ensemble", "submit"):
+    if stage in ("ensemble", "submit", "report"):
         plan = with_runs_alone(plan, store)
     for maker in STAGES[stage]:
         yield from maker(plan, store)

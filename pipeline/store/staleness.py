@@ -106,7 +106,8 @@ def described(lost: list[Unit]) -> str:
     parts = []
     for stage in dict.fromkeys(unit.stage for unit in lost):
         of_stage = [unit for unit in lost if unit.stage == stage]
-        what = of_stage[0].label if len(of_stage) == 1 else f"{len(of_stage)} of {stage}"
+        counted = [unit for unit in of_stage if unit.fold is not None] or of_stage  # as `status` does: not features
+        what = of_stage[0].label if len(of_stage) == 1 else f"{len(counted)} of {stage}"
         parts.append(f"{what} ({duration(sum(map(seconds, of_stage)))})")
     return f"{', '.join(parts)}: {duration(sum(map(seconds, lost)))} of work"
 

@@ -92,6 +92,10 @@ def test_questions_are_compared_whatever_the_schemas_are_called(pair, tmp_path):
 def test_from_the_command_line_it_needs_no_plan(pair, capsys):
     report.main(["--compare", *map(str, pair)])
     assert "on the 90 galaxies of both" in capsys.readouterr().out
+    for more in (["--plan", "demo"], ["--output=out"]):
+        with pytest.raises(SystemExit):
+            report.main([*more, "--compare", *map(str, pair)])
+        assert "leave --plan and --output out; --help lists all flags" in capsys.readouterr().err
 
 
 def test_what_is_no_plan_or_other_data_is_refused(pair, tmp_path):

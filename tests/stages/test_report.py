@@ -9,11 +9,15 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from pipeline.core import metrics, tree
 from pipeline.report import caveats, formatting, leaderboard, page
 from pipeline.report.sections import training
 from pipeline.stages import report
+from pipeline.store import dependencies
 from pipeline.store.artifacts import Store
+from pipeline.store.fractions import fractions_frame, load_fractions
 from tests.builders import finished_plan, stage_outputs
+from tests.builders.galaxy_zoo_2 import GZ2
 
 VOID = {"meta", "link", "br", "img", "input", "hr"}
 
@@ -133,6 +137,34 @@ def test_a_missing_fold_is_told(tmp_path, caplog):
     (store.root / "runs/vgg16/fold1/predictions.json").unlink()
     report.main(["--plan", str(path), "--output", str(tmp_path / "output")])
     assert "not in it, since it is missing: run vgg16 (2 of 3 folds predicted)" in caplog.text
+
+
+def test_a_run_that_was_submitted_alone_is_in_the_report_as_an_ensemble_too(tmp_path, capsys):
+    """Its answers were projected onto the tree: the score of its submission is not the run's."""
+    path, plan, store = finished_plan.make(tmp_path, n=30)
+    flags = ["--plan", str(path), "--output", str(tmp_path / "output")]
+    report.main(flags)
+    folds = [load_fractions(store.predicted("vgg16", k).verified("valid.parquet"), GZ2) for k in range(plan.folds)]
+    made = pd.concat(folds).sort_index()
+    oof = fractions_frame(made.index.to_numpy(), tree.project(GZ2, made.to_numpy()), GZ2)
+    *_, alone = dependencies.ensemble(plan.with_run_alone("vgg16"), store)
+    stage_outputs.write(
+        alone.artifact,
+        {"oof.parquet": oof, "test.parquet": oof},
+        alone.spec,
+        rmse=0.1,
+        weights={"vgg16": 1.0},
+        method="mean",
+        scores={},
+    )
+    capsys.readouterr()
+    report.main(flags)
+    shown = re.findall(r"^(vgg16) +(run|ensemble) ", capsys.readouterr().out, re.MULTILINE)
+    assert sorted(shown) == [("vgg16", "ensemble"), ("vgg16", "run")]
+    board = leaderboard.read(store.report().verified("leaderboard.csv")).set_index(["name", "kind"])
+    truth = store.load_labels().to_numpy()
+    assert board.loc[("vgg16", "ensemble"), "rmse"] == pytest.approx(metrics.rmse(truth, oof[list(GZ2.columns)]), 1e-6)
+    assert board.loc[("vgg16", "ensemble"), "rmse"] < board.loc[("vgg16", "run"), "rmse"]
 
 
 def test_names_are_escaped(made):

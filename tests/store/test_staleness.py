@@ -10,7 +10,7 @@ from pipeline.stages import report
 from pipeline.store import dependencies, sealed_json, staleness
 from pipeline.store.artifacts import Store
 from pipeline.store.records import save_json
-from tests.builders import fabricated
+from tests.builders import fabricated, stage_outputs
 
 FOLDS_TOO = "folds = 2", "folds = 3"
 
@@ -106,6 +106,15 @@ def test_yes_agrees_and_it_is_still_said(tmp_path, store, caplog):
     forced = request(tmp_path, "--force", "--yes")
     assert len(forced.to_do(dependencies.train(forced.plan, store))) == 4
     assert "rebuilding discards 4 of train (4 h 00 min): 4 h 00 min of work" in caplog.text
+
+
+def test_what_is_discarded_is_counted_as_status_counts_it(tmp_path, store):
+    """Features that are kept are lost as well: their time counts, they are no unit of the stage."""
+    asked = request(tmp_path)
+    features = dependencies.features(asked.plan, store, asked.plan.run("a"))
+    stage_outputs.write(features.artifact, {"features.npy": ""}, features.spec, seconds=3600.0)
+    with pytest.raises(UserError, match=r"^rebuilding discards 4 of train \(5 h 00 min\)"):
+        run.main([str(tmp_path / "mine.toml"), "--output", str(tmp_path / "output"), "--force", "train"])
 
 
 def test_what_is_outdated_is_asked_for_as_well(tmp_path, store):
