@@ -7,7 +7,10 @@ from pathlib import Path
 import nbformat
 import pytest
 
+from tests.builders.calls import wrong_calls
+
 ROOT = Path(__file__).parents[2]
+BENCHMARKS = sorted((ROOT / "tests" / "benchmarks").glob("[a-z]*.py"))
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("[0-9]*.ipynb"))  # kaggle.ipynb: test_on_kaggle.py
 
 
@@ -33,6 +36,30 @@ def test_they_hold_no_logic_of_their_own(path):
         defined = [node for node in nodes if isinstance(node, ast.FunctionDef | ast.ClassDef)]
         assert not defined
         assert len(cell.source.splitlines()) < 30
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_they_call_what_there_is_with_what_it_takes(path):
+    """What nine minutes of running them would tell."""
+    notebook = nbformat.read(path, as_version=4)
+    assert not list(wrong_calls("\n".join(cell.source for cell in code_of(notebook))))
+
+
+@pytest.mark.parametrize("path", BENCHMARKS, ids=lambda path: path.stem)
+def test_so_do_the_benchmarks(path):
+    assert not list(wrong_calls(path.read_text(encoding="utf-8")))
+
+
+@pytest.mark.parametrize(("source", "said"), [
+    ("from pipeline.report.material import Material\nMaterial(1, 2, 3, 4)", "line 2: Material: too many positional"),
+    ("from pipeline.report import leaderboard\nleaderboard.score_all(1)", "line 2: leaderboard.score_all: missing a"),
+    ("from pipeline.report import leaderboard\nleaderboard.score_all(*[1], more=2)", "got an unexpected keyword"),
+])  # fmt: skip
+def test_a_call_that_would_fail_is_found(source, said):
+    (found,) = wrong_calls(source)
+    assert said in found
+    with pytest.raises(AttributeError, match="no attribute 'gone'"):
+        list(wrong_calls("from pipeline.report import leaderboard\nleaderboard.gone()"))
 
 
 @pytest.mark.slow
