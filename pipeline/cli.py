@@ -136,12 +136,18 @@ class Request:
                     raise Damaged(f"{unit.label} cannot be made from {name}: {error}") from None
                 if not found:
                     locks.require_free(source.lock)
-                    given = [] if self.plan.sky or self.store.inputs().exists() else ["--input", "DIR"]
                     raise UserError(
                         f"{unit.label} waits for {name}, which is missing ({source.record_path}): "
-                        f"{self.store.command('run', *given)} makes what is missing, {self.store.command('status')} "
+                        f"{self._command_for_missing(unit)} makes what is missing, {self.store.command('status')} "
                         f"lists it"
                     )
+
+    def _command_for_missing(self, unit: dependencies.Unit) -> str:
+        """The command that makes all that a unit waits for; of an ensemble of one run only --run does."""
+        given = [] if self.plan.sky or self.store.inputs().exists() else ["--input", "DIR"]
+        named = getattr(self.options, "run", None)
+        alone = ["--run", named] if unit.run == named and named in [run.name for run in self.plan.runs] else []
+        return self.store.command("run", *alone, *given)
 
     def _selected(self, units: Iterable[dependencies.Unit]) -> Iterator[dependencies.Unit]:
         units, selection = list(units), [(n, getattr(self.options, n, None)) for n in ("run", "fold")]

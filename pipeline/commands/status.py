@@ -99,10 +99,12 @@ def _found(unit: dependencies.Unit, walk: staleness.Walk, request: cli.Request, 
     state, why = walk.state(unit)
     if unit.label == "inputs" and state == "complete" and _other_labels(request.store):
         state, why = "changed", ["the table of labels is not the one that stage 0 read"]
+        walk.mark(unit, state)
     if unit.stage == "train" and state == "missing" and (failed := dependencies.failure(unit, request.store)):
         state, why = "failed", [failed]
     if checked and state in ("complete", "outdated") and (mismatches := checked.mismatches(unit.artifact)):
-        state, why = "corrupt", mismatches
+        state, why = "corrupt", [f"{'; '.join(mismatches[:SHOWN])}; {unit.artifact.mend}"]
+        walk.mark(unit, state)
     return Found(unit.label, state, tuple(why), unit.run, unit.fold)
 
 
@@ -125,7 +127,7 @@ def _optional(request: cli.Request, checked: Checked | None) -> Iterator[Found]:
         if problems := artifact.missing_or_resized():
             yield Found(name, "damaged", tuple(problems))
         elif checked and (mismatches := checked.mismatches(artifact)):
-            yield Found(name, "corrupt", tuple(mismatches))
+            yield Found(name, "corrupt", (f"{'; '.join(mismatches[:SHOWN])}; {artifact.mend}",))
 
 
 def _incomplete(found: Iterable[Found]) -> Iterator[str]:
@@ -157,4 +159,5 @@ def main(argv: list[str] | None = None) -> None:
     checked = Checked() if request.options.check else None
     print("\n".join(table(request, checked)), flush=True)
     if checked and checked.unsound:
-        raise Damaged(f"{checked.unsound} of the plan's artifacts are not what was written; the table says which")
+        count = "one artifact is" if checked.unsound == 1 else f"{checked.unsound} artifacts are"
+        raise Damaged(f"{count} not what was written; the table says which, and what mends that")

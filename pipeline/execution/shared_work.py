@@ -1,8 +1,9 @@
 """Units that several processes make together: what another one is making, or has just made, is left to it."""
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from pipeline.errors import Elsewhere
 
@@ -26,9 +27,12 @@ class SharedWork:
         else:
             self.tried += 1
 
-    def tell(self) -> None:
-        """Say what was left to others; Elsewhere where that was everything."""
-        if self.left and not self.tried:
-            raise next(iter(self.left.values()))
-        if self.left:
-            log.info("%-10s other processes make, or have made, %s", self.stage, ", ".join(self.left))
+    def tell(self, units: Iterable[Any]) -> None:
+        """Say which of the units were left to others; Elsewhere where they are not made and nothing else was to do."""
+        under_way = [unit.label for unit in units if unit.label in self.left and not unit.artifact.exists()]
+        if made := [label for label in self.left if label not in under_way]:
+            log.info("%-10s another process has made %s", self.stage, ", ".join(made))
+        if under_way and not self.tried:
+            raise self.left[under_way[0]]
+        if under_way:
+            log.info("%-10s another process is making %s", self.stage, ", ".join(under_way))

@@ -28,7 +28,7 @@ def collect(plan: Plan, store: Store, board: Leaderboard) -> list[str]:
         *not_there_yet(plan),
         *runs_left_out(plan),
         *duplicates.caveats(store.inputs().required()),
-        *(f"{sentence[:1].upper()}{sentence[1:]}." for sentence in store.inputs().required().get("left_out", [])),
+        *map(network_caveats.as_sentence, store.inputs().required().get("left_out", [])),
         *synthetic_galaxies(plan, store),
         *unusable_images(plan, store),
         *chosen_galaxies(store, board),

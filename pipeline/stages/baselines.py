@@ -25,6 +25,7 @@ from pipeline import cli
 from pipeline.core import metrics, morphology, tree
 from pipeline.core.labels import Schema
 from pipeline.core.metrics import filled
+from pipeline.execution.shared_work import SharedWork
 from pipeline.plans.config import Plan
 from pipeline.plans.crops import IMAGE_SIDE
 from pipeline.store import dependencies
@@ -199,6 +200,8 @@ def main(argv: list[str] | None = None) -> None:
     request = cli.parse(cli.parser(__doc__), argv, select=("run",), of="baseline")
     todo = request.to_do(dependencies.baselines(request.plan, request.store))
     if todo:
-        galaxies = load(request.plan, request.store)
+        galaxies, shared = load(request.plan, request.store), SharedWork("baselines")
         for unit in todo:
-            build(unit, galaxies, request.plan.seed)
+            with shared.making(unit.label):
+                build(unit, galaxies, request.plan.seed)
+        shared.tell(todo)

@@ -25,6 +25,7 @@ from pipeline import cli
 from pipeline.core import classes, tree, views
 from pipeline.core.labels import Schema
 from pipeline.errors import UserError
+from pipeline.execution.shared_work import SharedWork
 from pipeline.plans.config import Plan
 from pipeline.store import dependencies
 from pipeline.store.artifacts import Store
@@ -139,14 +140,22 @@ def compute_arrays(unit: dependencies.Unit, plan: Plan, store: Store) -> dict[st
     }
 
 
+def build(unit: dependencies.Unit, plan: Plan, store: Store) -> None:
+    """Save what the report shows of one run."""
+    started = time.monotonic()
+    arrays = compute_arrays(unit, plan, store)
+    unit.artifact.begin()
+    with atomic(unit.artifact.files[0]) as path, open(path, "wb") as file:
+        np.savez_compressed(file, **arrays)
+    unit.finish(seconds=time.monotonic() - started)
+    log.info("insight    %-24s %d galaxies on the map", unit.run, len(arrays["map"]))
+
+
 def main(argv: list[str] | None = None) -> None:
     """Command line of the stage."""
     request = cli.parse(cli.parser(__doc__), argv, select=("run",)).without_failed_runs()
-    for unit in request.to_do(dependencies.insight(request.plan, request.store)):
-        started = time.monotonic()
-        arrays = compute_arrays(unit, request.plan, request.store)
-        unit.artifact.begin()
-        with atomic(unit.artifact.files[0]) as path, open(path, "wb") as file:
-            np.savez_compressed(file, **arrays)
-        unit.finish(seconds=time.monotonic() - started)
-        log.info("insight    %-24s %d galaxies on the map", unit.run, len(arrays["map"]))
+    todo, shared = request.to_do(dependencies.insight(request.plan, request.store)), SharedWork("insight")
+    for unit in todo:
+        with shared.making(unit.label):
+            build(unit, request.plan, request.store)
+    shared.tell(todo)

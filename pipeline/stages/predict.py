@@ -110,4 +110,4 @@ def main(argv: list[str] | None = None) -> None:
             with shared.making(unit.label):
                 predictor.load(store.trained(unit.run, unit.fold).verified("model.weights.h5"))
                 predict_fold(source, unit, store)
-    shared.tell()
+    shared.tell(todo)

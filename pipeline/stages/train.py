@@ -279,7 +279,7 @@ def main(argv: list[str] | None = None) -> None:
             failed |= train_run(list(of_run), plan, store, known, shared, fresh=fresh)
     else:
         failed = train_by_workers(sorted(todo, key=lambda u: len(plan.lineage(u.run))), plan, request.options, shared)
-    shared.tell()
+    shared.tell(todo)
     if failed and plan.on_failed_run == "stop":
         label, why = next(iter(failed.items()))
         raise UserError(

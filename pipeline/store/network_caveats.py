@@ -102,7 +102,13 @@ def seen_by_what_they_start_from(records: Records) -> Iterator[str]:
     """What could not be told of the galaxies that runs of another output, which these start from, were trained on."""
     starts = [record["start"] for of_folds in records.values() for record in of_folds if "start" in record]
     for sentence in dict.fromkeys(sentence for start in starts for sentence in start["untold"]):
-        yield f"{sentence[:1].upper()}{sentence[1:]}."
+        yield as_sentence(sentence)
+
+
+def as_sentence(text: str) -> str:
+    """With a capital, unless it begins with a path or a number, and a full stop."""
+    capital = text[:1].upper() if text.partition(" ")[0].isalpha() else text[:1]
+    return f"{capital}{text[1:]}."
 
 
 def networks_of_which_nothing_is_known(store: Store, name: str, folds: Mapping[str, int]) -> Iterator[str]:

@@ -32,6 +32,10 @@ class Walk:
             self._stale[unit.artifact] = roots or [f"{unit.label} is {state}"]
         return state, why
 
+    def mark(self, unit: Unit, state: str) -> None:
+        """Let what is made from a unit be stale, which is in a state that the unit itself does not know."""
+        self._stale[unit.artifact] = [f"{unit.label} is {state}"]
+
     def roots(self, unit: Unit) -> list[str]:
         """What makes its sources stale, of the units that were walked, as sentences."""
         return list(dict.fromkeys(root for source in unit.sources.values() for root in self._stale.get(source, [])))

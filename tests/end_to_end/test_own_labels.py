@@ -209,7 +209,9 @@ def test_status_tells_that_the_table_of_labels_has_changed(tmp_path):
     table = tmp_path / "mine" / "labels.csv"
     table.write_text(table.read_text().replace("smooth", "disc", 1))
     told = "    changed   inputs: the table of labels is not the one that stage 0 read"
+    folds.main(given[:4])
     assert told in status.table(asked)
+    assert "    outdated  folds: inputs is changed" in status.table(asked)
     shutil.rmtree(tmp_path / "mine")
     assert "  inputs     1 of 1 complete" in status.table(asked)
 

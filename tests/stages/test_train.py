@@ -231,7 +231,7 @@ def test_what_another_process_trains_is_left_to_it_and_the_rest_is_trained(tmp_p
     caplog.set_level("INFO")
     with holding(store.trained("a", 0).lock):
         main(tmp_path, path)
-        assert "other processes make, or have made, runs/a/fold0" in caplog.text
+        assert "another process is making runs/a/fold0" in caplog.text
         states = {unit.label: unit.state()[0] for unit in dependencies.train(load_plan(str(path)), store)}
         assert states == {label: "complete" for label in states} | {"runs/a/fold0": "missing"}
         with pytest.raises(Elsewhere, match="fold0 is being worked on by process"):  # nothing else is left to do
@@ -240,7 +240,7 @@ def test_what_another_process_trains_is_left_to_it_and_the_rest_is_trained(tmp_p
     assert store.trained("a", 0).exists()
 
 
-def test_what_another_process_has_trained_meanwhile_is_not_trained_again(tmp_path, store, fakes, monkeypatch):
+def test_what_another_process_has_trained_meanwhile_is_not_trained_again(tmp_path, store, fakes, monkeypatch, caplog):
     path = fabricated.write_plan(tmp_path)
     units = {unit.label: unit for unit in dependencies.train(load_plan(str(path)), store)}
 
@@ -251,7 +251,9 @@ def test_what_another_process_has_trained_meanwhile_is_not_trained_again(tmp_pat
             return super().fit(train, valid, fold, folder, start)
 
     monkeypatch.setattr(train, "make_trainer", lambda *_, **__: Slow())
+    caplog.set_level("INFO")
     main(tmp_path, path)
+    assert "another process has made runs/b/fold1" in caplog.text
     assert "train_seconds" not in units["runs/b/fold1"].artifact.record()
     assert "train_seconds" in units["runs/b/fold0"].artifact.record()
 

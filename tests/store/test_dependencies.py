@@ -319,7 +319,7 @@ def test_status_reads_every_file_where_it_is_asked_to(tmp_path, store):
     path.write_text(path.read_text().swapcase())
     request = cli.parse(cli.parser("contract"), flags)
     assert not [line for line in status.table(request) if "corrupt" in line]
-    (line,) = [line for line in status.table(request, status.Checked()) if "corrupt" in line]
+    (line,) = [line for line in status.table(request, status.Checked()) if line.startswith("    corrupt")]
     assert line.startswith(f"    corrupt   runs/b/fold1: {path} is not what was written")
 
 
@@ -330,11 +330,11 @@ def test_a_check_that_finds_something_ends_with_the_exit_code_of_an_error(tmp_pa
     path, record = store.trained("b", 1).files[0], store.predicted("b", 0).record_path
     path.write_text(path.read_text().swapcase())
     record.write_text("null")
-    with pytest.raises(Damaged, match=r"^2 of the plan's artifacts are not what was written"):
+    with pytest.raises(Damaged, match=r"^2 artifacts are not what was written; the table says which"):
         status.main(flags)
     assert capsys.readouterr().out.endswith("with their sha256: see above\n")
     path.write_text("cut")
-    with pytest.raises(Damaged, match=r"^2 of"):
+    with pytest.raises(Damaged, match=r"^2 artifacts"):
         status.main(flags)
 
 
@@ -367,6 +367,15 @@ def test_status_after_one_run_of_two_knows_its_submission_and_that_the_report_is
     lines = status.table(request(tmp_path))
     assert "  submit     2 of 3 complete" in lines
     assert lines[-1] == "  report     1 of 1 complete, of what exists"
+
+
+def test_what_a_run_alone_waits_for_is_made_by_a_run_of_it(tmp_path, plan, store):
+    """`run` of the whole plan makes no ensemble of one run."""
+    flags = ["--plan", str(tmp_path / "mine.toml"), "--output", str(tmp_path / "output"), "--run", "b"]
+    asked = cli.parse(cli.parser("x"), flags, select=("run",)).for_a_run()
+    said = r"submissions/b.csv waits for ensembles/b, .*: `./run.sh run --plan \S+ --output \S+ --run b` makes"
+    with pytest.raises(UserError, match=said):
+        asked.to_do(dependencies.submit(asked.plan, store))
 
 
 def test_status_lists_what_is_not_and_why(tmp_path, store):

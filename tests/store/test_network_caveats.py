@@ -116,3 +116,13 @@ def test_nor_are_those_that_a_run_asked_for_from_which_another_starts(store):
         trained = store.trained("vgg16", fold)
         alter(trained, weights=trained.required()["weights"] | {"as_planned": True, "start_from": "other/runs/vgg16"})
     assert not any("RANDOM" in sentence for sentence in told(store))
+
+
+@pytest.mark.parametrize(("text", "sentence"), [
+    ("galaxies were left out", "Galaxies were left out."),
+    ("quick/runs/a trained its head alone", "quick/runs/a trained its head alone."),
+    ("3 galaxies were left out", "3 galaxies were left out."),
+    ("labels.csv has them twice", "labels.csv has them twice."),
+])  # fmt: skip
+def test_a_sentence_begins_with_a_capital_where_that_is_no_name_of_a_file(text, sentence):
+    assert network_caveats.as_sentence(text) == sentence

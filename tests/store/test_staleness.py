@@ -1,5 +1,7 @@
 """Staleness all the way down, and what is said before work is lost."""
 
+import re
+
 import pytest
 
 from pipeline import cli
@@ -115,6 +117,16 @@ def test_what_is_discarded_is_counted_as_status_counts_it(tmp_path, store):
     stage_outputs.write(features.artifact, {"features.npy": ""}, features.spec, seconds=3600.0)
     with pytest.raises(UserError, match=r"^rebuilding discards 4 of train \(5 h 00 min\)"):
         run.main([str(tmp_path / "mine.toml"), "--output", str(tmp_path / "output"), "--force", "train"])
+
+
+def test_what_is_made_from_a_corrupt_file_is_outdated_and_the_mend_is_told(tmp_path, store):
+    path = store.trained("b", 1).files[0]
+    path.write_text(path.read_text().swapcase())
+    lines = status.table(request(tmp_path), status.Checked())
+    (told,) = [line for line in lines if line.startswith("    corrupt   runs/b/fold1: ")]
+    assert re.search(r"; restore a copy, or rebuild it by `./run.sh train .* --run b --fold 1 --force`$", told)
+    assert "    outdated  predictions of b/fold1: runs/b/fold1 is corrupt" in lines
+    assert not [line for line in lines if "outdated" in line and "of a/" in line]
 
 
 def test_what_is_outdated_is_asked_for_as_well(tmp_path, store):
