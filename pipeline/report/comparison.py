@@ -29,7 +29,7 @@ def comparison_lines(first: Path, second: Path) -> Iterator[str]:
     decides = metrics.deciding(schema)
     yield f"{second} against {first}, on the {len(truth):,} galaxies of both; negative is better"
     for folder, names in ((first, a), (second, b)):
-        yield from outdated_ensembles(Store(folder), names)
+        yield from outdated(Store(folder), names)
     best = [best_name(one, truth, schema) for one in (a, b)]
     pairs = [(name, name) for name in a if name in b]
     if tuple(best) not in pairs:
@@ -85,14 +85,16 @@ def load_predictions(folder: Path) -> dict[str, pd.DataFrame]:
     return found
 
 
-def outdated_ensembles(store: Store, names: Iterable[str]) -> Iterator[str]:
-    """A line of each ensemble whose runs have been trained or predicted anew since."""
-    for name in names:
-        if name.startswith("ensembles/"):
-            try:
-                calibration.require_networks(store, name.removeprefix("ensembles/"))
-            except UserError as error:
-                yield f"OUTDATED: {error}"
+def outdated(store: Store, names: Iterable[str]) -> Iterator[str]:
+    """A line of each run that has been trained anew since it predicted, and of each ensemble that holds such a run."""
+    for kind, _, name in (name.partition("/") for name in names):
+        try:
+            if kind == "runs":
+                calibration.require_predictions_of_networks(store, name)
+            elif kind == "ensembles":
+                calibration.require_networks(store, name)
+        except UserError as error:
+            yield f"OUTDATED: {error}"
 
 
 def common_schema(first: Path, second: Path) -> Schema:
@@ -110,7 +112,10 @@ def common_truth(first: Path, second: Path) -> pd.DataFrame:
     labels = [Store(folder).load_labels() for folder in (first, second)]
     shared = labels[0].index.intersection(labels[1].index)
     if len(shared) < MIN_SHARED:
-        raise UserError(f"{first} and {second} share {len(shared)} galaxies: nothing to compare")
+        raise UserError(
+            f"{first} and {second} have {len(shared)} ids in common, at least {MIN_SHARED} of the same galaxies are "
+            f"expected: nothing to compare"
+        )
     if not np.allclose(labels[0].loc[shared], labels[1].loc[shared], atol=1e-6):
         raise UserError(
             f"{first} and {second} have {len(shared)} ids in common, but other labels under them: other galaxies "

@@ -21,6 +21,7 @@ from pipeline.errors import UserError
 from pipeline.plans.config import load_plan
 from pipeline.store.artifacts import Store
 from pipeline.store.fractions import aligned_to, load_fractions
+from pipeline.store.records import Artifact
 
 LEVEL = 0.9  # share that intervals hold, by default
 
@@ -120,8 +121,26 @@ def require_networks(store: Store, name: str, runs: Collection[str] | None = Non
         so = "so its score and its blend do not hold for them"
         if predicted.digest() != source:
             raise _outdated(store, name, f"the predictions of {fact} in {store.root}", so)
-        if trained.digest() != predicted.fact("made_from", dict).get(f"runs/{fact}"):
+        if not _are_of(predicted, trained, fact):
             raise _outdated(store, name, f"the networks (such as {fact}) in {store.root}", so)
+
+
+def require_predictions_of_networks(store: Store, run: str) -> None:
+    """UserError where a run's predictions are of other networks than those that are there."""
+    for fold in sorted(int(path.name.removeprefix("fold")) for path in (store.root / "runs" / run).glob("fold[0-9]*")):
+        predicted, trained = store.predicted(run, fold), store.trained(run, fold)
+        if None in (predicted.record(), trained.record()) or _are_of(predicted, trained, f"{run}/fold{fold}"):
+            continue
+        command = store.command("predict", "--run", run)
+        raise UserError(
+            f"the predictions of run {run} in {store.root} are not of the networks that are there (such as fold "
+            f"{fold}), so its score is not theirs: {command} predicts anew"
+        )
+
+
+def _are_of(predicted: Artifact, trained: Artifact, fact: str) -> bool:
+    """Whether predictions were made by a network as it is now."""
+    return trained.digest() == predicted.fact("made_from", dict).get(f"runs/{fact}")
 
 
 def untold(store: Store, name: str) -> list[str]:

@@ -120,7 +120,10 @@ def test_an_ensemble_of_networks_that_were_made_anew_is_told(survey, tmp_path):
     assert not [line for line in comparison.comparison_lines(survey.store.root, other) if "OUTDATED" in line]
     trained = Store(other).trained("fine", 1)
     trained.write({key: value for key, value in trained.required().items() if key != "seal"} | {"digest": "0" * 64})
-    (line,) = [line for line in comparison.comparison_lines(survey.store.root, other) if "OUTDATED" in line]
-    assert line.startswith(
+    lines = [line for line in comparison.comparison_lines(survey.store.root, other) if "OUTDATED" in line]
+    of_run, of_ensemble = lines[:2]
+    assert of_run.startswith(f"OUTDATED: the predictions of run fine in {other} are not of the networks that are there")
+    assert "(such as fold 1), so its score is not theirs: `./run.sh predict --plan " in of_run
+    assert of_ensemble.startswith(
         f"OUTDATED: the networks (such as fine/fold1) in {other} are not those that the ensemble final was"
     )
