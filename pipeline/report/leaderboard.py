@@ -151,9 +151,7 @@ def score_all(plan: Plan, store: Store) -> Leaderboard:
         parts = [store.predicted(run.name, fold).verified("valid.parquet") for fold in range(plan.folds)]
         frame = pd.concat([load_fractions(part, schema) for part in parts])
         cost, single = _cost_of([run.name], plan, costs), single_view_rmse(store, plan, run.name)
-        sent_alone = run.name not in [spec.name for spec in plan.ensembles]
-        scored = {"kaggle": uploads.current_scores(store, run.name)} if sent_alone else {}
-        add(run.name, "run", frame, cost, single, **scored)
+        add(run.name, "run", frame, cost, single)
     for spec in plan.ensembles:
         cost, blended = _cost_of(spec.runs, plan, costs), store.ensemble(spec.name).verified("oof.parquet")
         add(

@@ -251,15 +251,15 @@ def test_a_part_of_the_galaxies_is_not_sent(kaggle, finished):
     assert not kaggle.asked["CreateSubmission"]
 
 
-def test_the_score_of_a_run_sent_alone_stands_beside_the_run(kaggle, finished):
+def test_the_score_of_a_run_sent_alone_stands_beside_the_ensemble_of_that_run(kaggle, finished):
     blended = finished.store.ensemble("final")
     frames = {path.name: load_fractions(path, GZ2) for path in blended.files}
     facts = {"method": "convex", "weights": {"vgg16": 1.0}, "scores": {}, "rmse": 0.1}
     stage_outputs.write(finished.store.ensemble("vgg16"), frames, **facts)
     finished.upload("--yes", "--run", "vgg16")
     report.main(finished.flags)
-    board = leaderboard.read(finished.store.report().files[0]).set_index("name")
-    assert tuple(board.loc["vgg16", ["kaggle_public", "kaggle_private"]]) == (0.07312, 0.07345)
+    board = leaderboard.read(finished.store.report().files[0]).set_index(["name", "kind"])
+    assert tuple(board.loc[("vgg16", "ensemble"), ["kaggle_public", "kaggle_private"]]) == (0.07312, 0.07345)
     assert board["kaggle_public"].count() == 1
     assert "Kaggle private" in finished.store.report().files[2].read_text()
 
