@@ -40,7 +40,7 @@ def test_they_hold_no_logic_of_their_own(path):
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_they_call_what_there_is_with_what_it_takes(path):
-    """What nine minutes of running them would tell."""
+    """What running them, which takes minutes, would tell."""
     notebook = nbformat.read(path, as_version=4)
     assert not list(wrong_calls("\n".join(cell.source for cell in code_of(notebook))))
 
